@@ -1,0 +1,24 @@
+# The replication of Stochastic Subnetwork Annealing, end to end. Rules declare; the package does.
+#
+#   snakemake --cores N                                      the paper's study (config/paper.yaml)
+#   snakemake --cores N --configfile config/reduced.yaml     the same in small, for a CPU
+
+from snakemake.utils import min_version
+
+min_version("9.19")
+
+
+include: "workflow/rules/common.smk"
+
+
+rule all:
+    default_target: True
+    input:
+        page(),
+        tables(),
+        claims(),
+        figures(),
+
+
+include: "workflow/rules/training.smk"
+include: "workflow/rules/results.smk"

@@ -1,0 +1,34 @@
+"""Stochastic Subnetwork Annealing: prune a network, and fine-tune the child under a mask that is annealed to its target.
+
+The names below are the public interface; each is imported when it is first used, so that ``import ssa`` is quick.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+_HOMES = {
+    "ConstantTemperature": "laws",
+    "DenseThenCut": "laws",
+    "Iterative": "laws",
+    "Law": "laws",
+    "Mask": "masks",
+    "OneShot": "laws",
+    "RandomAnnealing": "laws",
+    "Subnetwork": "subnetwork",
+    "TemperatureAnnealing": "laws",
+    "prune": "pruning",
+}
+__all__ = sorted(_HOMES)
+__version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'ssa' has no attribute {name!r}")
+    return getattr(import_module(f"ssa.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *__all__]

@@ -1,0 +1,7 @@
+"""``python -m ssa`` is ``ssa``."""
+
+import sys
+
+from ssa.cli import main
+
+sys.exit(main())

@@ -1,0 +1,183 @@
+"""From records to the tables that everything downstream reads."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+import pandas as pd
+
+from ssa import laws, settings
+from ssa.specs import DataSpec, Recipe
+from ssa.store import Store, write_atomically, write_json
+from ssa.study import REFERENCE, Child, ChildSettings, Study, total_epochs, train_images
+
+SCORED = (
+    *("accuracy", "nll", "ece", "accuracy_bn", "accuracy_before", "train_loss_clean", "train_accuracy_clean"),
+    *("validation_accuracy", "realised_sparsity", "effective_sparsity", "train_seconds", "diverged_step"),
+)
+COLUMNS = (
+    *("study", "block", "parent", "dataset", "model", "train_images", "augment", "parent_seed", "seed"),
+    *("criterion", "structure", "allocation", "stem", "sparsity", "realised_sparsity", "effective_sparsity"),
+    *("method", "tau", "anneal_epochs", "anneal_schedule", "reference", "epochs", "lr_schedule", "lr"),
+    *("accuracy", "nll", "ece", "accuracy_bn", "accuracy_before", "train_loss_clean", "train_accuracy_clean"),
+    *("validation_accuracy", "parent_accuracy", "dense_accuracy", "train_seconds", "diverged", "diverged_step"),
+    *("child_id", "parent_id", "device", "git_commit"),
+)
+# What holds for every child of every study, with where it comes from; the tests of the engine show that it does.
+FIXED = (
+    ("sampling", "one mask per optimisation step and tensor, applied to the fp32 weight before any cast", "reviews"),
+    ("clock", "epochs from the child's first step; p is read at the start of a step, exact from t >= e", "assumed"),
+    ("optimiser state", "fresh for each child", "author-code"),
+    ("pairing", "same parent, mask, batches and augmentation for all methods; masks have a stream of their own", "assumed"),
+    ("unit of inference", "the parent: differences are averaged within a parent, then a t-interval", "assumed"),
+    ("diverged children", "scored as they evaluate, as a uniform guess if not finite; counted and marked", "assumed"),
+)
+
+
+def aggregate(study: Study, store: Store) -> None:
+    """Write children.csv, parents.csv, history.parquet and study.json; ``UserError`` naming a missing record."""
+    folder = store.study_folder(study.name)
+    parents = {spec.id: store.read_parent(spec) for spec in study.all_parents().values()}
+    records = [(child, store.read_child(child.spec)) for child in study.children]
+    rows = [_row(study, child, record, parents[child.spec.parent.id]) for child, record in records]
+    children = pd.DataFrame(rows)
+    children["dense_accuracy"] = _dense_accuracy(children)
+    write_atomically(folder / "children.csv", lambda path: children[list(COLUMNS)].to_csv(path, index=False))
+    history = pd.DataFrame([{"child_id": child.spec.id, **row} for child, record in records for row in record["history"]])
+    numeric = [column for column in history if column != "child_id"]
+    history[numeric] = history[numeric].astype(float)
+    history["epoch"] = history["epoch"].astype(int)
+    write_atomically(folder / "history.parquet", lambda path: history.to_parquet(path, index=False))
+    parent_rows = pd.DataFrame(list(_parent_rows(study, parents)))
+    write_atomically(folder / "parents.csv", lambda path: parent_rows.to_csv(path, index=False))
+    write_json(folder / "study.json", resolved(study, [*parents.values(), *(record for _, record in records)]))
+
+
+def _row(study: Study, child: Child, record: dict[str, Any], parent: dict[str, Any]) -> dict[str, Any]:
+    spec, result, args = child.spec, record["result"], dict(child.spec.law_args)
+    annealed = args.get("epochs", 0) > 0
+    return {
+        **{"study": study.name, "block": child.block, "parent": child.parent},
+        **{"dataset": spec.parent.data.source, "model": spec.parent.model},
+        **{"train_images": train_images(spec.parent.data), "augment": spec.recipe.augment != "none"},
+        **{"parent_seed": spec.parent.seed, "seed": spec.seed},
+        **{key: getattr(spec.mask, key) for key in ("criterion", "structure", "allocation", "stem", "sparsity")},
+        **{"method": spec.method, "reference": child.reference},
+        **{"tau": args.get("tau") if annealed else None, "anneal_epochs": args["epochs"] if annealed else None},
+        "anneal_schedule": args["schedule"] if annealed and laws.find(spec.law).gradual else None,
+        **{key: getattr(spec.recipe, key) for key in ("epochs", "lr_schedule", "lr")},
+        **{key: result[key] for key in SCORED},
+        **{"diverged": result["diverged_step"] is not None or not result["finite"]},
+        "parent_accuracy": parent["result"]["accuracy"],
+        **{"child_id": spec.id, "parent_id": spec.parent.id},
+        **{key: record["made"][key] for key in ("device", "git_commit")},
+    }
+
+
+def _dense_accuracy(children: pd.DataFrame) -> pd.Series:
+    """The accuracy of the dense child of the same parent, seed and training; NaN where the study has none."""
+    keys = ["parent_id", "seed", "epochs", "lr_schedule", "lr"]
+    dense = children[children.method == "dense"].drop_duplicates(keys).set_index(keys)["accuracy"]
+    found = dense.reindex(pd.MultiIndex.from_frame(children[keys]))
+    return pd.Series(found.to_numpy(), index=children.index)
+
+
+def _parent_rows(study: Study, records: dict[str, dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    scored = ("accuracy", "nll", "ece", "validation_accuracy", "train_loss_clean", "train_seconds")
+    for kind, specs in study.parents.items():
+        for spec in specs:
+            record = records[spec.id]
+            yield {
+                **{"study": study.name, "parent": kind, "dataset": spec.data.source, "model": spec.model},
+                **{"parent_seed": spec.seed, "epochs": spec.recipe.epochs},
+                **{key: record["result"][key] for key in scored},
+                **{"parent_id": spec.id, **{key: record["made"][key] for key in ("device", "git_commit")}},
+            }
+
+
+def resolved(study: Study, records: list[dict[str, Any]]) -> dict[str, Any]:
+    """The study as it was run: its texts, claims, every hyperparameter with its source, and what made the records."""
+    claims = study.raw.get("claims") or {}
+    text = {key: str(study.raw.get(key, "")).strip() for key in ("title", "question", "regime")}
+    return {
+        "name": study.name,
+        **text,
+        "config_file": str(study.path),
+        "claims": {**claims, "ssa": {"method": "temperature", **REFERENCE, **claims.get("ssa", {})}} if claims else {},
+        "hyperparameters": list(hyperparameters(study)),
+        "assumptions": list(study.raw.get("assumptions") or []),
+        "deviations": list(study.raw.get("deviations") or []),
+        "counts": {
+            "parents": len(study.all_parents()),
+            "children": len(study.children),
+            "epochs": total_epochs(study),
+        },
+        "record": _made([record["made"] for record in records], records),
+    }
+
+
+def hyperparameters(study: Study) -> Iterator[dict[str, str]]:
+    """Scope, key, value and source of every setting: what the study sets and says the source of, else "assumed"."""
+    labels = study.raw.get("provenance") or {}
+    for name, values in study.raw["datasets"].items():
+        yield from _scope(f"data set {name}", DataSpec, values, labels)
+    for name, values in study.raw["parents"].items():
+        for key in ("model", "seeds"):
+            yield _entry(f"parents {name}", key, values[key], "assumed")
+        yield from _scope(f"parents {name}", Recipe, values, labels)
+    defaults = study.raw.get("children") or {}
+    for kind in (ChildSettings, Recipe):
+        given = {key: value for key, value in defaults.items() if key in settings.names(kind)}
+        inherited = kind is Recipe
+        yield from _scope("children", kind, given, labels, only_given=inherited)
+    for block in study.raw["blocks"]:
+        for key, value in block.items():
+            if key not in ("name", "parents", "exclude", "method"):
+                yield _entry(f"block {block['name']}", key, value, labels.get(key) or _default_source(key))
+    for key, value, source in FIXED:
+        yield _entry("fixed", key, value, source)
+
+
+def _scope(
+    scope: str, kind: type, values: dict[str, Any], labels: dict[str, str], only_given: bool = False
+) -> Iterator[dict[str, str]]:
+    for field in dataclasses.fields(kind):
+        given = field.name in values and values[field.name] != field.default
+        if field.name == "method" or (only_given and field.name not in values):
+            continue
+        if field.name not in values and field.default is dataclasses.MISSING:
+            continue
+        source = labels.get(field.name, "assumed") if given else field.metadata["source"]
+        yield _entry(scope, field.name, values.get(field.name, field.default), source)
+
+
+def _default_source(key: str) -> str:
+    for kind in (ChildSettings, Recipe):
+        for field in dataclasses.fields(kind):
+            if field.name == key:
+                return str(field.metadata["source"])
+    return "assumed"
+
+
+def _entry(scope: str, key: str, value: Any, source: str) -> dict[str, str]:
+    shown = ", ".join(str(item) for item in value) if isinstance(value, (list, tuple)) else str(value)
+    return {"scope": scope, "key": key, "value": "null" if value is None else shown, "source": source}
+
+
+def _made(made: list[dict[str, Any]], records: list[dict[str, Any]]) -> dict[str, Any]:
+    versions: dict[str, set[str]] = {}
+    for entry in made:
+        for package, version in entry["versions"].items():
+            versions.setdefault(package, set()).add(version)
+    return {
+        "devices": dict(Counter(entry["device"] for entry in made)),
+        "versions": {package: ", ".join(sorted(found)) for package, found in sorted(versions.items())},
+        "git_commits": sorted({entry["git_commit"] for entry in made}),
+        "started": min(entry["started"] for entry in made),
+        "finished": max(entry["finished"] for entry in made),
+        "train_hours": round(sum(record["result"]["train_seconds"] for record in records) / 3600, 3),
+    }
+

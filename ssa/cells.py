@@ -1,0 +1,46 @@
+"""The children's table: reading it, and pairing children that differ in nothing but the method."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+
+# A grid cell of one study; with PARENT's seed and the child's seed, what two paired children share.
+CELL = ["parent", "criterion", "structure", "allocation", "stem", "sparsity", "augment", "epochs", "lr_schedule", "lr"]
+PAIRING = [*CELL, "parent_seed", "seed"]
+TEXT = [
+    "parent",
+    "criterion",
+    "structure",
+    "allocation",
+    "stem",
+    "method",
+    "anneal_schedule",
+    "lr_schedule",
+    "child_id",
+]
+
+
+def read_children(results: Path) -> pd.DataFrame:
+    """``results``/children.csv, one row per child; blank cells are NaN, and columns of names are text."""
+    return pd.read_csv(results / "children.csv", dtype=dict.fromkeys(TEXT, "str"))
+
+
+def pairs(rows: pd.DataFrame, base: pd.DataFrame, column: str = "accuracy") -> pd.DataFrame:
+    """``rows`` that have a partner in ``base``, with ``difference`` (row minus partner, in ``column``'s unit).
+
+    ``diverged`` is set where either of the two diverged. pandas' ``MergeError`` where ``base`` holds two children
+    of one cell and seed, which no column of the record tells apart.
+    """
+    partner = base[[*PAIRING, column, "diverged"]].rename(columns={column: "partner", "diverged": "partner_diverged"})
+    paired = rows.merge(partner, on=PAIRING, validate="many_to_one")
+    paired["difference"] = paired[column] - paired["partner"]
+    paired["diverged"] = paired["diverged"] | paired["partner_diverged"]
+    return paired.drop(columns=["partner", "partner_diverged"])
+
+
+def differences(children: pd.DataFrame, baseline: str, column: str = "accuracy") -> pd.DataFrame:
+    """Every child of another method beside ``baseline``'s of the same cell and seed; see :func:`pairs`."""
+    is_base = children["method"] == baseline
+    return pairs(children[~is_base], children[is_base & children["reference"]], column)

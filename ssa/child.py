@@ -1,0 +1,149 @@
+"""Children: pruned from their parent, fine-tuned by their law, scored, and written down the moment they are done."""
+
+from __future__ import annotations
+
+import copy
+import time
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from ssa import laws, provenance, scoring
+from ssa.augment import Batches
+from ssa.data import Data
+from ssa.masks import Mask, realised_sparsity
+from ssa.scoring import Scores
+from ssa.seeds import derive
+from ssa.specs import ChildSpec
+from ssa.store import Store, write_record
+from ssa.subnetwork import Subnetwork
+from ssa.training import Epoch, Training
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What siblings share: their parent, its data and the device."""
+
+    parent: nn.Module
+    content: Data
+    device: torch.device
+
+
+def train(store: Store, spec: ChildSpec, mask: Mask, cell: Cell) -> dict[str, Any]:
+    """Fine-tune one child of ``cell.parent`` under ``mask``, write its record, and return its result."""
+    started, clock = provenance.now(), time.monotonic()
+    child = subnetwork(spec, mask, cell)
+    training = Training(child, cell.content, spec.recipe, _seed(spec, "batches"), spec.resample)
+    scorer = _Scorer(spec, cell, child, training.batches)
+    before = scorer.scores("test")
+    history = [scorer.row(0, None)]
+    seconds = 0.0
+    diverged: int | None = None
+    for _ in range(spec.recipe.epochs):
+        tick = time.monotonic()
+        epoch = training.run_epoch()
+        if cell.device.type == "cuda":
+            torch.cuda.synchronize()
+        seconds += time.monotonic() - tick
+        history.append(scorer.row(epoch.number, epoch))
+        diverged = epoch.diverged_step
+        if diverged is not None:
+            break
+    if diverged is None:
+        child.at(spec.recipe.epochs)  # lets a re-ranked mask end in its target
+    result = {
+        **scorer.final(),
+        "accuracy_before": before.accuracy,
+        "realised_sparsity": 100 * _realised(child),
+        "effective_sparsity": 100 * scoring.effective_sparsity(child.module, child.mask, cell.content.test.images[:1]),
+        "train_seconds": seconds,
+        "diverged_step": diverged,
+    }
+    made = {**provenance.of_run(cell.device, started), "seconds": time.monotonic() - clock}
+    content = {"method": spec.method, "result": result, "history": history, "made": made}
+    write_record(store.child_record(spec), spec, content)
+    return result
+
+
+def subnetwork(spec: ChildSpec, mask: Mask, cell: Cell) -> Subnetwork:
+    """A fresh child of ``cell.parent``, ready to train."""
+    law = laws.find(spec.law)(**dict(spec.law_args))
+    return Subnetwork(
+        copy.deepcopy(cell.parent).to(cell.device),
+        mask.to(cell.device),
+        law,
+        seed=_seed(spec, "masks"),
+        pruned_weights=spec.pruned_weights,
+        masked_weights=spec.masked_weights,
+        rescale=spec.rescale,
+    )
+
+
+def _seed(spec: ChildSpec, purpose: str) -> int:
+    """The same for all methods at one seed of one parent, so that siblings see the same batches."""
+    return derive(purpose, spec.parent.seed, spec.seed)
+
+
+def _realised(child: Subnetwork) -> float:
+    """The fraction of pruned weights, after asserting that each is exactly 0 in the network that is evaluated."""
+    folded = dict(child.fold().named_parameters())
+    for name, entry in child.mask.items():
+        if folded[name].masked_fill(entry, 0.0).any():
+            raise RuntimeError(f"pruned weights of {name} are not 0 in the network that is evaluated")
+    return realised_sparsity(child.module, child.mask)
+
+
+class _Scorer:
+    """Scores one child's target subnetwork, during training and after it."""
+
+    def __init__(self, spec: ChildSpec, cell: Cell, child: Subnetwork, batches: Batches) -> None:
+        self.spec, self.cell, self.child, self.batches = spec, cell, child, batches
+
+    def scores(self, split_name: str) -> Scores:
+        split = getattr(self.cell.content, split_name)
+        outputs = scoring.logits(self.child, split, self.cell.content, self.spec.recipe.precision)
+        return scoring.score(outputs, split.labels)
+
+    def reestimated(self) -> AbstractContextManager[None]:
+        seed = _seed(self.spec, "batchnorm")
+        return scoring.reestimated_batchnorm(self.child, self.batches, self.spec.bn_images, seed)
+
+    def row(self, number: int, epoch: Epoch | None) -> dict[str, Any]:
+        """One line of the history; the curves are of the target subnetwork with re-estimated BatchNorm."""
+        row: dict[str, Any] = {
+            "epoch": number,
+            "train_loss": epoch.loss if epoch else None,
+            "lr": epoch.lr if epoch else None,
+            "keep_pruned": self.child.keep_pruned(float(number)),
+            "validation_accuracy": None,
+            "test_accuracy": None,
+        }
+        wanted = self.spec.score_epochs
+        if wanted is None or number in wanted or number == self.spec.recipe.epochs:
+            with self.reestimated():
+                row["test_accuracy"] = self.scores("test").accuracy
+                if len(self.cell.content.validation):
+                    row["validation_accuracy"] = self.scores("validation").accuracy
+        return row
+
+    def final(self) -> dict[str, Any]:
+        """The scores after the last step."""
+        running = self.scores("test")
+        train = self.scores("train")
+        validation = self.scores("validation").accuracy if len(self.cell.content.validation) else None
+        with self.reestimated():
+            fresh = self.scores("test")
+        primary = fresh if self.spec.batchnorm == "reestimated" else running
+        return {
+            "accuracy": primary.accuracy,
+            "nll": primary.nll,
+            "ece": primary.ece,
+            "accuracy_bn": fresh.accuracy,
+            "validation_accuracy": validation,
+            "train_loss_clean": train.nll,
+            "train_accuracy_clean": train.accuracy,
+            "finite": primary.finite,
+        }

@@ -1,0 +1,369 @@
+"""The study's verdicts: each claim tested on the record by the rule fixed for it beforehand."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from ssa import statistics
+from ssa.cells import pairs, read_children
+from ssa.claim_rules import CLAIMS, CONTROLS, FEWEST, SECTION, rule_of, settings_of
+from ssa.methods import in_order, label
+from ssa.statistics import NOT_TESTABLE, PARENT, Interval, p_text
+
+NONE = Interval(math.nan, math.nan, math.nan, math.nan, 0)
+
+
+class UntestableError(Exception):
+    """The record lacks what a comparison needs; the message says what."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One comparison of a claim: what is compared, its estimate, and the verdict."""
+
+    text: str
+    interval: Interval
+    verdict: str
+    p_holm: float = math.nan
+
+
+@dataclass(frozen=True)
+class Case:
+    """A claim before one arm's children: its settings, and the numbers that every rule shares."""
+
+    settings: Mapping[str, Any]
+    ssa: Mapping[str, Any]
+    children: pd.DataFrame
+    history: pd.DataFrame
+    smallest: float
+    confidence: float
+
+    def reference(self, cell: pd.DataFrame, method: str) -> pd.DataFrame:
+        """The children of ``method`` at its reference setting; ``UntestableError`` if there are none."""
+        rows = cell[(cell["method"] == method) & cell["reference"]]
+        if rows.empty:
+            raise UntestableError(f"no children of {label(method)}")
+        return rows
+
+    def mean(self, paired: pd.DataFrame) -> Interval:
+        """The interval of the paired difference over parents."""
+        return statistics.over_parents(paired, "difference", self.confidence)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of claims.csv."""
+
+    claim: str
+    statement: str
+    source: str
+    arm: str
+    measure: str
+    comparison: str
+    estimate: float = math.nan
+    low: float = math.nan
+    high: float = math.nan
+    n: int | None = None
+    p: float = math.nan
+    p_holm: float = math.nan
+    verdict: str = field(default="", kw_only=True)
+
+
+def write_claims(results: Path, out: Path) -> None:
+    """Test the claims of ``results``/study.json on the record beside it; write claims.csv and claims.md to ``out``."""
+    section = json.loads((results / "study.json").read_text()).get("claims") or {}
+    rows = judge_claims(section, read_children(results), pd.read_parquet(results / "history.parquet"))
+    out.mkdir(parents=True, exist_ok=True)
+    columns = list(Row.__dataclass_fields__)
+    frame = pd.DataFrame([asdict(row) for row in rows], columns=columns).astype({"n": "Int64"})
+    frame.to_csv(out / "claims.csv", index=False, float_format="%.6g", lineterminator="\n")
+    (out / "claims.md").write_text(markdown(section, rows))
+
+
+def judge_claims(section: Mapping[str, Any], children: pd.DataFrame, history: pd.DataFrame) -> list[Row]:
+    """A row for each comparison of each claim in ``section`` and arm, then one with the arm's overall verdict."""
+    rows = []
+    for name in (name for name in CLAIMS if name in section):
+        for arm in settings_of(section, name).get("parents") or sorted(children["parent"].unique()):
+            rows += _judge(section, name, arm, children[children["parent"] == arm], history)
+    return rows
+
+
+def markdown(section: Mapping[str, Any], rows: list[Row]) -> str:
+    """``rows`` to read: for each claim its statement, rule, comparisons and verdicts."""
+    top = {**SECTION, **section}
+    ssa = {**SECTION["ssa"], **(section.get("ssa") or {})}
+    parts = [
+        "# Claims\n",
+        f"SSA stands for {label(ssa['method'])} with tau {ssa['tau']:g}, {ssa['anneal_schedule']}, annealed over "
+        f"{ssa['anneal_fraction']:g} of the epochs, fixed beforehand. Intervals are at {top['confidence']:.0%}, over "
+        "parents (n); p is two-sided, against no difference (a ratio of 1).\n",
+    ]
+    if not rows:
+        parts.append("This study tests no claims.\n")
+    for name, group in itertools.groupby(rows, lambda row: row.claim):
+        parts += _markdown_claim(section, name, list(group))
+    return "\n".join(parts)
+
+
+def _markdown_claim(section: Mapping[str, Any], name: str, rows: list[Row]) -> Iterator[str]:
+    claim = CLAIMS[name]
+    yield f"## {name}: {claim.statement}\n"
+    yield f"Source: {claim.source}. {rule_of(section, name)}\n"
+    for row in rows:
+        if row.comparison == "overall":
+            yield f"**{row.arm}: {row.verdict}**\n"
+    yield f"| arm | comparison | {claim.measure} | n | p | p (Holm) | verdict |\n|---|---|---|---|---|---|---|"
+    for row in rows:
+        if row.comparison != "overall":
+            cells = (row.arm, row.comparison, _estimate(row), row.n, p_text(row.p), p_text(row.p_holm), row.verdict)
+            yield f"| {' | '.join(str(cell).replace('|', chr(92) + '|') for cell in cells)} |"
+    yield ""
+
+
+def _estimate(row: Row) -> str:
+    if math.isnan(row.estimate):
+        return "–"
+    bounds = "" if math.isnan(row.low) else f" [{row.low:.2f}, {row.high:.2f}]"
+    return f"{row.estimate:.2f}{bounds}"
+
+
+def _judge(section: Mapping[str, Any], name: str, arm: str, children: pd.DataFrame, history: pd.DataFrame) -> list[Row]:
+    """The rows of claim ``name`` for one arm."""
+    top = {**SECTION, **section}
+    settings = settings_of(section, name)
+    ssa = {**SECTION["ssa"], **(section.get("ssa") or {})}
+    chosen = _select(children, settings) if settings else children
+    case = Case(settings, ssa, chosen, history, top["smallest_difference"], top["confidence"])
+    try:
+        found = TESTS[name](case)
+    except UntestableError as reason:
+        found = [Comparison("all", NONE, f"{NOT_TESTABLE}: {reason}")]
+    overall = OVERALL.get(name, statistics.overall_verdict)(comparison.verdict for comparison in found)
+    claim = CLAIMS[name]
+    head = (name, claim.statement, claim.source, arm, claim.measure)
+    rows = [Row(*head, c.text, *_numbers(c.interval), c.p_holm, verdict=c.verdict) for c in found]
+    return [*rows, Row(*head, "overall", verdict=overall)]
+
+
+def _numbers(interval: Interval) -> tuple[float, float, float, int, float]:
+    return interval.mean, interval.low, interval.high, interval.n, interval.p
+
+
+def _select(children: pd.DataFrame, settings: Mapping[str, Any]) -> pd.DataFrame:
+    """The pruned children of the recipe that a claim's settings ask for."""
+    kept = children[children["method"] != "dense"]
+    for key in ("structure", "allocation", "stem", "epochs"):
+        if settings[key] is not None:
+            kept = kept[kept[key] == settings[key]]
+    for schedule, lr in (settings["lr"] or {}).items():
+        kept = kept[(kept["lr_schedule"] != schedule) | (kept["lr"] == lr)]
+    return kept
+
+
+def _cells(case: Case) -> Iterator[tuple[str, pd.DataFrame]]:
+    """The cells that the claim names, or else all that the arm has, each with the words for it."""
+    axes = {"criterion": "criteria", "lr_schedule": "lr_schedules", "sparsity": "sparsities"}
+    values = [case.settings[key] or sorted(case.children[axis].unique()) for axis, key in axes.items()]
+    if not all(values):
+        raise UntestableError("no such children")
+    for criterion, schedule, sparsity in itertools.product(*values):
+        wanted = dict(zip(axes, (criterion, schedule, sparsity), strict=True))
+        cell = case.children
+        for axis, value in wanted.items():
+            cell = cell[cell[axis] == value]
+        yield f"{sparsity:g}%, {criterion} masks, {schedule} rate", cell
+
+
+def _compare(
+    text: str, cell: pd.DataFrame, measure: Callable[[pd.DataFrame], Interval], rule: Callable[[Interval], str]
+) -> Comparison:
+    """The comparison that ``measure`` and ``rule`` make of one cell, or the reason why it cannot be made."""
+    try:
+        _refuse_mixture(cell)
+        interval = measure(cell)
+        if interval.n == 0:
+            raise UntestableError("no pairs of children with scores")
+    except UntestableError as reason:
+        return Comparison(text, NONE, f"{NOT_TESTABLE}: {reason}")
+    return Comparison(text, interval, rule(interval) if interval.n > 1 else f"{statistics.UNDECIDED} (n < 2)")
+
+
+def _refuse_mixture(cell: pd.DataFrame) -> None:
+    """``UntestableError`` where several recipes meet in ``cell``: pooling them would hide which one is judged."""
+    for key in ("epochs", "lr"):
+        values = sorted(cell[key].unique())
+        if len(values) > 1:
+            listed = ", ".join(f"{value:g}" for value in values)
+            raise UntestableError(f"several recipes, {key} {listed}; the claim must name one")
+
+
+def _against(
+    case: Case,
+    baselines: list[str],
+    words: str,
+    measure: Callable[..., Interval],
+    rule: Callable[[Interval], str],
+) -> list[Comparison]:
+    """``measure`` against each of ``baselines`` in every cell, judged by ``rule``; ``words`` name the comparison."""
+    return [
+        _compare(f"{words.format(label(baseline))}: {cell_words}", cell, partial(measure, baseline=baseline), rule)
+        for cell_words, cell in _cells(case)
+        for baseline in baselines
+    ]
+
+
+def _versus(case: Case, method: str, baselines: list[str], rule: Callable[[Interval], str]) -> list[Comparison]:
+    """The accuracy of ``method`` minus that of each of ``baselines``."""
+
+    def measure(cell: pd.DataFrame, baseline: str) -> Interval:
+        return case.mean(pairs(case.reference(cell, method), case.reference(cell, baseline)))
+
+    return _against(case, baselines, f"{label(method)} minus {{}}", measure, rule)
+
+
+def _gain(case: Case) -> list[Comparison]:
+    rule = partial(statistics.gain_verdict, smallest=case.smallest)
+    return _versus(case, case.ssa["method"], case.settings["baselines"], rule)
+
+
+def _gain_in_family(case: Case) -> list[Comparison]:
+    """As :func:`_gain`, with Holm's adjustment; a comparison without a p-value stays in the family, with p = 1."""
+    found = _gain(case)
+    adjusted = statistics.holm([1.0 if math.isnan(c.interval.p) else c.interval.p for c in found])
+    return [c if math.isnan(c.interval.p) else _adjusted(case, c, p) for c, p in zip(found, adjusted, strict=True)]
+
+
+def _adjusted(case: Case, comparison: Comparison, p: float) -> Comparison:
+    verdict = statistics.holm_gain_verdict(comparison.interval, p, case.smallest, case.confidence)
+    return replace(comparison, p_holm=p, verdict=verdict)
+
+
+def _controls(case: Case) -> list[Comparison]:
+    """SSA against its variants: those named, else temperature on all weights and whichever others were run."""
+    run = set(case.children["method"]) | {"temperature-all"}
+    baselines = case.settings["baselines"] or in_order(run & set(CONTROLS))
+    return _gain(replace(case, settings={**case.settings, "baselines": baselines}))
+
+
+def _no_ensembles(case: Case) -> list[Comparison]:
+    raise UntestableError("no ensembles in this study")
+
+
+def _best_length(case: Case) -> list[Comparison]:
+    """Every other length of annealing against the better of those claimed to be best."""
+    best = sorted(case.settings["best"])
+    named = ", ".join(f"{e:g}" for e in best)
+    found = []
+    for words, cell in _cells(case):
+        rows = _lengths(case, cell)
+        others = sorted(set(rows["anneal_epochs"]) - set(best))
+        if not others:
+            found.append(Comparison(words, NONE, f"{NOT_TESTABLE}: no other length of annealing"))
+        for other in others:
+            found.append(
+                _compare(
+                    f"e = {other:g} minus the better of e = {named}: {words}",
+                    rows,
+                    partial(_over_the_better, case, other=other, best=best),
+                    partial(statistics.rival_verdict, smallest=case.smallest),
+                )
+            )
+    return found
+
+
+def _lengths(case: Case, cell: pd.DataFrame) -> pd.DataFrame:
+    """SSA's children in ``cell`` that differ from its reference setting in the length of annealing at most."""
+    tau = cell["tau"].isna() | (cell["tau"] == case.ssa["tau"])
+    schedule = cell["anneal_schedule"].isna() | (cell["anneal_schedule"] == case.ssa["anneal_schedule"])
+    return cell[(cell["method"] == case.ssa["method"]) & tau & schedule]
+
+
+def _over_the_better(case: Case, rows: pd.DataFrame, other: float, best: list[float]) -> Interval:
+    """``other``'s gain over each of ``best``, and of these the lowest estimate and bounds; no p.
+
+    Valid bounds for the gain over the better one: it is the minimum of the gains, and above 0 only if all are
+    (Berger, 1982, Technometrics 24, 295-300).
+    """
+    rival = rows[rows["anneal_epochs"] == other]
+    gains = []
+    for e in best:
+        base = rows[rows["anneal_epochs"] == e]
+        if base.empty:
+            raise UntestableError(f"no children at e = {e:g}")
+        gains.append(case.mean(pairs(rival, base)))
+    mean, low, high = (min(getattr(gain, key) for gain in gains) for key in ("mean", "low", "high"))
+    return Interval(mean, low, high, math.nan, min(gain.n for gain in gains))
+
+
+def _quoted(case: Case) -> list[Comparison]:
+    """SSA's gain over one-shot against the figure quoted for each learning-rate schedule."""
+    found = []
+    for schedule, points in case.settings["quoted"].items():
+        one = replace(case, settings={**case.settings, "lr_schedules": [schedule]})
+        judged = _versus(one, case.ssa["method"], ["one-shot"], partial(statistics.quoted_verdict, quoted=points))
+        found += [replace(comparison, text=f"{comparison.text}; quoted {points:+g}") for comparison in judged]
+    return found
+
+
+def _drop(case: Case) -> list[Comparison]:
+    """How much deeper than SSA's the baseline's drop is within the epochs that SSA anneals."""
+
+    def measure(cell: pd.DataFrame, baseline: str) -> Interval:
+        ssa = case.reference(cell, case.ssa["method"])
+        e = ssa["anneal_epochs"].iloc[0]
+        lower, upper = (_with_drop(rows, case.history, e) for rows in (ssa, case.reference(cell, baseline)))
+        return case.mean(pairs(upper, lower, "drop"))
+
+    words = f"drop of {{}} minus drop of {label(case.ssa['method'])}"
+    rule = partial(statistics.gain_verdict, smallest=case.smallest)
+    return _against(case, case.settings["baselines"], words, measure, rule)
+
+
+def _with_drop(rows: pd.DataFrame, history: pd.DataFrame, epochs: float) -> pd.DataFrame:
+    """``rows`` with ``drop``: the parent's accuracy minus the lowest in epochs 1 to ``epochs``; NaN if not scored."""
+    early = history[history["epoch"].between(1, max(1, epochs))]
+    lowest = early.groupby("child_id")["test_accuracy"].min()
+    return rows.assign(drop=rows["parent_accuracy"] - rows["child_id"].map(lowest))
+
+
+def _stability(case: Case) -> list[Comparison]:
+    """The ratio of the variances of SSA's and each baseline's parent means."""
+
+    def measure(cell: pd.DataFrame, baseline: str) -> Interval:
+        paired = pairs(case.reference(cell, case.ssa["method"]), case.reference(cell, baseline))
+        means = paired.groupby(PARENT)[["accuracy", "difference"]].mean()
+        return statistics.variance_ratio(means["accuracy"], means["accuracy"] - means["difference"], case.confidence)
+
+    words = f"{label(case.ssa['method'])} over {{}}"
+    rule = partial(statistics.ratio_verdict, fewest=FEWEST)
+    return _against(case, case.settings["baselines"], words, measure, rule)
+
+
+def _small_gain(case: Case, method: str) -> list[Comparison]:
+    rule = partial(statistics.small_gain_verdict, bound=case.settings["small"])
+    return _versus(case, method, case.settings["baselines"], rule)
+
+
+TESTS: dict[str, Callable[[Case], list[Comparison]]] = {
+    "C1": _gain_in_family,
+    "C2": _gain,
+    "C3": _no_ensembles,
+    "C4": _best_length,
+    "C5": _quoted,
+    "C6": _drop,
+    "C7": _controls,
+    "C8": _stability,
+    "C9": lambda case: _small_gain(case, case.ssa["method"]),
+    "C10": lambda case: _small_gain(case, "iterative"),
+}
+OVERALL = {"C10": statistics.majority_verdict}

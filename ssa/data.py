@@ -1,0 +1,160 @@
+"""Data sets, held in memory as one uint8 tensor of images and one of labels per split."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ssa.errors import UserError
+from ssa.seeds import numpy_generator
+
+if TYPE_CHECKING:
+    from ssa.specs import DataSpec
+
+# Standard deviations are the authors' (their code); means are the data sets' own.
+STATISTICS = {
+    "cifar10": ((0.4914, 0.4822, 0.4465), (0.2471, 0.2435, 0.2616)),
+    "cifar100": ((0.5071, 0.4865, 0.4409), (0.2675, 0.2565, 0.2761)),
+}
+
+
+@dataclass(frozen=True)
+class Split:
+    """``images``: uint8 (n, channels, height, width); ``labels``: int64 (n,)."""
+
+    images: Tensor
+    labels: Tensor
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def take(self, index: np.ndarray) -> Split:
+        """The images at ``index``."""
+        where = torch.from_numpy(index)
+        return Split(self.images[where], self.labels[where])
+
+    def to(self, device: torch.device) -> Split:
+        """The same split on ``device``."""
+        return Split(self.images.to(device), self.labels.to(device))
+
+
+@dataclass(frozen=True)
+class Data:
+    """The three splits of a data set, and what its pixels are normalised by, in units of [0, 1] intensity."""
+
+    train: Split
+    validation: Split
+    test: Split
+    classes: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    def to(self, device: torch.device) -> Data:
+        """The same data on ``device``."""
+        splits = (split.to(device) for split in (self.train, self.validation, self.test))
+        return Data(*splits, self.classes, self.mean, self.std)
+
+
+def load(spec: DataSpec, root: Path, parent_seed: int) -> Data:
+    """The data set of ``spec``, split; ``UserError`` where its files are missing or damaged."""
+    sources = {"digits": _digits, "cifar10": _cifar, "cifar100": _cifar, "imagefolder": _imagefolder}
+    pool, test, classes = sources[spec.source](spec, root)
+    generator = numpy_generator("split", parent_seed if spec.split == "parent" else 0)
+    if test is None:  # a data set without a test split of its own: what neither training nor validation takes
+        order = generator.permutation(len(pool))
+        train_count = _checked_count(spec, len(pool) - 1)
+        train, held, test = np.split(order, [train_count, train_count + spec.validation])
+        train_split, validation, test = pool.take(train), pool.take(held), pool.take(test)
+    else:
+        order = generator.permutation(len(pool))
+        train_count = _checked_count(spec, len(pool))
+        held, train = order[: spec.validation], order[spec.validation : spec.validation + train_count]
+        train_split, validation = pool.take(np.sort(train)), pool.take(np.sort(held))
+    mean, std = STATISTICS.get(spec.source) or _statistics(train_split)
+    return Data(train_split, validation, test, classes, mean, std)
+
+
+def _checked_count(spec: DataSpec, available: int) -> int:
+    count = available - spec.validation if spec.train is None else spec.train
+    if count < 1 or count + spec.validation > available:
+        raise UserError(
+            f"data set {spec.source}: train {spec.train} and validation {spec.validation} ask for more than the "
+            f"{available} images there are; lower them in the study"
+        )
+    return count
+
+
+def _statistics(split: Split) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    pixels = split.images.double() / 255
+    return tuple(pixels.mean((0, 2, 3)).tolist()), tuple(pixels.std((0, 2, 3)).clamp_min(1e-3).tolist())
+
+
+def _digits(spec: DataSpec, root: Path) -> tuple[Split, None, int]:
+    from sklearn.datasets import load_digits
+
+    digits = load_digits()
+    images = np.rint(digits.images * (255 / 16)).astype(np.uint8)[:, None]
+    return Split(torch.from_numpy(images), torch.from_numpy(digits.target.astype(np.int64))), None, 10
+
+
+def _cifar(spec: DataSpec, root: Path) -> tuple[Split, Split, int]:
+    from torchvision import datasets
+
+    kind = {"cifar10": datasets.CIFAR10, "cifar100": datasets.CIFAR100}[spec.source]
+    splits = []
+    for train in (True, False):
+        try:
+            part = kind(str(root), train=train, download=not _present(kind, root))
+        except Exception as error:  # no network, a refused connection, a damaged archive: torchvision raises many kinds
+            raise UserError(
+                f"data set {spec.source} is not in {root} and could not be downloaded ({type(error).__name__}: {error}); "
+                f"download {kind.url} and unpack it so that {root / kind.base_folder} exists, or set data_root"
+            ) from error
+        splits.append(Split(torch.from_numpy(part.data).permute(0, 3, 1, 2).contiguous(), torch.tensor(part.targets)))
+    return splits[0], splits[1], len(part.classes)
+
+
+def _present(kind: type, root: Path) -> bool:
+    """Whether the official files are there and match their published checksums."""
+    from torchvision.datasets.utils import check_integrity
+
+    folder = root / kind.base_folder
+    files = [*kind.train_list, *kind.test_list, (kind.meta["filename"], kind.meta["md5"])]
+    damaged = [folder / name for name, md5 in files if (folder / name).exists() and not check_integrity(folder / name, md5)]
+    if damaged:
+        raise UserError(f"{damaged[0]} is damaged: it does not match its published MD5; delete it and fetch it again")
+    return all((folder / name).exists() for name, _ in files)
+
+
+def _imagefolder(spec: DataSpec, root: Path) -> tuple[Split, Split, int]:
+    if not spec.folder:
+        raise UserError("data set imagefolder: folder is missing; name the folder under data_root that holds train/ and test/")
+    train, names = _read_folder(root / spec.folder / "train", spec.image_size)
+    test, test_names = _read_folder(root / spec.folder / "test", spec.image_size)
+    if names != test_names:
+        raise UserError(f"data set {root / spec.folder}: train/ and test/ have different class folders")
+    return train, test, len(names)
+
+
+def _read_folder(folder: Path, size: int) -> tuple[Split, list[str]]:
+    from PIL import Image, UnidentifiedImageError
+    from torchvision.datasets import ImageFolder
+
+    try:
+        listing = ImageFolder(str(folder))
+    except (FileNotFoundError, OSError) as error:
+        raise UserError(f"data set {folder}: {error}; expected one folder per class with images in it") from error
+    images = np.empty((len(listing), 3, size, size), dtype=np.uint8)
+    for i, (path, _) in enumerate(listing.samples):
+        try:
+            with Image.open(path) as image:
+                resized = image.convert("RGB").resize((size, size), Image.Resampling.BICUBIC)
+        except (UnidentifiedImageError, OSError) as error:
+            raise UserError(f"image {path} cannot be read: {error}; replace or remove it") from error
+        images[i] = np.asarray(resized).transpose(2, 0, 1)
+    return Split(torch.from_numpy(images), torch.tensor(listing.targets)), listing.classes

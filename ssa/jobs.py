@@ -1,0 +1,225 @@
+"""The stages that train: one call is one job of the workflow."""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ssa.errors import UserError
+from ssa.store import Store, digest
+from ssa.study import Child, Study
+
+if TYPE_CHECKING:
+    import torch
+
+IMBALANCE = 1.1  # how much longer than a perfect split a plan may take
+
+
+@dataclass(frozen=True)
+class Job:
+    """Children ``start`` to ``stop`` of one parent. Its name tells all, so that any process can run it."""
+
+    parent_id: str
+    start: int
+    stop: int
+    digest: str
+
+    @property
+    def name(self) -> str:
+        """For example ``0-24-1f2e3d4c5b``."""
+        return f"{self.start}-{self.stop}-{self.digest}"
+
+
+def plan(study: Study, workers: int) -> list[Job]:
+    """The jobs that train all children of ``study`` on ``workers`` cores or GPUs, balanced over them."""
+    parents = study.all_parents()
+    jobs = []
+    parts = _parts(len(parents), workers)
+    for parent_id in parents:
+        children = study.children_of(parent_id)
+        size = study.raw.get("children_per_job") or max(math.ceil(len(children) / parts), 1)
+        for start in range(0, len(children), size):
+            jobs.append(_job(parent_id, children, start, min(start + size, len(children))))
+    return jobs
+
+
+def _parts(parents: int, workers: int) -> int:
+    """Into how many jobs each parent's children go, so that no worker idles for long at the end."""
+    for parts in range(1, workers + 1):
+        if math.ceil(parents * parts / workers) <= IMBALANCE * parents * parts / workers:
+            return parts
+    return workers
+
+
+def _job(parent_id: str, children: Sequence[Child], start: int, stop: int) -> Job:
+    return Job(parent_id, start, stop, digest(child.spec.id for child in children[start:stop]))
+
+
+def children_of(study: Study, parent_id: str, name: str | None) -> list[Child]:
+    """The children of the job called ``name``, or all; ``UserError`` where the study has changed since it was named."""
+    children = study.children_of(parent_id)
+    if name is None:
+        return list(children)
+    try:
+        start, stop = (int(part) for part in name.split("-")[:2])
+    except ValueError as error:
+        raise UserError(f"{name!r} names no job; a job is START-STOP-DIGEST, as in ssa plan --jobs") from error
+    if _job(parent_id, children, start, stop).name != name:
+        raise UserError(f"job {name} of {parent_id} is of another version of {study.path}; run the study again")
+    return list(children[start:stop])
+
+
+def train_parent(study: Study, store: Store, parent_id: str, deadline: float = math.inf) -> bool:
+    """Train one parent and write its weights and record; False where ``deadline`` (monotonic) came first."""
+    from ssa import parent as parents
+
+    spec = _find_parent(study, parent_id)
+    if parents.trained(store, spec):
+        return True
+    device = choose_device(study)
+    return parents.train(store, spec, parents.content_of(spec, study.data_root, device), device, deadline)
+
+
+def write_masks(study: Study, store: Store, parent_id: str) -> None:
+    """Write all masks that the study's children of one parent need."""
+    import torch
+
+    from ssa import masking
+    from ssa import parent as parents
+
+    spec, wanted = _find_parent(study, parent_id), study.masks_of(parent_id)
+    content = parents.content_of(spec, study.data_root, torch.device("cpu"))
+    model = parents.load(store, spec, content)
+    masks = {mask.id: masking.make(model, mask, spec.seed, content) for mask in wanted}
+    masking.write(store.masks(parent_id, masks), spec, masks)
+
+
+def train_children(
+    study: Study, store: Store, parent_id: str, children: Sequence[Child], deadline: float = math.inf
+) -> int:
+    """Train those of ``children`` that are not recorded; returns how many ``deadline`` (monotonic) left undone."""
+    pending = []
+    for child in children:
+        if store.recorded(child.spec):
+            store.read_child(child.spec)  # a damaged record is named now, not after hours
+        else:
+            pending.append(child)
+    if not pending:
+        return 0
+    from tqdm import tqdm
+
+    from ssa import child as child_training
+    from ssa import masking
+    from ssa import parent as parents
+
+    if not ready(study, store, parent_id, deadline):
+        return len(pending)
+    spec, device = _find_parent(study, parent_id), choose_device(study)
+    content = parents.content_of(spec, study.data_root, device)
+    cell = child_training.Cell(parents.load(store, spec, content), content, device)
+    path = store.masks(parent_id, (mask.id for mask in study.masks_of(parent_id)))
+    masks = masking.read(path, spec, [child.spec.mask for child in pending])
+    longest = 0.0
+    with tqdm(pending, desc=parent_id, unit="child", mininterval=5, disable=None) as bar:
+        for done, child in enumerate(bar):
+            started = time.monotonic()
+            if started + 1.2 * longest > deadline:
+                return len(pending) - done
+            child_training.train(store, child.spec, masks[child.spec.mask.id], cell)
+            longest = max(longest, time.monotonic() - started)
+    return 0
+
+
+def ready(study: Study, store: Store, parent_id: str, deadline: float) -> bool:
+    """Make the parent and its masks where they are missing; False where ``deadline`` came first."""
+    if not train_parent(study, store, parent_id, deadline):
+        return False
+    if not store.masks(parent_id, (mask.id for mask in study.masks_of(parent_id))).exists():
+        write_masks(study, store, parent_id)
+    return True
+
+
+def run(study: Study, store: Store, seeds: Sequence[int] | None, budget: float) -> int:
+    """Parent by parent, each with its masks and children, for ``budget`` seconds; returns the children left undone."""
+    deadline = time.monotonic() + budget
+    wanted = [key for key, spec in study.all_parents().items() if seeds is None or spec.seed in seeds]
+    return sum(train_children(study, store, key, study.children_of(key), deadline) for key in wanted)
+
+
+def fetch_data(study: Study) -> None:
+    """Load every data set of the study once, so that it is downloaded and checked before any job needs it."""
+    from ssa import data
+
+    specs = {spec.data: spec for spec in study.all_parents().values()}
+    for data_spec, parent in specs.items():
+        data.load(data_spec, study.data_root, parent.seed)
+
+
+def choose_device(study: Study) -> torch.device:
+    """The study's device; ``UserError`` where it asks for a GPU and there is none."""
+    import torch
+
+    if study.device == "cuda" and not torch.cuda.is_available():
+        raise UserError(f"{study.path}: device is cuda, but PyTorch finds no GPU here; set device: auto or cpu")
+    wants_gpu = study.device != "cpu" and torch.cuda.is_available()
+    return torch.device("cuda" if wants_gpu else "cpu")
+
+
+def use_threads(count: int) -> None:
+    """Train on ``count`` CPU threads from now on: more would make parallel jobs fight for the cores."""
+    os.environ["OMP_NUM_THREADS"] = str(count)
+    import torch
+
+    torch.set_num_threads(count)
+
+
+def mark(study: Study, store: Store, job: Job) -> Path:
+    """The file that says that all children of ``job`` are recorded."""
+    return store.study_folder(study.name) / "marks" / "jobs" / job.parent_id / f"{job.name}.done"
+
+
+def wanted_marks(study: Study, store: Store, workers: int) -> list[Path]:
+    """The marks of the jobs that were done or have a child to train.
+
+    A job whose children were all recorded by others (another study, another split into jobs) is not wanted: it
+    would ask for a parent that nothing needs.
+    """
+    done = _recorded(study, store)
+    marks = []
+    for job in plan(study, workers):
+        path = mark(study, store, job)
+        ids = [child.spec.id for child in study.children_of(job.parent_id)[job.start : job.stop]]
+        if path.exists() or not done[job.parent_id].issuperset(ids):
+            marks.append(path)
+    return marks
+
+
+def drop_stale_marks(study: Study, store: Store) -> None:
+    """Remove the marks of jobs that have lost a child's record, so that they run again."""
+    done = _recorded(study, store)
+    for parent_id in study.all_parents():
+        folder = store.study_folder(study.name) / "marks" / "jobs" / parent_id
+        for path in folder.glob("*.done"):
+            try:
+                children = children_of(study, parent_id, path.stem)
+            except UserError:  # a mark of another version of the study
+                continue
+            if not done[parent_id].issuperset(child.spec.id for child in children):
+                path.unlink(missing_ok=True)
+
+
+def _recorded(study: Study, store: Store) -> dict[str, set[str]]:
+    """The ids of the finished children of each parent, from one listing of each folder."""
+    return {parent_id: store.recorded_children(parent_id) for parent_id in study.all_parents()}
+
+
+def _find_parent(study: Study, parent_id: str) -> ParentSpec:
+    parents = study.all_parents()
+    if parent_id not in parents:
+        raise UserError(f"{study.path} has no parent {parent_id!r}; ssa plan lists them")
+    return parents[parent_id]

@@ -1,0 +1,221 @@
+"""Laws for the keep-probability p(t) of each prunable weight; every fine-tuning method is one of them.
+
+A law is asked for one tensor at a time. It answers with two probabilities, one for the kept weights
+(mask 1) and one for the pruned weights (mask 0), each a float in [0, 1] or a tensor that broadcasts to
+the mask. From ``epochs`` on the answer is always ``(1, 0)``: exactly the target subnetwork.
+"""
+
+from __future__ import annotations
+
+import importlib
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
+
+from ssa.schedules import Schedule, resolve
+
+if TYPE_CHECKING:
+    from torch import Generator, Tensor
+
+Probability: TypeAlias = "float | Tensor"
+
+
+@dataclass(frozen=True)
+class Law:
+    """Anneal over the first ``epochs`` epochs along ``schedule``; ``expected`` multiplies by p instead of sampling.
+
+    A law of your own subclasses this and defines :meth:`anneal`; it is used in a study by its import
+    path, ``package.module.ClassName``.
+    """
+
+    epochs: float = 0.0
+    schedule: str | Schedule = "linear"
+    expected: bool = False
+    gradual: ClassVar[bool] = True  # whether the schedule matters
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.epochs) and self.epochs >= 0):
+            raise ValueError(f"{type(self).__name__}: epochs is {self.epochs!r}; it is a length in epochs, at least 0")
+        resolve(self.schedule)
+
+    @property
+    def reranks(self) -> bool:
+        """Whether the target mask itself moves, following the weights' current magnitude."""
+        return False
+
+    def progress(self, t: float) -> float:
+        """a(t), in [0, 1]: how far the annealing stands ``t`` epochs after the child's first step."""
+        return 1.0 if t >= self.epochs else resolve(self.schedule)(t / self.epochs)
+
+    def prepare(self, mask: Tensor, weight: Tensor, generator: Generator) -> Tensor | None:
+        """The state drawn once per weight and child, of the mask's shape; None for most laws."""
+        return None
+
+    def anneal(self, a: float, mask: Tensor, state: Tensor | None) -> tuple[Probability, Probability]:
+        """The keep-probabilities of kept and pruned weights when the annealing stands at ``a`` < 1."""
+        raise NotImplementedError(f"{type(self).__name__} must define anneal()")
+
+    def probability(self, t: float, mask: Tensor, state: Tensor | None) -> tuple[Probability, Probability]:
+        """The keep-probabilities of kept and pruned weights at ``t`` epochs; exactly (1, 0) from ``epochs`` on."""
+        return (1.0, 0.0) if t >= self.epochs else self.anneal(self.progress(t), mask, state)
+
+
+@dataclass(frozen=True)
+class OneShot(Law):
+    """The target mask from the first step on."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.epochs:
+            raise ValueError(f"OneShot: epochs is {self.epochs!r}; it does not anneal, so leave epochs at 0")
+
+
+@dataclass(frozen=True)
+class Iterative(Law):
+    """Nested binary masks: each pruned weight is kept until its turn, then removed.
+
+    At progress a, exactly ``round(a * pruned)`` weights of each tensor are gone. ``order`` says whose turn
+    it is: ``random``, a fixed random order; ``magnitude``, a fixed order by the starting weights,
+    smallest first; ``reranked``, smallest current magnitude first as training goes, so that the final
+    mask may differ from the one that was given.
+    """
+
+    order: Literal["random", "magnitude", "reranked"] = "random"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _choose("Iterative", "order", self.order, ("random", "magnitude", "reranked"))
+
+    @property
+    def reranks(self) -> bool:
+        """Whether the order follows the current weights."""
+        return self.order == "reranked"
+
+    def prepare(self, mask: Tensor, weight: Tensor, generator: Generator) -> Tensor | None:
+        """The turn of each pruned weight, an int32 rank from 0; kept weights come after all of them."""
+        import torch
+
+        if self.reranks:
+            return None
+        if self.order == "magnitude":
+            from ssa.criteria import magnitude
+
+            key = magnitude(weight, mask.shape)
+        else:
+            key = torch.rand(mask.shape, generator=generator, device=mask.device)
+        order = key.masked_fill(mask, math.inf).flatten().argsort(stable=True)
+        rank = torch.empty_like(order, dtype=torch.int32)
+        rank[order] = torch.arange(order.numel(), dtype=torch.int32, device=mask.device)
+        return rank.view(mask.shape)
+
+    def anneal(self, a: float, mask: Tensor, state: Tensor | None) -> tuple[Probability, Probability]:
+        """1 until a weight's turn, then 0."""
+        assert state is not None
+        return 1.0, (state >= round(a * int((~mask).sum()))).float()
+
+
+@dataclass(frozen=True)
+class RandomAnnealing(Law):
+    """Kept weights ``u + (1 - u) a``, pruned weights ``u (1 - a)``; u is drawn once per weight and child.
+
+    ``coupled``: u ~ U(s, 1) for kept and U(0, s) for pruned weights, s the tensor's sparsity, as if the mask
+    were the thresholded u. ``independent``: u ~ U(0, 1) for all. u's base draw is kept in 8 bits.
+    """
+
+    draw: Literal["coupled", "independent"] = "coupled"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _choose("RandomAnnealing", "draw", self.draw, ("coupled", "independent"))
+
+    def prepare(self, mask: Tensor, weight: Tensor, generator: Generator) -> Tensor | None:
+        """256 equal steps of U(0, 1), as uint8."""
+        import torch
+
+        return torch.randint(0, 256, mask.shape, generator=generator, dtype=torch.uint8, device=mask.device)
+
+    def anneal(self, a: float, mask: Tensor, state: Tensor | None) -> tuple[Probability, Probability]:
+        """The two lines of the table in the paper's method, from the stored draw."""
+        assert state is not None
+        v = (state.float() + 0.5) / 256
+        if self.draw == "independent":
+            kept = pruned = v
+        else:
+            s = float((~mask).float().mean())
+            kept, pruned = s + (1 - s) * v, s * v
+        return kept + (1 - kept) * a, pruned * (1 - a)
+
+
+@dataclass(frozen=True)
+class TemperatureAnnealing(Law):
+    """The paper's "reverse dropout": pruned weights are kept with probability ``tau (1 - a)``, kept ones with 1.
+
+    ``scope="all"`` lets tau scale both sides: kept weights ``1 - tau (1 - a)``.
+    """
+
+    tau: float = 0.5
+    scope: Literal["pruned", "all"] = "pruned"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check_tau(self)
+        _choose("TemperatureAnnealing", "scope", self.scope, ("pruned", "all"))
+
+    def anneal(self, a: float, mask: Tensor, state: Tensor | None) -> tuple[Probability, Probability]:
+        """Linear in tau (1 - a)."""
+        heat = self.tau * (1 - a)
+        return (1 - heat if self.scope == "all" else 1.0), heat
+
+
+@dataclass(frozen=True)
+class DenseThenCut(Law):
+    """Control: everything is kept until ``epochs``, then the mask at once; tells what late pruning alone does."""
+
+    gradual: ClassVar[bool] = False
+
+    def anneal(self, a: float, mask: Tensor, state: Tensor | None) -> tuple[Probability, Probability]:
+        """1 for all."""
+        return 1.0, 1.0
+
+
+@dataclass(frozen=True)
+class ConstantTemperature(Law):
+    """Control: pruned weights are kept with probability ``tau`` until ``epochs``, then cut; noise without annealing."""
+
+    tau: float = 0.5
+    gradual: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check_tau(self)
+
+    def anneal(self, a: float, mask: Tensor, state: Tensor | None) -> tuple[Probability, Probability]:
+        """Tau, whatever ``a``."""
+        return 1.0, self.tau
+
+
+def find(path: str) -> type[Law]:
+    """The law called ``path``: a class of this module, or ``package.module.ClassName``; ``ValueError`` if none."""
+    candidate: Any
+    if "." not in path:
+        candidate = globals().get(path)
+    else:
+        module, _, name = path.rpartition(".")
+        try:
+            candidate = getattr(importlib.import_module(module), name, None)
+        except ImportError as error:
+            raise ValueError(f"law {path!r} cannot be imported: {error}") from error
+    if not (isinstance(candidate, type) and issubclass(candidate, Law)):
+        names = ", ".join(sorted(law.__name__ for law in Law.__subclasses__() if law.__module__ == __name__))
+        raise ValueError(f"unknown law {path!r}; allowed: {names} or the import path of a subclass of ssa.Law")
+    return candidate
+
+
+def _choose(law: str, key: str, value: object, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        raise ValueError(f"{law}: {key} is {value!r}; allowed: {', '.join(allowed)}")
+
+
+def _check_tau(law: TemperatureAnnealing | ConstantTemperature) -> None:
+    if not 0 <= law.tau <= 1:
+        raise ValueError(f"{type(law).__name__}: tau is {law.tau!r}; it is a probability in [0, 1]")

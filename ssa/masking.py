@@ -1,0 +1,89 @@
+"""The pruning job: all masks of one parent in one file, eight weights to a byte."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ssa.data import Data
+from ssa.errors import UserError
+from ssa.masks import Mask
+from ssa.pruning import PRUNABLE, Predicate, prune
+from ssa.seeds import derive
+from ssa.specs import MaskSpec, ParentSpec
+from ssa.store import read_tensors, write_tensors
+
+
+def make(parent: nn.Module, spec: MaskSpec, parent_seed: int, content: Data) -> Mask:
+    """The mask of ``spec``, on the parent's device; ``UserError`` where it would leave a layer empty."""
+    if spec.criterion == "none":
+        return Mask({})
+    side = content.test.images.shape[1:]
+    try:
+        return prune(
+            parent,
+            spec.sparsity / 100,
+            spec.criterion,
+            spec.structure,
+            spec.allocation,
+            derive("mask", parent_seed, spec.seed),
+            _without_stem(parent) if spec.stem == "dense" else None,
+            torch.zeros(1, *side) if spec.structure == "neurons" else None,
+        )
+    except ValueError as error:
+        raise UserError(f"mask {spec.id}: {error}") from error
+
+
+def _without_stem(model: nn.Module) -> Predicate:
+    """All prunable layers but the first and the last."""
+    names = [name for name, layer in model.named_modules() if isinstance(layer, PRUNABLE)]
+    inner = set(names[1:-1])
+    return lambda name, layer: name in inner
+
+
+def write(path: Path, parent: ParentSpec, masks: dict[str, Mask]) -> None:
+    """Write ``masks``, by mask id, as packed bits."""
+    tensors, shapes, tied = {}, {}, {}
+    for mask_id, mask in masks.items():
+        tied[mask_id] = mask.tied
+        for name, entry in mask.items():
+            if name not in mask.tied:
+                tensors[f"{mask_id}/{name}"] = pack(entry)
+                shapes[f"{mask_id}/{name}"] = list(entry.shape)
+    metadata = {"parent": parent.id, "shapes": json.dumps(shapes), "tied": json.dumps(tied)}
+    write_tensors(path, tensors, metadata)
+
+
+def read(path: Path, parent: ParentSpec, wanted: Sequence[MaskSpec]) -> dict[str, Mask]:
+    """The ``wanted`` masks of ``path`` by id; ``UserError`` where the file is damaged or another parent's."""
+    tensors, metadata = read_tensors(path)
+    if metadata.get("parent") != parent.id:
+        raise UserError(f"{path} holds masks of {metadata.get('parent')}; delete it and run again")
+    shapes, tied = json.loads(metadata["shapes"]), json.loads(metadata["tied"])
+    masks: dict[str, dict[str, Tensor]] = {spec.id: {} for spec in wanted}
+    for key, packed in tensors.items():
+        mask_id, name = key.split("/", 1)
+        if mask_id in masks:
+            masks[mask_id][name] = unpack(packed, torch.Size(shapes[key]))
+    missing = [mask_id for mask_id in masks if mask_id not in tied]
+    if missing:
+        raise UserError(f"{path} has no mask {missing[0]}; delete it and run again")
+    return {
+        mask_id: Mask({**found, **{name: found[of].flatten() for name, of in tied[mask_id].items()}}, tied[mask_id])
+        for mask_id, found in masks.items()
+    }
+
+
+def pack(mask: Tensor) -> Tensor:
+    """A bool tensor as uint8, eight elements to a byte, the first in the highest bit."""
+    return torch.from_numpy(np.packbits(mask.cpu().numpy().reshape(-1)))
+
+
+def unpack(packed: Tensor, shape: torch.Size) -> Tensor:
+    """The bool tensor of ``shape`` that :func:`pack` packed."""
+    return torch.from_numpy(np.unpackbits(packed.numpy(), count=shape.numel()).astype(bool)).view(shape)

@@ -1,0 +1,115 @@
+"""Parents: trained once for each seed, resumed where they were interrupted."""
+
+from __future__ import annotations
+
+import math
+import time
+from pathlib import Path
+
+import torch
+from torch import nn
+from tqdm import tqdm
+
+from ssa import data, models, provenance, scoring
+from ssa.data import Data
+from ssa.errors import UserError
+from ssa.laws import OneShot
+from ssa.masks import Mask
+from ssa.seeds import derive
+from ssa.specs import ParentSpec
+from ssa.store import Store, read_tensors, write_record, write_tensors
+from ssa.subnetwork import Subnetwork
+from ssa.training import Training
+
+CHECKPOINT_SECONDS = 60.0
+
+
+def untrained(spec: ParentSpec, content: Data) -> nn.Module:
+    """The parent as it is initialised, on the CPU."""
+    channels, size = content.test.images.shape[1], content.test.images.shape[2]
+    seed = derive("initialisation", spec.seed)
+    model = models.build(spec.model, dict(spec.model_options), channels, content.classes, size, seed)
+    return model.to(memory_format=torch.channels_last)
+
+
+def load(store: Store, spec: ParentSpec, content: Data) -> nn.Module:
+    """The trained parent, on the CPU."""
+    model = untrained(spec, content)
+    tensors, metadata = read_tensors(store.weights(spec.id))
+    if metadata.get("id") != spec.id:
+        raise UserError(f"{store.weights(spec.id)} holds another parent, {metadata.get('id')}; delete it and run again")
+    model.load_state_dict(tensors)
+    return model
+
+
+def trained(store: Store, spec: ParentSpec) -> bool:
+    """Whether the parent's weights and record are there; ``UserError`` where the record is damaged."""
+    if not (store.weights(spec.id).exists() and store.parent_record(spec.id).exists()):
+        return False
+    store.read_parent(spec)
+    return True
+
+
+def train(store: Store, spec: ParentSpec, content: Data, device: torch.device, deadline: float = math.inf) -> bool:
+    """Train the parent and write its weights, then its record.
+
+    False where ``deadline``, on the monotonic clock, came first: a checkpoint then holds what was done.
+    """
+    started, clock = provenance.now(), time.monotonic()
+    model = untrained(spec, content).to(device)
+    training = Training(Subnetwork(model, Mask({}), OneShot()), content, spec.recipe, derive("parent", spec.seed))
+    _resume(store.checkpoint(spec.id), spec, training)
+    saved, loss = time.monotonic(), math.nan
+    with tqdm(total=spec.recipe.epochs, initial=training.epoch, desc=spec.id, unit="epoch", mininterval=5, disable=None) as bar:
+        while training.epoch < spec.recipe.epochs:
+            epoch = training.run_epoch()
+            if epoch.diverged_step is not None:
+                raise UserError(f"parent {spec.id} diverged at step {epoch.diverged_step}; lower its lr in the study")
+            loss = epoch.loss
+            bar.set_postfix_str(f"loss {loss:.3f}", refresh=False)
+            bar.update()
+            late = time.monotonic() > deadline and epoch.number < spec.recipe.epochs
+            if late or time.monotonic() - saved > CHECKPOINT_SECONDS:
+                write_tensors(store.checkpoint(spec.id), training.state(), {"id": spec.id, "epoch": str(epoch.number)})
+                saved = time.monotonic()
+            if late:
+                return False
+    seconds = time.monotonic() - clock
+    scores = {
+        name: scoring.score(scoring.logits(model, split, content, spec.recipe.precision), split.labels)
+        for name, split in (("test", content.test), ("validation", content.validation), ("train", content.train))
+        if len(split)
+    }
+    validation = scores.get("validation")
+    write_tensors(store.weights(spec.id), model.state_dict(), {"id": spec.id})
+    result = {
+        "accuracy": scores["test"].accuracy,
+        "nll": scores["test"].nll,
+        "ece": scores["test"].ece,
+        "validation_accuracy": validation.accuracy if validation else None,
+        "train_loss_clean": scores["train"].nll,
+        "train_loss": loss,
+        "train_seconds": seconds,
+    }
+    write_record(store.parent_record(spec.id), spec, {"result": result, "made": provenance.of_run(device, started)})
+    store.checkpoint(spec.id).unlink(missing_ok=True)
+    return True
+
+
+def _resume(checkpoint: Path, spec: ParentSpec, training: Training) -> None:
+    """Go on from ``checkpoint`` where there is one; a damaged one is left aside, since the parent can start again."""
+    if not checkpoint.exists():
+        return
+    try:
+        tensors, metadata = read_tensors(checkpoint)
+    except UserError as error:
+        tqdm.write(f"{error}; starting this parent from its beginning")
+        checkpoint.unlink()
+        return
+    if metadata.get("id") == spec.id:
+        training.resume(int(metadata["epoch"]), tensors)
+
+
+def content_of(spec: ParentSpec, data_root: Path, device: torch.device) -> Data:
+    """The parent's data set on ``device``."""
+    return data.load(spec.data, data_root, spec.seed).to(device)

@@ -1,0 +1,40 @@
+"""Annealing schedules: maps of the unit interval onto itself, from 0 at the start to 1 at the end."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+Schedule = Callable[[float], float]
+
+
+def linear(x: float) -> float:
+    """``x``."""
+    return x
+
+
+def cosine(x: float) -> float:
+    """``(1 - cos(pi x)) / 2``."""
+    return (1 - math.cos(math.pi * x)) / 2
+
+
+def exponential(x: float, k: float = 5.0) -> float:
+    """``(1 - exp(-k x)) / (1 - exp(-k))``: fast at first; k = 5 is assumed."""
+    return math.expm1(-k * x) / math.expm1(-k)
+
+
+def cubic(x: float) -> float:
+    """``1 - (1 - x)^3``: gradual magnitude pruning (Zhu and Gupta, 2017, arXiv 1710.01878)."""
+    return 1 - (1 - x) ** 3
+
+
+SCHEDULES: dict[str, Schedule] = {"linear": linear, "cosine": cosine, "exponential": exponential, "cubic": cubic}
+
+
+def resolve(schedule: str | Schedule) -> Schedule:
+    """The function that ``schedule`` names, or ``schedule`` itself; ``ValueError`` for an unknown name."""
+    if callable(schedule):
+        return schedule
+    if schedule not in SCHEDULES:
+        raise ValueError(f"unknown annealing schedule {schedule!r}; allowed: {', '.join(SCHEDULES)} or a callable")
+    return SCHEDULES[schedule]

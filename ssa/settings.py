@@ -1,0 +1,118 @@
+"""Settings read from a file: a frozen dataclass whose fields say what is allowed and where their default comes from."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import math
+import types
+import typing
+from collections.abc import Iterable, Mapping
+from functools import cache
+from typing import Any, TypeVar
+
+from ssa.errors import UserError
+
+SOURCES = ("paper", "summary", "reviews", "PAT", "author-code", "assumed")
+T = TypeVar("T")
+
+
+def setting(
+    default: Any = dataclasses.MISSING,
+    *,
+    source: str = "assumed",
+    choices: tuple[Any, ...] | None = None,
+    low: float = -math.inf,
+    high: float = math.inf,
+    below: float = math.inf,
+) -> Any:
+    """A field that allows ``choices``, or numbers in [low, high] and under ``below``; ``source`` labels its default."""
+    metadata = {"source": source, "choices": choices, "low": low, "high": high, "below": below}
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+def names(cls: type) -> list[str]:
+    """The settings that ``cls`` takes."""
+    return [field.name for field in dataclasses.fields(cls)]
+
+
+def read(cls: type[T], values: Mapping[str, Any], where: str) -> T:
+    """``cls(**values)`` after checking every key and value; ``UserError`` with one line that begins with ``where``."""
+    if not isinstance(values, Mapping):
+        raise UserError(f"{where}: {values!r} is not allowed; allowed: a mapping of {', '.join(names(cls))}")
+    known = {field.name: field for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
+    for key in values:
+        check_key(key, known, where)
+    for name, field in known.items():
+        if name not in values and field.default is dataclasses.MISSING:
+            raise UserError(f"{where}.{name}: missing; allowed: {_allowed(cls, field)}")
+    return cls(**{key: check(cls, key, value, f"{where}.{key}") for key, value in values.items()})
+
+
+def check_key(key: object, known: Iterable[str], where: str) -> None:
+    """``UserError`` naming the nearest known key where ``key`` is unknown."""
+    allowed = list(known)
+    if key not in allowed:
+        near = difflib.get_close_matches(str(key), allowed, 1)
+        hint = f"did you mean {near[0]!r}? " if near else ""
+        raise UserError(f"{where}: unknown key {key!r}; {hint}allowed: {', '.join(allowed)}")
+
+
+def check(cls: type, name: str, value: Any, where: str) -> Any:
+    """``value`` as the setting ``name`` of ``cls`` holds it, or a ``UserError`` saying what is allowed."""
+    field = next(field for field in dataclasses.fields(cls) if field.name == name)
+    meta = field.metadata
+    try:
+        converted = _convert(value, _types(cls)[name])
+    except TypeError:
+        converted = dataclasses.MISSING
+    numeric = isinstance(converted, (int, float)) and not isinstance(converted, bool)
+    if (
+        converted is dataclasses.MISSING
+        or (meta.get("choices") and converted not in meta["choices"])
+        or (numeric and not (meta.get("low", -math.inf) <= converted <= meta.get("high", math.inf)))
+        or (numeric and "below" in meta and not converted < meta["below"])
+    ):
+        raise UserError(f"{where}: {value!r} is not allowed; allowed: {_allowed(cls, field)}")
+    return converted
+
+
+@cache
+def _types(cls: type) -> dict[str, Any]:
+    return typing.get_type_hints(cls)
+
+
+def _convert(value: Any, kind: Any) -> Any:
+    """``value`` as ``kind``; ``TypeError`` where it is something else (a bool is no number, 5.5 no integer)."""
+    if isinstance(kind, types.UnionType):
+        for option in typing.get_args(kind):
+            try:
+                return _convert(value, option)
+            except TypeError:
+                continue
+        raise TypeError
+    if kind is type(None) and value is None:
+        return None
+    if typing.get_origin(kind) is tuple and isinstance(value, (list, tuple)):
+        return tuple(_convert(item, typing.get_args(kind)[0]) for item in value)
+    if kind is float and isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value):
+        return float(value)
+    if kind is int and isinstance(value, int) and not isinstance(value, bool):
+        return value
+    if kind in (str, bool) and isinstance(value, kind):
+        return value
+    raise TypeError
+
+
+def _allowed(cls: type, field: dataclasses.Field[Any]) -> str:
+    meta = field.metadata
+    if meta.get("choices"):
+        return ", ".join(str(choice) for choice in meta["choices"])
+    kind = _types(cls)[field.name]
+    words = getattr(kind, "__name__", str(kind)).replace("NoneType", "null")
+    low, high, below = meta.get("low", -math.inf), meta.get("high", math.inf), meta.get("below", math.inf)
+    if below < math.inf:
+        return f"{words} in [{low:g}, {below:g})"
+    if low > -math.inf and high < math.inf:
+        return f"{words} in [{low:g}, {high:g}]"
+    return f"{words}, at least {low:g}" if low > -math.inf else words

@@ -1,0 +1,366 @@
+"""A study: one YAML file, read, checked and expanded into parents and children."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ssa import laws, models, settings
+from ssa.claim_rules import validate_claims
+from ssa.errors import UserError
+from ssa.methods import CATALOGUE, Method
+from ssa.settings import setting
+from ssa.specs import ChildSpec, DataSpec, MaskSpec, ParentSpec, Recipe
+
+SECTIONS = (
+    *("name", "title", "question", "regime", "device", "data_root", "children_per_job"),
+    *("datasets", "parents", "methods", "children", "blocks", "claims", "provenance", "assumptions", "deviations"),
+)
+REFERENCE = {"tau": 0.5, "anneal_fraction": 0.25, "anneal_schedule": "linear"}
+# Which order "iterative" follows: the primary baseline re-ranks by magnitude, its paired control keeps the mask.
+ITERATIVE_ORDER = {
+    "iterative": {"random": "random", "magnitude": "reranked"},
+    "iterative-fixed": {"random": "random", "magnitude": "magnitude"},
+}
+
+
+@dataclass(frozen=True)
+class ChildSettings:
+    """What a block may vary, beside the recipe's settings. Sparsity in percent, annealing in epochs."""
+
+    method: str = setting()
+    criterion: str = setting("random", source="paper", choices=("random", "magnitude", "none"))
+    structure: str = setting("connections", source="PAT", choices=("connections", "neurons"))
+    allocation: str = setting("layerwise", source="author-code", choices=("layerwise", "global"))
+    stem: str = setting("pruned", source="author-code", choices=("pruned", "dense"))
+    sparsity: float = setting(0.0, source="paper", low=0, below=100)
+    seed: int = setting(0, low=0)
+    tau: float = setting(0.5, source="summary", low=0, high=1)
+    anneal_epochs: float = setting(0.0, source="paper", low=0)
+    anneal_schedule: str = setting("linear", source="paper", choices=("linear", "cosine", "exponential", "cubic"))
+    pruned_weights: str = setting("train", source="assumed", choices=("train", "freeze", "shuffle"))
+    masked_weights: str = setting("update", source="author-code", choices=("update", "freeze"))
+    rescale: bool = setting(False, source="paper")
+    resample: str = setting("step", source="reviews", choices=("step", "epoch"))
+    batchnorm: str = setting("running", source="author-code", choices=("running", "reestimated"))
+    bn_images: int = setting(2048, source="assumed", low=1)
+    score_epochs: tuple[int, ...] | None = setting(None, source="assumed", low=0)
+
+
+@dataclass(frozen=True)
+class ParentSettings:
+    """One kind of parent, of which a study trains one for each seed."""
+
+    dataset: str = setting()
+    model: str = setting()
+    seeds: tuple[int, ...] = setting()
+
+
+@dataclass(frozen=True)
+class Child:
+    """A child in a study: its specification, and the names by which the study's tables know it."""
+
+    spec: ChildSpec
+    block: str
+    parent: str
+    reference: bool
+
+
+@dataclass(frozen=True)
+class Study:
+    """A checked and expanded study."""
+
+    name: str
+    path: Path
+    raw: Mapping[str, Any]
+    parents: dict[str, tuple[ParentSpec, ...]]
+    children: tuple[Child, ...]
+
+    @property
+    def device(self) -> str:
+        """Where it runs: auto (a GPU where there is one), cpu or cuda."""
+        return str(self.raw.get("device", "auto"))
+
+    @property
+    def data_root(self) -> Path:
+        """The folder of the data sets' files."""
+        return Path(str(self.raw.get("data_root", "data"))).expanduser()
+
+    def all_parents(self) -> dict[str, ParentSpec]:
+        """Every parent by id, in the study's order."""
+        return {spec.id: spec for specs in self.parents.values() for spec in specs}
+
+    def children_of(self, parent_id: str) -> tuple[Child, ...]:
+        """The children of one parent, those of one mask side by side."""
+        mine = [child for child in self.children if child.spec.parent.id == parent_id]
+        return tuple(sorted(mine, key=lambda child: (child.spec.mask.id, child.spec.id)))
+
+    def masks_of(self, parent_id: str) -> tuple[MaskSpec, ...]:
+        """The masks of one parent's children, each once."""
+        return tuple({child.spec.mask.id: child.spec.mask for child in self.children_of(parent_id)}.values())
+
+
+def train_images(data: DataSpec) -> int | None:
+    """How many images a data set trains on; None where only its files can tell."""
+    sizes = {"cifar10": 50_000, "cifar100": 50_000}
+    if data.train is None and data.source in sizes:
+        return sizes[data.source] - data.validation
+    return data.train
+
+
+def total_epochs(study: Study) -> int:
+    """Epochs of training in the whole study, parents included."""
+    parents = sum(spec.recipe.epochs for spec in study.all_parents().values())
+    return parents + sum(child.spec.recipe.epochs for child in study.children)
+
+
+def load(path: Path, data_root: Path | None = None) -> Study:
+    """The study in the YAML file ``path``; ``UserError`` with one line naming file, key, value and what is allowed.
+
+    ``data_root`` goes before the file's own, which says nothing about results.
+    """
+    try:
+        raw = yaml.safe_load(path.read_text())
+    except FileNotFoundError as error:
+        raise UserError(f"study {path} does not exist; config/ holds those that ship with the project") from error
+    except yaml.YAMLError as error:
+        raise UserError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
+    if data_root and isinstance(raw, dict):
+        raw["data_root"] = str(data_root)
+    return expand(raw, path)
+
+
+def expand(raw: Any, path: Path) -> Study:
+    """The study that ``raw``, the content of ``path``, describes."""
+    where = f"{path}: "
+    if not isinstance(raw, Mapping):
+        raise UserError(f"{path}: a study is a mapping; allowed keys: {', '.join(SECTIONS)}")
+    for key in raw:
+        settings.check_key(key, SECTIONS, str(path))
+    for key in ("name", "datasets", "parents", "blocks"):
+        if not raw.get(key):
+            raise UserError(f"{where}{key}: missing; every study has one")
+    _check_head(raw, where)
+    methods = {**CATALOGUE, **_read_methods(raw.get("methods") or {}, where)}
+    datasets = {
+        name: settings.read(DataSpec, values, f"{where}datasets.{name}") for name, values in raw["datasets"].items()
+    }
+    parents = {
+        name: _read_parents(values, datasets, f"{where}parents.{name}") for name, values in raw["parents"].items()
+    }
+    defaults = _checked(raw.get("children") or {}, methods, f"{where}children")
+    try:
+        validate_claims(raw.get("claims") or {})
+    except ValueError as error:
+        raise UserError(f"{where}{error}") from error
+    reference = {**REFERENCE, **((raw.get("claims") or {}).get("ssa") or {})}
+    children: dict[str, Child] = {}
+    for i, block in enumerate(raw["blocks"]):
+        found = _expand_block(block, parents, defaults, methods, reference, f"{where}blocks[{i}]")
+        for child in found:
+            if child.spec.id in children:
+                raise UserError(
+                    f"{where}blocks[{i}]: duplicate child {child.spec.id}, already in block "
+                    f"{children[child.spec.id].block!r}; allowed: each child once (use exclude:)"
+                )
+            children[child.spec.id] = child
+    return Study(str(raw["name"]), path, raw, parents, tuple(children.values()))
+
+
+def _check_head(raw: Mapping[str, Any], where: str) -> None:
+    name = raw["name"]
+    if not isinstance(name, str) or not name.replace("-", "").replace("_", "").isalnum():
+        raise UserError(f"{where}name: {name!r} is not allowed; allowed: letters, digits, - and _")
+    if raw.get("device", "auto") not in ("auto", "cpu", "cuda"):
+        raise UserError(f"{where}device: {raw['device']!r} is not allowed; allowed: auto, cpu, cuda")
+    per_job = raw.get("children_per_job")
+    if per_job is not None and (not isinstance(per_job, int) or per_job < 1):
+        raise UserError(f"{where}children_per_job: {per_job!r} is not allowed; allowed: int, at least 1")
+    known = {*settings.names(ChildSettings), *settings.names(Recipe), *settings.names(DataSpec)}
+    for key, label in (raw.get("provenance") or {}).items():
+        settings.check_key(key, sorted(known), f"{where}provenance")
+        if label not in settings.SOURCES:
+            allowed = ", ".join(settings.SOURCES)
+            raise UserError(f"{where}provenance.{key}: {label!r} is not allowed; allowed: {allowed}")
+
+
+def _read_methods(raw: Mapping[str, Any], where: str) -> dict[str, Method]:
+    """A study's own methods: each names a law, and may fix its arguments and the child's switches."""
+    methods = {}
+    for name, values in raw.items():
+        here = f"{where}methods.{name}"
+        for key in values:
+            settings.check_key(key, ("law", "label", "args", "switches"), here)
+        if "law" not in values:
+            raise UserError(f"{here}.law: missing; allowed: the name of a law or the import path of one")
+        for key, value in (values.get("switches") or {}).items():
+            settings.check_key(key, ("pruned_weights", "masked_weights", "rescale"), f"{here}.switches")
+            settings.check(ChildSettings, key, value, f"{here}.switches.{key}")
+        methods[name] = Method(
+            values["law"], values.get("label", name), values.get("args") or {}, values.get("switches") or {}
+        )
+        _find_law(methods[name].law, f"{here}.law")
+    return methods
+
+
+def _read_parents(values: Mapping[str, Any], datasets: Mapping[str, DataSpec], where: str) -> tuple[ParentSpec, ...]:
+    if not isinstance(values, Mapping):
+        raise UserError(f"{where}: {values!r} is not allowed; allowed: a mapping with dataset, model, seeds, epochs")
+    own, recipe_names = settings.names(ParentSettings), settings.names(Recipe)
+    for key in values:
+        settings.check_key(key, (*own, "model_options", *recipe_names), where)
+    head = settings.read(ParentSettings, {key: values[key] for key in own if key in values}, where)
+    if head.dataset not in datasets:
+        raise UserError(f"{where}.dataset: {head.dataset!r} is not allowed; allowed: {', '.join(datasets)}")
+    models.check_name(head.model, f"{where}.model")
+    options = values.get("model_options") or {}
+    if not isinstance(options, Mapping):
+        raise UserError(f"{where}.model_options: {options!r} is not allowed; allowed: a mapping")
+    if not head.seeds or len(set(head.seeds)) != len(head.seeds):
+        raise UserError(f"{where}.seeds: {list(head.seeds)} is not allowed; allowed: each seed once, at least one")
+    recipe = settings.read(Recipe, {key: values[key] for key in recipe_names if key in values}, where)
+    return tuple(
+        ParentSpec(datasets[head.dataset], head.model, tuple(sorted(options.items())), recipe, seed)
+        for seed in head.seeds
+    )
+
+
+def _checked(values: Mapping[str, Any], methods: Mapping[str, Method], where: str) -> dict[str, Any]:
+    """Each of ``values`` as a list of the settings that it asks for: a grid's axes."""
+    kinds = {name: kind for kind in (ChildSettings, Recipe) for name in settings.names(kind)}
+    axes = {}
+    for key, value in values.items():
+        settings.check_key(key, kinds, where)
+        listed = value if isinstance(value, list) and key != "score_epochs" else [value]
+        if not listed:
+            raise UserError(f"{where}.{key}: [] is not allowed; allowed: a value or a list of them")
+        axis = [settings.check(kinds[key], key, item, f"{where}.{key}") for item in listed]
+        if len(set(axis)) != len(axis):
+            raise UserError(f"{where}.{key}: {listed} names a value twice, a duplicate child; allowed: each value once")
+        if key == "method":
+            for method in axis:
+                if method not in methods:
+                    allowed = ", ".join(methods)
+                    raise UserError(f"{where}.method: {method!r} is not allowed; allowed: {allowed}")
+        axes[key] = axis
+    return axes
+
+
+def _expand_block(
+    block: Any,
+    parents: Mapping[str, tuple[ParentSpec, ...]],
+    defaults: Mapping[str, list[Any]],
+    methods: Mapping[str, Method],
+    reference: Mapping[str, Any],
+    where: str,
+) -> list[Child]:
+    """The children of a block: the product of its axes, each child once (one-shot ignores an axis of tau)."""
+    if not isinstance(block, Mapping) or "name" not in block or "parents" not in block:
+        raise UserError(f"{where}: {block!r} is not allowed; allowed: a mapping with name, parents and a grid")
+    kinds = block["parents"] if isinstance(block["parents"], list) else [block["parents"]]
+    for kind in kinds:
+        if kind not in parents:
+            raise UserError(f"{where}.parents: {kind!r} is not allowed; allowed: {', '.join(parents)}")
+    grid = {key: value for key, value in block.items() if key not in ("name", "parents", "exclude")}
+    axes = {**defaults, **_checked(grid, methods, where)}
+    if "method" not in axes:
+        raise UserError(f"{where}.method: missing; allowed: {', '.join(methods)}")
+    excluded = [_checked(entry, methods, f"{where}.exclude[{i}]") for i, entry in enumerate(block.get("exclude") or [])]
+    children: dict[str, Child] = {}
+    for kind in kinds:
+        for values in _combinations(axes, excluded):
+            for parent in parents[kind]:
+                child = _child(parent, values, methods, reference, str(block["name"]), kind, where)
+                children.setdefault(child.spec.id, child)
+    return list(children.values())
+
+
+def _combinations(axes: Mapping[str, list[Any]], excluded: list[dict[str, list[Any]]]) -> Iterator[dict[str, Any]]:
+    for combination in itertools.product(*axes.values()):
+        values = dict(zip(axes, combination, strict=True))
+        if not any(all(values.get(key) in allowed for key, allowed in entry.items()) for entry in excluded):
+            yield values
+
+
+def _child(
+    parent: ParentSpec,
+    values: dict[str, Any],
+    methods: Mapping[str, Method],
+    reference: Mapping[str, Any],
+    block: str,
+    kind: str,
+    where: str,
+) -> Child:
+    method = methods[values["method"]]
+    values = {**values, **method.switches}
+    recipe_names = settings.names(Recipe)
+    own = ChildSettings(**{key: value for key, value in values.items() if key not in recipe_names})
+    inherited = {key: getattr(parent.recipe, key) for key in INHERITED}
+    given = {key: value for key, value in values.items() if key in recipe_names}
+    if "epochs" not in given:
+        raise UserError(f"{where}.epochs: missing; allowed: int, at least 1")
+    recipe = Recipe(**{**inherited, **given})
+    law = _law(method, own, recipe, where)
+    mask = _mask(own, where)
+    switches = {key: getattr(own, key) for key in SWITCHES}
+    args = tuple(sorted(dataclasses.asdict(law).items()))
+    spec = ChildSpec(parent, mask, own.method, method.law, args, recipe=recipe, seed=own.seed, **switches)
+    return Child(spec, block, kind, _is_reference(law, recipe, reference))
+
+
+# A child trains on its parent's data in its parent's way, unless a block says otherwise.
+INHERITED = ("batch_size", "optimizer", "momentum", "nesterov", "weight_decay", "decay", "augment") + (
+    *("padding", "padding_value", "drop_last", "precision"),
+)
+SWITCHES = ("pruned_weights", "masked_weights", "rescale", "resample", "batchnorm", "bn_images", "score_epochs")
+
+
+def _mask(own: ChildSettings, where: str) -> MaskSpec:
+    if own.method == "dense" or own.sparsity == 0:
+        return MaskSpec("none", "connections", "layerwise", "pruned", 0.0, 0)
+    if own.criterion == "none":
+        raise UserError(f"{where}.criterion: 'none' is not allowed at sparsity {own.sparsity:g}; allowed: random, magnitude")
+    seed = own.seed if own.criterion == "random" else 0
+    return MaskSpec(own.criterion, own.structure, own.allocation, own.stem, own.sparsity, seed)
+
+
+def _find_law(path: str, where: str) -> type[laws.Law]:
+    try:
+        return laws.find(path)
+    except ValueError as error:
+        raise UserError(f"{where}: {error}") from error
+
+
+def _law(method: Method, own: ChildSettings, recipe: Recipe, where: str) -> laws.Law:
+    """The law of ``method`` with those of the block's settings that it takes."""
+    kind = _find_law(method.law, where)
+    args: dict[str, Any] = {}
+    if kind is not laws.OneShot:
+        if own.anneal_epochs > recipe.epochs:
+            raise UserError(
+                f"{where}.anneal_epochs: {own.anneal_epochs:g} is not allowed; allowed: at most epochs, {recipe.epochs}"
+            )
+        takes = {"epochs": own.anneal_epochs, "schedule": own.anneal_schedule, "tau": own.tau}
+        fields = {field.name for field in dataclasses.fields(kind)} - ({"schedule"} if not kind.gradual else set())
+        args = {key: value for key, value in takes.items() if key in fields}
+    if method.law == "Iterative" and own.method in ITERATIVE_ORDER:
+        args["order"] = ITERATIVE_ORDER[own.method][own.criterion]
+    try:
+        return kind(**{**args, **method.args})
+    except (TypeError, ValueError) as error:
+        raise UserError(f"{where}.method: {own.method!r}: {error}") from error
+
+
+def _is_reference(law: laws.Law, recipe: Recipe, reference: Mapping[str, Any]) -> bool:
+    """Whether the child stands for its method in tables and claims: the one setting that was fixed beforehand."""
+    if isinstance(law, laws.OneShot):
+        return True
+    fixed = law.epochs == recipe.epochs * reference["anneal_fraction"]
+    fixed &= not law.gradual or law.schedule == reference["anneal_schedule"]
+    return fixed and getattr(law, "tau", reference["tau"]) == reference["tau"]

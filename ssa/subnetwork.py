@@ -1,0 +1,279 @@
+"""A module whose weights are multiplied by a mask that is annealed to its target."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import math
+import struct
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from ssa import criteria
+from ssa import masks
+from ssa.laws import Law, Probability
+from ssa.masks import Mask
+
+PRUNED_WEIGHTS = ("train", "freeze", "shuffle")
+MASKED_WEIGHTS = ("update", "freeze")
+RANDOM_LEVELS = 1 << 16  # p is resolved to 1/65536
+
+
+class Subnetwork(nn.Module):
+    """``module`` under ``mask``, fine-tuned by ``law``; shares the module's parameters and never replaces them.
+
+    Call :meth:`at` before each training step with the time in epochs: it fixes one sampled mask for all forward
+    passes until the next call. The sampled mask is a pure function of ``seed`` and the time, so that ranks of a
+    data-parallel job agree and a resumed child goes on bit for bit. In eval mode, and from ``law.epochs`` on, the
+    network is exactly the target subnetwork.
+
+    ``pruned_weights``: ``train`` them while they are sampled, ``freeze`` them at their starting values, or
+    ``shuffle`` them within their tensor at the start. ``masked_weights``: whether momentum and weight decay
+    ``update`` the weights that a step's mask hides, or ``freeze`` leaves them as they were. ``rescale`` divides
+    sampled weights by p (the paper does not).
+    """
+
+    target: Tensor
+    multiplier: Tensor
+
+    def __init__(
+        self,
+        module: nn.Module,
+        mask: Mapping[str, Tensor],
+        law: Law,
+        *,
+        seed: int = 0,
+        pruned_weights: str = "train",
+        masked_weights: str = "update",
+        rescale: bool = False,
+    ) -> None:
+        super().__init__()
+        masks.check(module, mask)
+        _choose("pruned_weights", pruned_weights, PRUNED_WEIGHTS)
+        _choose("masked_weights", masked_weights, MASKED_WEIGHTS)
+        self.module = module
+        self.law = law
+        self.seed = seed
+        self.pruned_weights = pruned_weights
+        self.masked_weights = masked_weights
+        self.rescale = rescale
+        self.time: float | None = None
+        self.tied = dict(mask.tied) if isinstance(mask, Mask) else {}
+        self._slices: dict[str, tuple[slice, torch.Size]] = {}
+        self._register(mask)
+        self._held: dict[str, Tensor] = {}
+        if pruned_weights == "shuffle":
+            self._shuffle()
+        elif pruned_weights == "freeze":
+            self._hold()
+
+    def _register(self, mask: Mapping[str, Tensor]) -> None:
+        """Lay the mask's entries end to end, so that one random draw and one comparison serve all tensors."""
+        weights = dict(self.module.named_parameters())
+        leaders = {name: entry for name, entry in mask.items() if name not in self.tied}
+        device = next(iter(weights.values())).device
+        start = 0
+        for name, entry in leaders.items():
+            self._slices[name] = (slice(start, start + entry.numel()), entry.shape)
+            start += entry.numel()
+        empty = torch.zeros(0, dtype=torch.bool, device=device)
+        target = torch.cat([empty, *(entry.flatten().to(device) for entry in leaders.values())])
+        self.register_buffer("target", target)
+        self.register_buffer("multiplier", target.clone(), persistent=False)
+        self.register_buffer("alive", torch.ones_like(target) if self.law.reranks else None)
+        generator = self._generator("draw")
+        states = [
+            self.law.prepare(entry, weights[name].detach().cpu(), generator)
+            for name, entry in ((name, entry.cpu()) for name, entry in leaders.items())
+        ]
+        drawn = [state.flatten() for state in states if state is not None]
+        self.register_buffer("state", torch.cat(drawn).to(device) if drawn else None)
+
+    # --- what the mask is -------------------------------------------------------------------------------------
+
+    def at(self, t: float) -> None:
+        """Set the time to ``t`` epochs since the child's first step and draw the mask of the coming step."""
+        t = float(t)
+        if not (math.isfinite(t) and t >= 0):
+            raise ValueError(f"at({t}): the time is a number of epochs, at least 0")
+        self._restore()
+        self.time = t
+        if self.law.reranks:
+            self._rerank(t)
+        if self.law.expected:
+            self.multiplier = self._expected()
+        else:
+            self.multiplier = self._draw(self._generator("mask", t))
+        if self.masked_weights == "freeze":
+            self._hold()
+
+    def sample(self, generator: torch.Generator) -> Mask:
+        """A mask drawn with the keep-probabilities of the present time."""
+        drawn = self._draw(generator)
+        return self._expand({name: drawn[where].view(shape) for name, (where, shape) in self._slices.items()})
+
+    @property
+    def mask(self) -> Mask:
+        """The target mask."""
+        return self._expand({name: self.target[where].view(shape) for name, (where, shape) in self._slices.items()})
+
+    def keep_probability(self, name: str) -> Tensor:
+        """p of each weight (of each neuron) of ``name`` at the present time: float32 of the mask's shape."""
+        leader = self.tied.get(name, name)
+        if leader not in self._slices:
+            raise KeyError(f"{name!r} has no mask; masked are {', '.join(self._slices)}")
+        kept, pruned = self._probability(leader)
+        where, shape = self._slices[leader]
+        p = _either(self.target[where].view(shape), kept, pruned)
+        return p if name == leader else p.flatten()
+
+    def keep_pruned(self, t: float) -> float:
+        """The mean keep-probability of all pruned weights at time ``t``; NaN where nothing is pruned."""
+        total, count = 0.0, 0
+        for name in self._slices:
+            weight = self.module.get_parameter(name)
+            target = self.mask[name]
+            p = _either(target, *self._probability(name, t))
+            each = weight.numel() // target.numel()
+            total += float(p[~target].double().sum()) * each
+            count += int((~target).sum()) * each
+        return total / count if count else math.nan
+
+    def _probability(self, name: str, t: float | None = None) -> tuple[Probability, Probability]:
+        where, shape = self._slices[name]
+        time = self.time if t is None else t
+        if time is None:
+            time = 0.0
+        if self.alive is not None:  # re-ranked: a weight is here or gone, whatever the target says now
+            alive = self.alive[where].view(shape).float()
+            return alive, alive
+        state = None if self.state is None else self.state[where].view(shape)
+        return self.law.probability(time, self.target[where].view(shape), state)
+
+    def _expected(self) -> Tensor:
+        parts = [self.keep_probability(name).flatten() for name in self._slices]
+        return torch.cat(parts) if parts else self.target.float()
+
+    def _draw(self, generator: torch.Generator) -> Tensor:
+        """One sampled mask, laid end to end: bool, or float where kept weights are rescaled."""
+        if not self._slices or (self.time is not None and self.time >= self.law.epochs):
+            return self.target
+        bits = _random_bits(self.target.numel(), generator, self.target.device)
+        parts = []
+        for name, (where, shape) in self._slices.items():
+            target = self.target[where].view(shape)
+            kept, pruned = self._probability(name)
+            low = bits[where].view(shape)
+            drawn = torch.where(target, _below(low, kept), _below(low, pruned))
+            if self.rescale:
+                drawn = drawn / _either(target, kept, pruned).clamp_min(1 / RANDOM_LEVELS)
+            parts.append(drawn.flatten())
+        return torch.cat(parts)
+
+    def _rerank(self, t: float) -> None:
+        """Remove the weights whose turn has come, and let the target be what a cut at this moment would leave."""
+        a = self.law.progress(t)
+        for name, (where, shape) in self._slices.items():
+            score = criteria.magnitude(self.module.get_parameter(name), shape).flatten()
+            score = score.masked_fill(~self.alive[where], -1.0)
+            pruned = int((~self.target[where]).sum())
+            order = score.argsort(stable=True)
+            rank = torch.empty_like(order).scatter_(0, order, torch.arange(len(order), device=order.device))
+            self.target[where] = rank >= pruned
+            self.alive[where] = rank >= round(a * pruned)
+
+    def _expand(self, leaders: dict[str, Tensor]) -> Mask:
+        return Mask({**leaders, **{name: leaders[of].flatten() for name, of in self.tied.items()}}, self.tied)
+
+    def _generator(self, *purpose: Any) -> torch.Generator:
+        """A generator of this child's own, a function of its seed and ``purpose`` alone.
+
+        On the CPU whatever the weights' device is for what is drawn once, on that device for masks.
+        """
+        on_device = purpose[0] == "mask"
+        generator = torch.Generator(self.target.device if on_device else "cpu")
+        key = b"".join(struct.pack("<d", p) if isinstance(p, float) else str(p).encode() for p in purpose)
+        digest = hashlib.blake2b(key + str(self.seed).encode(), digest_size=8).digest()
+        return generator.manual_seed(int.from_bytes(digest, "little") >> 1)
+
+    # --- what the weights are ---------------------------------------------------------------------------------
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """The module's output under the mask of this step (training) or the target mask (eval)."""
+        return functional_call(self.module, dict(self._masked()), args, kwargs)
+
+    def _masked(self) -> Iterator[tuple[str, Tensor]]:
+        if self.training and self.time is None and self._slices:
+            raise RuntimeError("call at(t), with t in epochs, before the first training step")
+        multiplier = self.multiplier if self.training else self.target
+        for name, (where, shape) in self._slices.items():
+            yield name, self.module.get_parameter(name) * multiplier[where].view(shape)
+        for name, leader in self.tied.items():
+            yield name, self.module.get_parameter(name) * multiplier[self._slices[leader][0]]
+
+    def fold(self) -> nn.Module:
+        """A copy of the module with the target mask applied: pruned weights are exactly 0."""
+        plain = copy.deepcopy(self.module)
+        masks.apply(plain, self.mask)
+        return plain
+
+    def _shuffle(self) -> None:
+        generator = self._generator("shuffle")
+        with torch.no_grad():
+            for name, entry in self.mask.items():
+                weight = self.module.get_parameter(name)
+                pruned = (~entry).expand_as(weight)
+                values = weight[pruned]
+                weight[pruned] = values[torch.randperm(len(values), generator=generator).to(values.device)]
+
+    def _hold(self) -> None:
+        """Remember the weights, for :meth:`_restore` to undo an update of those that must not move."""
+        self._held = {name: self.module.get_parameter(name).detach().clone() for name in self.mask}
+
+    def _restore(self) -> None:
+        """Put held weights back: the pruned ones, or those that the last step's mask hid."""
+        if not self._held or self.time is None:
+            return
+        shown = torch.ones_like(self.target)
+        if self.pruned_weights == "freeze":
+            shown &= self.target
+        if self.masked_weights == "freeze":
+            shown &= self.multiplier.bool()
+        with torch.no_grad():
+            for name, value in self._held.items():
+                where, shape = self._slices[self.tied.get(name, name)]
+                entry = shown[where].view(shape) if name not in self.tied else shown[where]
+                weight = self.module.get_parameter(name)
+                weight.copy_(torch.where(entry, weight, value))
+
+
+def _random_bits(count: int, generator: torch.Generator, device: torch.device) -> Tensor:
+    """``count`` uniform int16 values, four to each 64-bit draw."""
+    words = torch.empty((count + 3) // 4, dtype=torch.int64, device=device)
+    return words.random_(-(1 << 63), None, generator=generator).view(torch.int16)[:count]
+
+
+def _below(bits: Tensor, p: Probability) -> Tensor:
+    """True with probability ``p``, from uniform int16 ``bits``; exact at 0 and 1."""
+    half = RANDOM_LEVELS // 2
+    if isinstance(p, Tensor):
+        return bits.int() < (p * RANDOM_LEVELS).round().int() - half
+    level = round(p * RANDOM_LEVELS)
+    if level >= RANDOM_LEVELS:
+        return torch.ones_like(bits, dtype=torch.bool)
+    return bits < level - half
+
+
+def _either(mask: Tensor, kept: Probability, pruned: Probability) -> Tensor:
+    """float32 of the mask's shape: ``kept`` where it is True, ``pruned`` elsewhere."""
+    kept, pruned = (torch.as_tensor(p, dtype=torch.float32, device=mask.device) for p in (kept, pruned))
+    return torch.where(mask, kept, pruned)
+
+
+def _choose(key: str, value: object, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        raise ValueError(f"{key} is {value!r}; allowed: {', '.join(allowed)}")

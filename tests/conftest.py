@@ -1,0 +1,46 @@
+"""What the tests share: a tiny study, and where the official CIFAR files may be."""
+
+from __future__ import annotations
+
+import copy
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+ROOT = Path(__file__).resolve().parent.parent
+torch.set_num_threads(1)
+
+TINY: dict[str, Any] = {
+    "name": "tiny",
+    "device": "cpu",
+    "datasets": {"digits": {"source": "digits", "train": 60, "validation": 40, "split": "parent"}},
+    "parents": {
+        "small": {
+            **{"dataset": "digits", "model": "resnet-small", "model_options": {"width": 4, "stages": 2}},
+            **{"seeds": [0, 1], "epochs": 2, "batch_size": 30, "lr_schedule": "step-linear", "augment": "none"},
+        }
+    },
+    "children": {"epochs": 2, "anneal_epochs": 1, "bn_images": 60},
+    "blocks": [
+        {"name": "dense", "parents": "small", "method": "dense"},
+        {"name": "main", "parents": "small", "method": ["one-shot", "temperature"], "sparsity": [50, 80]},
+    ],
+}
+
+
+@pytest.fixture
+def tiny() -> dict[str, Any]:
+    """A study of two parents and ten children that trains in about a second."""
+    return copy.deepcopy(TINY)
+
+
+@pytest.fixture(scope="session")
+def cifar_root() -> Path:
+    """The folder of the official CIFAR files, named by SSA_DATA; the test is skipped where there is none."""
+    folder = os.environ.get("SSA_DATA")
+    if not folder or not (Path(folder) / "cifar-10-batches-py").is_dir():
+        pytest.skip("needs the official CIFAR-10 files: set SSA_DATA to the folder that holds cifar-10-batches-py")
+    return Path(folder)
