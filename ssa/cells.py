@@ -44,3 +44,8 @@ def differences(children: pd.DataFrame, baseline: str, column: str = "accuracy")
     """Every child of another method beside ``baseline``'s of the same cell and seed; see :func:`pairs`."""
     is_base = children["method"] == baseline
     return pairs(children[~is_base], children[is_base & children["reference"]], column)
+
+
+def devices(children: pd.DataFrame) -> str:
+    """The hardware that ``children`` were trained on."""
+    return ", ".join(sorted(children["device"].dropna().unique())) or "not recorded"

@@ -14,7 +14,7 @@ from typing import Any
 import pandas as pd
 
 from ssa import statistics
-from ssa.cells import pairs, read_children
+from ssa.cells import devices, pairs, read_children
 from ssa.claim_rules import CLAIMS, CONTROLS, FEWEST, SECTION, rule_of, settings_of
 from ssa.methods import in_order, label
 from ssa.statistics import NOT_TESTABLE, PARENT, Interval, p_text
@@ -81,12 +81,13 @@ class Row:
 def write_claims(results: Path, out: Path) -> None:
     """Test the claims of ``results``/study.json on the record beside it; write claims.csv and claims.md to ``out``."""
     section = json.loads((results / "study.json").read_text()).get("claims") or {}
-    rows = judge_claims(section, read_children(results), pd.read_parquet(results / "history.parquet"))
+    children = read_children(results)
+    rows = judge_claims(section, children, pd.read_parquet(results / "history.parquet"))
     out.mkdir(parents=True, exist_ok=True)
     columns = list(Row.__dataclass_fields__)
     frame = pd.DataFrame([asdict(row) for row in rows], columns=columns).astype({"n": "Int64"})
     frame.to_csv(out / "claims.csv", index=False, float_format="%.6g", lineterminator="\n")
-    (out / "claims.md").write_text(markdown(section, rows))
+    (out / "claims.md").write_text(f"{markdown(section, rows)}\nHardware: {devices(children)}.\n")
 
 
 def judge_claims(section: Mapping[str, Any], children: pd.DataFrame, history: pd.DataFrame) -> list[Row]:
@@ -170,18 +171,33 @@ def _select(children: pd.DataFrame, settings: Mapping[str, Any]) -> pd.DataFrame
     return kept
 
 
+AXES = {
+    "sparsity": ("sparsities", "{:g}%"),
+    "criterion": ("criteria", "{} masks"),
+    "lr_schedule": ("lr_schedules", "{} rate"),
+}
+
+
 def _cells(case: Case) -> Iterator[tuple[str, pd.DataFrame]]:
     """The cells that the claim names, or else all that the arm has, each with the words for it."""
-    axes = {"criterion": "criteria", "lr_schedule": "lr_schedules", "sparsity": "sparsities"}
-    values = [case.settings[key] or sorted(case.children[axis].unique()) for axis, key in axes.items()]
-    if not all(values):
-        raise UntestableError("no such children")
-    for criterion, schedule, sparsity in itertools.product(*values):
-        wanted = dict(zip(axes, (criterion, schedule, sparsity), strict=True))
-        cell = case.children
-        for axis, value in wanted.items():
-            cell = cell[cell[axis] == value]
-        yield f"{sparsity:g}%, {criterion} masks, {schedule} rate", cell
+    for words, cell in _split(case.children, ["criterion", "lr_schedule", "sparsity"], case.settings):
+        yield ", ".join(words[axis] for axis in AXES if axis in words), cell
+
+
+def _split(
+    children: pd.DataFrame, axes: list[str], settings: Mapping[str, Any]
+) -> Iterator[tuple[dict[str, str], pd.DataFrame]]:
+    """``children`` along ``axes``: a value that is named makes a cell even without children, others do not."""
+    if not axes:
+        yield {}, children
+        return
+    axis, *rest = axes
+    key, text = AXES[axis]
+    for value in settings[key] or sorted(children[axis].unique()):
+        for words, cell in _split(children[children[axis] == value], rest, settings):
+            yield {axis: text.format(value), **words}, cell
+    if not settings[key] and children.empty:
+        yield from _split(children, rest, settings)
 
 
 def _compare(

@@ -38,10 +38,10 @@ def ablation_heatmap(children: pd.DataFrame) -> Figure:
     rows = [row for row in split(paired, [*CELL, "method"]) if not row["reference"].all()]
     if not rows:
         return sentence("This study has no sweep over tau or the length of the annealing.")
-    swept, names = pd.concat(rows), titles(rows, [*CELL, "method"], 30)
+    swept, names = pd.concat(rows), titles(rows, [*CELL, "method"], 90 // paired["anneal_schedule"].nunique())
     taus, lengths = sorted(swept["tau"].unique()), sorted(swept["anneal_epochs"].unique())
     schedules = [name for name in common_first(paired["anneal_schedule"]) if name in set(swept["anneal_schedule"])]
-    figure = blank(WIDE, max(1.8, 0.5 + len(rows) * (0.45 + 0.24 * len(taus))))
+    figure = blank(WIDE, max(1.9, 0.5 + len(rows) * (0.6 + 0.24 * len(taus))))
     axes = figure.subplots(len(rows), len(schedules), squeeze=False, sharex=True, sharey=True)
     cells = [
         [
@@ -53,7 +53,7 @@ def ablation_heatmap(children: pd.DataFrame) -> Figure:
     largest = max(here["mean"].abs().max() for line in cells for here in line)
     for (i, j), ax in np.ndenumerate(axes):
         here = cells[i][j]
-        ax.set_title(f"{schedules[j]}, {names[i]} (n = {_range(here['n'])})" if len(here) else "")
+        ax.set_title(f"{names[i]}\n{schedules[j]} annealing (n = {_range(here['n'])})" if len(here) else "")
         image = _heatmap(ax, here, taus, lengths, largest)
     outer_labels(figure, "Annealing epochs", "tau")
     figure.colorbar(image, ax=axes, label="Difference (points)", shrink=0.9, pad=0.01)

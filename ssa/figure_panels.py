@@ -73,7 +73,7 @@ def titles(parts: list[pd.DataFrame], keys: list[str], width: int) -> list[str]:
 def _title(values: dict[str, Any], width: int) -> str:
     # A line breaks between parts only: the spaces within one do not break.
     parts = [WORDS.get(key, "{}").format(value).replace(" ", "\N{NO-BREAK SPACE}") for key, value in values.items()]
-    return textwrap.fill(", ".join(parts), width, break_on_hyphens=False, break_long_words=False)
+    return textwrap.fill(", ".join(parts), width, break_on_hyphens=False)
 
 
 def by_method(frame: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -80,6 +81,7 @@ RC: Any = {
     "lines.markersize": 3.6,
     "figure.constrained_layout.use": True,
     "pdf.fonttype": 42,
+    "text.parse_math": False,  # a dollar sign in a user's method name is no formula
     "savefig.dpi": 200,
 }
 
@@ -111,7 +113,7 @@ def blank(width: float, height: float) -> Figure:
 def sentence(text: str) -> Figure:
     """A figure that says in words why there is nothing to draw."""
     figure = blank(COLUMN, 1.0)
-    figure.text(0.5, 0.5, text, ha="center", va="center", wrap=True)
+    figure.text(0.5, 0.5, textwrap.fill(text, 48), ha="center", va="center")
     return figure
 
 

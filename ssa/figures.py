@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullLocator
+from matplotlib.ticker import MaxNLocator, NullLocator
 
 from ssa.cells import read_children
 from ssa.figure_differences import ablation_heatmap, forest_differences
@@ -40,7 +40,7 @@ CAPTIONS: dict[str, str] = {
     "accuracy_vs_sparsity": (
         "Test accuracy against sparsity; the axis is spaced by the logarithm of the weights that remain. Lines: mean "
         "over parents; bands: 95% t-interval over parents; dashed: the dense children of the same parents. A ring "
-        "marks a cell with a diverged child: it has no band, and stands at the edge with its value where it lies outside."
+        "marks a cell with a diverged child: it has no band, and stands at the edge with its value if it lies outside."
     ),
     "learning_curves": (
         "Test accuracy of the target subnetwork, with re-estimated batch-norm statistics, after each epoch (0: before "
@@ -139,6 +139,7 @@ def learning_curves(history: pd.DataFrame, drawn: dict[str, Style]) -> Figure:
             if line["diverged"].any():
                 ring(ax, line.index[-1], line["mean"].iloc[-1], f"{line['mean'].iloc[-1]:.1f}")
         ax.axhline(parent, **LEVEL)
+        ax.xaxis.set_major_locator(MaxNLocator(4, integer=True, steps=[1, 2, 5, 10]))
         for end in panel["anneal_epochs"].dropna().unique():
             ax.axvline(end, **END)
     outer_labels(figure, "Epoch", "Test accuracy (%)")
@@ -166,6 +167,7 @@ def keep_probability(history: pd.DataFrame, drawn: dict[str, Style]) -> Figure:
         line = {"color": style.colour, "marker": style.marker, "linestyle": style.line}
         ax.plot(curves.index, curves[name], **line, label=text, markevery=max(1, len(curves) // 20), clip_on=False)
     ax.set(xlabel="Epoch", ylabel="Keep-probability", xlim=(0, curves.index.max()), ylim=(0, 1))
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
     ax.set_title(f"Pruned weights, {panel['sparsity'].iloc[0]:g}% sparsity")
     figure.legend(loc="outside lower left")
     return figure

@@ -47,8 +47,7 @@ def prune(
     """The mask that removes the fraction ``sparsity``, in [0, 1), of the prunable weights of ``model``.
 
     ``layerwise`` removes ``round(sparsity * n)`` of each tensor's n weights (or of its neurons), ``global`` that
-    many over all tensors together. Ties go in the order of the weights: the earlier one is removed, which a
-    stable sort makes the same on every device. With ``structure="neurons"`` whole output rows go, with their
+    many over all tensors together. Ties go in the order of the weights: the earlier one is removed, on every device. With ``structure="neurons"`` whole output rows go, with their
     bias and BatchNorm; ``example``, one input batch, tells which BatchNorm follows which layer. ``ValueError``
     for a setting outside these, and where a layer would be left empty.
     """
@@ -84,9 +83,17 @@ def _scores(
 
 
 def lowest(score: Tensor, count: int) -> Tensor:
-    """A bool tensor of ``score``'s shape, True at its ``count`` lowest entries, the earlier of equals first."""
-    chosen = torch.zeros(score.numel(), dtype=torch.bool, device=score.device)
-    chosen[score.flatten().argsort(stable=True)[:count]] = True
+    """A bool tensor of ``score``'s shape, True at its ``count`` lowest entries, the earlier of equals first.
+
+    A selection, not a sort: re-ranking asks at every step.
+    """
+    flat = score.flatten()
+    if count == 0:
+        return torch.zeros_like(score, dtype=torch.bool)
+    limit = flat.kthvalue(count).values
+    chosen = flat < limit
+    equal = (flat == limit).nonzero().flatten()
+    chosen[equal[: count - int(chosen.sum())]] = True
     return chosen.view(score.shape)
 
 

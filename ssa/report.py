@@ -25,7 +25,7 @@ from ssa.methods import label
 from ssa.statistics import p_text, t_interval
 
 TEMPLATES = Path(__file__).parent / "templates"
-DASH = "–"
+DASH, HOLM = "–", "p (Holm)"
 PIXELS_PER_INCH = 130  # of a figure on screen: print type, made a third larger
 # The labels of a hyperparameter's source, as a reader needs them.
 SOURCES = {
@@ -146,6 +146,8 @@ def _verdict(rows: pd.DataFrame, confidence: float) -> Verdict:
     tally = ", ".join(f"{number} {verdict}" for verdict, number in count.most_common())
     measure = rows["measure"].iloc[0].capitalize()
     lines = [_comparison(row, measure, f"{confidence:.0%} CI") for row in found.to_dict("records")]
+    if found["p_holm"].isna().all():
+        lines = [{head: text for head, text in line.items() if head != HOLM} for line in lines]
     return Verdict(rows["arm"].iloc[0], overall, tally, _table(f"Parents {rows['arm'].iloc[0]}: {overall}", lines))
 
 
@@ -156,7 +158,7 @@ def _comparison(row: Mapping[Any, Any], measure: str, interval: str) -> dict[str
         interval: DASH if math.isnan(row["low"]) else f"{_number(row['low'])} to {_number(row['high'])}",
         "n": f"{row['n']:g}",
         "p": p_text(row["p"]),
-        "p (Holm)": p_text(row["p_holm"]),
+        HOLM: p_text(row["p_holm"]),
         "Verdict": row["verdict"],
     }
 

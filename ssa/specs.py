@@ -143,6 +143,6 @@ class ChildSpec(Spec):
         """For example ``random-95-temperature-tau0.5-e5-linear-one-cycle-E20-s0``."""
         args = dict(self.law_args)
         law = [f"tau{args['tau']:g}"] if "tau" in args else []
-        law += [f"e{args['epochs']:g}", str(args["schedule"])] if "epochs" in args else []
+        law += [f"e{args['epochs']:g}", str(args["schedule"])] if args.get("epochs") else []
         parts = [self.mask.words, self.method, *law, self.recipe.lr_schedule, f"E{self.recipe.epochs}", f"s{self.seed}"]
         return "-".join(parts)

@@ -156,7 +156,7 @@ def expand(raw: Any, path: Path) -> Study:
     }
     defaults = _checked(raw.get("children") or {}, methods, f"{where}children")
     try:
-        validate_claims(raw.get("claims") or {})
+        validate_claims(raw.get("claims") or {}, methods, parents)
     except ValueError as error:
         raise UserError(f"{where}{error}") from error
     reference = {**REFERENCE, **((raw.get("claims") or {}).get("ssa") or {})}

@@ -17,6 +17,7 @@ from ssa import criteria
 from ssa import masks
 from ssa.laws import Law, Probability
 from ssa.masks import Mask
+from ssa.pruning import lowest
 
 PRUNED_WEIGHTS = ("train", "freeze", "shuffle")
 MASKED_WEIGHTS = ("update", "freeze")
@@ -134,13 +135,13 @@ class Subnetwork(nn.Module):
     def keep_pruned(self, t: float) -> float:
         """The mean keep-probability of all pruned weights at time ``t``; NaN where nothing is pruned."""
         total, count = 0.0, 0
-        for name in self._slices:
-            weight = self.module.get_parameter(name)
-            target = self.mask[name]
-            p = _either(target, *self._probability(name, t))
-            each = weight.numel() // target.numel()
-            total += float(p[~target].double().sum()) * each
-            count += int((~target).sum()) * each
+        for name, (where, shape) in self._slices.items():
+            pruned = ~self.target[where].view(shape)
+            kept_p, pruned_p = self._probability(name, t)
+            each = self.module.get_parameter(name).numel() // pruned.numel()
+            p = _either(~pruned, kept_p, pruned_p)
+            total += float(p[pruned].double().sum()) * each
+            count += int(pruned.sum()) * each
         return total / count if count else math.nan
 
     def _probability(self, name: str, t: float | None = None) -> tuple[Probability, Probability]:
@@ -181,10 +182,8 @@ class Subnetwork(nn.Module):
             score = criteria.magnitude(self.module.get_parameter(name), shape).flatten()
             score = score.masked_fill(~self.alive[where], -1.0)
             pruned = int((~self.target[where]).sum())
-            order = score.argsort(stable=True)
-            rank = torch.empty_like(order).scatter_(0, order, torch.arange(len(order), device=order.device))
-            self.target[where] = rank >= pruned
-            self.alive[where] = rank >= round(a * pruned)
+            self.target[where] = ~lowest(score, pruned)
+            self.alive[where] = ~lowest(score, round(a * pruned))
 
     def _expand(self, leaders: dict[str, Tensor]) -> Mask:
         return Mask({**leaders, **{name: leaders[of].flatten() for name, of in self.tied.items()}}, self.tied)

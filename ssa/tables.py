@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from ssa import statistics
-from ssa.cells import differences, pairs, read_children
+from ssa.cells import devices, differences, pairs, read_children
 from ssa.methods import in_order, label
 from ssa.statistics import p_text
 
@@ -194,15 +194,11 @@ def _words(group: dict[str, Any]) -> str:
 
 def _counts(found: pd.DataFrame, cells: pd.DataFrame) -> str:
     """How many parents, and on what: the end of every caption."""
-    return f"n = {_usual(found)} parents unless said otherwise. Hardware: {_devices(cells)}."
+    return f"n = {_usual(found)} parents unless said otherwise. Hardware: {devices(cells)}."
 
 
 def _usual(found: pd.DataFrame) -> int:
     return int(found["n"].mode().max())
-
-
-def _devices(cells: pd.DataFrame) -> str:
-    return ", ".join(sorted(cells["device"].dropna().unique())) or "not recorded"
 
 
 def _summary(cells: pd.DataFrame, column: str = "accuracy") -> dict[str, Any]:
@@ -218,7 +214,7 @@ def _unpruned(children: pd.DataFrame, cells: pd.DataFrame) -> list[dict[str, Any
     rows = [{"method": "parent", "sparsity": 0.0, **_summary(parents, "parent_accuracy"), "children": 0}]
     same = children[children["method"] == "dense"].merge(cells[[*TRAINING, "parent_seed"]].drop_duplicates())
     if not same.empty:
-        rows.append({"method": "dense", "sparsity": 0.0, **_summary(same), "device": _devices(same)})
+        rows.append({"method": "dense", "sparsity": 0.0, **_summary(same), "device": devices(same)})
     return rows
 
 
@@ -227,7 +223,7 @@ def _accuracies(cells: pd.DataFrame) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
     for method, sparsity, part in _by_method(cells):
         means = {key: part[key].mean() for key in ("realised_sparsity", "effective_sparsity")}
-        rows.append({"method": method, "sparsity": sparsity, **_summary(part), **means, "device": _devices(part)})
+        rows.append({"method": method, "sparsity": sparsity, **_summary(part), **means, "device": devices(part)})
     for level, column in cells.groupby("sparsity"):
         rivals = [row for row in rows if row["sparsity"] == level]
         best = max(rivals, key=lambda row: row["mean"])["method"]
@@ -273,7 +269,7 @@ def _variant(setting: dict[str, Any], variant: pd.DataFrame, one_shot: pd.DataFr
     difference = statistics.over_parents(pairs(variant, one_shot), "difference")
     gain = dict(zip(DIFFERENCE, (difference.mean, difference.low, difference.high), strict=True))
     reference = bool(variant["reference"].all())
-    return {**setting, "reference": reference, **_summary(variant), **gain, "device": _devices(variant)}
+    return {**setting, "reference": reference, **_summary(variant), **gain, "device": devices(variant)}
 
 
 def _ablation_part(group: dict[str, Any], found: pd.DataFrame, cells: pd.DataFrame) -> Part:
@@ -302,7 +298,7 @@ def _difference(method: str, sparsity: float, part: pd.DataFrame) -> dict[str, A
         **{"method": method, "sparsity": sparsity, "n": interval.n, "p": interval.p},
         **dict(zip(DIFFERENCE, (interval.mean, interval.low, interval.high), strict=True)),
         **{"bootstrap_low": low, "bootstrap_high": high, "sd_between": spread.between, "sd_within": spread.within},
-        **{"diverged": int(part["diverged"].sum()), "device": _devices(part)},
+        **{"diverged": int(part["diverged"].sum()), "device": devices(part)},
         **{"difference_bn": batchnorm.mean, "difference_bn_low": batchnorm.low, "difference_bn_high": batchnorm.high},
     }
 

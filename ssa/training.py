@@ -80,10 +80,14 @@ class Training:
         """Go on after ``epoch`` epochs from what :meth:`state` returned then."""
         weights = {name.removeprefix("network."): v for name, v in tensors.items() if name.startswith("network.")}
         self.network.load_state_dict(weights)
+        parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
         state: dict[int, dict[str, Tensor]] = {}
         for name, value in tensors.items():
             if name.startswith("optimizer."):
                 _, index, key = name.split(".")
+                like = parameters[int(index)]
+                if value.shape == like.shape:  # the fused optimisers read memory in the parameter's own layout
+                    value = torch.empty_like(like).copy_(value)
                 state.setdefault(int(index), {})[key] = value
         self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": state})
         self.epoch = epoch

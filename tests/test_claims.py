@@ -279,6 +279,17 @@ def test_several_recipes_are_refused_unless_the_claim_names_one():
     pd.testing.assert_frame_equal(named, judged(only(C2=cell), frame))
 
 
+def test_cells_that_no_child_is_in_count_only_where_the_claim_names_them():
+    frame = children()
+    fewer = frame[(frame["lr_schedule"] == "one-cycle") | (frame["sparsity"] == 98)]
+    rows = compared(judged(only(C2={}), fewer))
+    assert len(rows) == 5  # four sparsities with one-cycle, one with the constant rate
+    assert set(rows["verdict"]) == {"supported"}
+    named = judged(only(C2={"sparsities": [50, 98], "lr_schedules": ["constant"]}), fewer)
+    assert named.iloc[0]["comparison"] == "SSA temperature minus SSA random: 50%, random masks, constant rate"
+    assert named.iloc[0]["verdict"] == "not testable: no children of SSA temperature"
+
+
 def test_ablation_variants_do_not_stand_for_ssa():
     cell = {"sparsities": [90], "lr_schedules": ["one-cycle"]}
     frame = children()
@@ -293,7 +304,8 @@ def test_arms_are_judged_apart():
     assert dict(zip(ends["arm"], ends["verdict"], strict=True)) == {"small": "supported", "worse": "contradicted"}
     assert set(judged(only(C1={"parents": ["small"]}), frame)["arm"]) == {"small"}
     absent = judged(only(C2={"parents": ["other"]}), frame)
-    assert list(absent["verdict"]) == ["not testable: no such children", "not testable"]
+    assert list(absent["comparison"]) == ["SSA temperature minus SSA random: random masks", "overall"]
+    assert list(absent["verdict"]) == ["not testable: no children of SSA temperature", "not testable"]
 
 
 def test_files(tmp_path):
@@ -306,6 +318,7 @@ def test_files(tmp_path):
     assert "## C1: SSA ends more accurate" in text
     assert "**small: supported**" in text
     assert "| small | all | – | 0 | – | – | not testable: no ensembles in this study |" in text
+    assert text.endswith("\nHardware: test device.\n")
     first = [(tmp_path / "out" / name).read_bytes() for name in ("claims.csv", "claims.md")]
     write_claims(results, tmp_path / "again")
     assert first == [(tmp_path / "again" / name).read_bytes() for name in ("claims.csv", "claims.md")]

@@ -16,7 +16,8 @@ os.environ.update(PATH=os.pathsep.join([str(Path(sys.executable).parent), *os.ge
 
 
 # The study is read from its file, not from Snakemake's config, which would merge two studies into one.
-STUDY_FILE = str(workflow.configfiles[0] if workflow.configfiles else "config/paper.yaml")
+PAPER = os.path.relpath(Path(workflow.basedir) / "config" / "paper.yaml")
+STUDY_FILE = str(workflow.configfiles[0] if workflow.configfiles else PAPER)
 FORMATS = ("csv", "md", "tex")
 TABLES = ("table1_accuracy", "table2_ablation", "table3_differences")
 FIGURES = (
@@ -85,4 +86,4 @@ def figures():
 
 def modules(*names):
     """Source files whose change makes a result stale."""
-    return [f"ssa/{name}.py" for name in names]
+    return [f"{workflow.basedir}/ssa/{name}" for name in names]

@@ -5,7 +5,7 @@ rule aggregate:
     input:
         marks=job_marks,
         study=STUDY_FILE,
-        code=modules("aggregate", "study", "store"),
+        code=modules("aggregate.py", "study.py", "store.py"),
     output:
         children=f"{RESULTS}/children.csv",
         parents=f"{RESULTS}/parents.csv",
@@ -24,7 +24,7 @@ rule tables:
         children=rules.aggregate.output.children,
         history=rules.aggregate.output.history,
         study=rules.aggregate.output.study,
-        code=modules("tables", "cells", "statistics", "methods"),
+        code=modules("tables.py", "cells.py", "statistics.py", "methods.py"),
     output:
         report(
             f"paper_tables/{study.name}/table1_accuracy.csv",
@@ -61,7 +61,7 @@ rule claims:
         children=rules.aggregate.output.children,
         history=rules.aggregate.output.history,
         study=rules.aggregate.output.study,
-        code=modules("claims", "claim_rules", "cells", "statistics"),
+        code=modules("claims.py", "claim_rules.py", "cells.py", "statistics.py"),
     output:
         verdicts=report(
             f"paper_tables/{study.name}/claims.csv",
@@ -86,7 +86,7 @@ rule figures:
         children=rules.aggregate.output.children,
         history=rules.aggregate.output.history,
         study=rules.aggregate.output.study,
-        code=modules("figures", "figure_style", "cells", "statistics", "methods"),
+        code=modules("figures.py", "figure_style.py", "cells.py", "statistics.py", "methods.py"),
     output:
         accuracy=report(
             f"figures/{study.name}/accuracy_vs_sparsity.png",
@@ -135,7 +135,7 @@ rule page:
         rules.tables.output,
         claims=rules.claims.output.verdicts,
         figure=rules.figures.output.accuracy,
-        code=[*modules("report"), "ssa/templates/report.html.j2"],
+        code=modules("report.py", "templates/report.html.j2"),
     output:
         report(
             page(),

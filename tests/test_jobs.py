@@ -1,0 +1,262 @@
+"""Jobs: balanced, resumable, and never training a finished child again."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import yaml
+
+from ssa import jobs, study
+from ssa.aggregate import COLUMNS, aggregate
+from ssa.errors import UserError
+from ssa.store import Store
+
+
+def expand(raw: dict[str, Any]) -> study.Study:
+    return study.expand(raw, Path("tiny.yaml"))
+
+
+def records(store: Store) -> dict[str, float]:
+    """When each child's record was written."""
+    return {path.name: path.stat().st_mtime_ns for path in (store.root / "children").rglob("*.json")}
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    from conftest import TINY
+
+    store = Store(tmp_path_factory.mktemp("results"))
+    assert jobs.run(expand(TINY), store, None, 1e9) == 0
+    return store
+
+
+@pytest.mark.parametrize(
+    ("parents", "workers", "sizes"),
+    [
+        (2, 1, {5: 2}),
+        (2, 2, {5: 2}),
+        (2, 4, {3: 2, 2: 2}),
+        (1, 2, {3: 1, 2: 1}),
+        (3, 2, {3: 3, 2: 3}),  # three whole parents on two workers would leave one idle for a third of the time
+    ],
+)
+def test_children_are_balanced_over_the_workers(
+    tiny: dict[str, Any], parents: int, workers: int, sizes: dict[int, int]
+) -> None:
+    tiny["parents"]["small"]["seeds"] = list(range(parents))
+    plan = jobs.plan(expand(tiny), workers)
+    assert Counter(job.stop - job.start for job in plan) == sizes
+
+
+def test_a_study_can_say_how_many_children_a_job_takes(tiny: dict[str, Any]) -> None:
+    tiny["children_per_job"] = 2
+    assert [job.stop - job.start for job in jobs.plan(expand(tiny), 1)] == [2, 2, 1, 2, 2, 1]
+
+
+def test_a_job_is_found_by_its_name_and_refused_when_the_study_changed(tiny: dict[str, Any]) -> None:
+    plan = expand(tiny)
+    job = jobs.plan(plan, 4)[1]
+    children = jobs.children_of(plan, job.parent_id, job.name)
+    assert [c.spec.id for c in children] == [c.spec.id for c in plan.children_of(job.parent_id)[job.start : job.stop]]
+    tiny["children"]["lr"] = 0.2
+    with pytest.raises(UserError, match="is of another version"):
+        jobs.children_of(expand(tiny), job.parent_id, job.name)
+    with pytest.raises(UserError, match="names no job"):
+        jobs.children_of(plan, job.parent_id, "first")
+
+
+def test_a_finished_study_trains_nothing_even_without_weights(
+    finished: Store, tiny: dict[str, Any], tmp_path: Path
+) -> None:
+    copied = Store(tmp_path / "results")
+    shutil.copytree(finished.root / "children", copied.root / "children")
+    before = records(copied)
+    assert jobs.wanted_marks(expand(tiny), copied, 2) == []
+    assert jobs.run(expand(tiny), copied, None, 1e9) == 0
+    assert records(copied) == before
+    assert not (copied.root / "parents").exists()
+
+
+def test_another_batching_and_a_larger_grid_reuse_every_finished_child(
+    finished: Store, tiny: dict[str, Any], tmp_path: Path
+) -> None:
+    copied = Store(tmp_path / "results")
+    shutil.copytree(finished.root, copied.root, copy_function=shutil.copy2)
+    before = records(copied)
+    tiny["children_per_job"] = 1
+    tiny["blocks"][1]["sparsity"] = [50, 80, 90]
+    plan = expand(tiny)
+    assert len(jobs.wanted_marks(plan, copied, 2)) == 4  # two new children of each parent
+    assert jobs.run(plan, copied, None, 1e9) == 0
+    after = records(copied)
+    assert len(after) == len(before) + 4
+    assert {name: after[name] for name in before} == before
+
+
+def test_changed_settings_share_nothing(finished: Store, tiny: dict[str, Any]) -> None:
+    tiny["parents"]["small"]["lr"] = 0.05
+    plan = expand(tiny)
+    assert not any(finished.recorded(child.spec) for child in plan.children)
+
+
+def test_a_lost_record_makes_its_job_run_again(finished: Store, tiny: dict[str, Any], tmp_path: Path) -> None:
+    copied = Store(tmp_path / "results")
+    shutil.copytree(finished.root, copied.root)
+    plan = expand(tiny)
+    job = jobs.plan(plan, 2)[0]
+    mark = jobs.mark(plan, copied, job)
+    mark.parent.mkdir(parents=True)
+    mark.touch()
+    jobs.drop_stale_marks(plan, copied)
+    assert mark.exists()
+    copied.child_record(plan.children_of(job.parent_id)[0].spec).unlink()
+    jobs.drop_stale_marks(plan, copied)
+    assert not mark.exists()
+    assert jobs.wanted_marks(plan, copied, 2) == [mark]
+
+
+def test_a_budget_stops_in_time_and_the_next_run_goes_on(tiny: dict[str, Any], tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    assert jobs.run(expand(tiny), store, None, 0.0) == 10
+    assert jobs.run(expand(tiny), store, [1], 1e9) == 0
+    assert len(records(store)) == 5
+    assert all("s1-" in path.parent.name for path in (tmp_path / "children").rglob("*.json"))
+
+
+def test_a_killed_job_resumes_without_retraining_a_finished_child(tiny: dict[str, Any], tmp_path: Path) -> None:
+    tiny["parents"]["small"]["seeds"] = [0]
+    tiny["blocks"][1]["sparsity"] = [10, 20, 30, 40, 50, 60, 70, 80]
+    file = tmp_path / "tiny.yaml"
+    file.write_text(yaml.safe_dump(tiny))
+    store = Store(tmp_path / "results")
+    command = [sys.executable, "-m", "ssa", "run", str(file), "--results", str(store.root)]
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while len(records(store)) < 3 and time.monotonic() < deadline and process.poll() is None:
+        time.sleep(0.005)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    killed = records(store)
+    assert 3 <= len(killed) < 17
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "all children are recorded" in done.stdout
+    after = records(store)
+    assert len(after) == 17
+    assert {name: after[name] for name in killed} == killed
+
+
+def test_an_interrupted_parent_resumes_bit_for_bit(tiny: dict[str, Any], tmp_path: Path) -> None:
+    import torch
+
+    from ssa import parent as parents
+    from ssa.store import read_tensors
+
+    tiny["parents"]["small"] |= {"epochs": 4, "seeds": [0]}
+    plan = expand(tiny)
+    spec = next(iter(plan.all_parents().values()))
+    device = torch.device("cpu")
+    content = parents.content_of(spec, Path("unused"), device)
+    whole, pieces = Store(tmp_path / "whole"), Store(tmp_path / "pieces")
+    assert parents.train(whole, spec, content, device)
+    stops = 0
+    while not parents.train(pieces, spec, content, device, deadline=0.0):
+        stops += 1
+        assert pieces.checkpoint(spec.id).exists()
+    assert stops == 3
+    assert not pieces.checkpoint(spec.id).exists()
+    (a, _), (b, _) = read_tensors(whole.weights(spec.id)), read_tensors(pieces.weights(spec.id))
+    assert all(torch.equal(a[name], b[name]) for name in a)
+
+
+def test_results_are_the_same_whatever_ran_before_in_the_process(
+    finished: Store, tiny: dict[str, Any], tmp_path: Path
+) -> None:
+    plan = expand(tiny)
+    last = plan.children_of(plan.children[-1].spec.parent.id)[-1]
+    alone = Store(tmp_path)
+    assert jobs.train_children(plan, alone, last.spec.parent.id, [last]) == 0
+    first, second = finished.read_child(last.spec), alone.read_child(last.spec)
+    assert first["history"] == second["history"]
+    timed = {"train_seconds"}
+    assert {k: v for k, v in first["result"].items() if k not in timed} == {
+        k: v for k, v in second["result"].items() if k not in timed
+    }
+
+
+def test_a_diverging_child_is_recorded_and_its_siblings_go_on(tiny: dict[str, Any], tmp_path: Path) -> None:
+    tiny["blocks"][1] |= {"lr": [0.1, 1e12], "sparsity": 50, "method": "one-shot"}
+    plan = expand(tiny)
+    store = Store(tmp_path)
+    assert jobs.run(plan, store, None, 1e9) == 0
+    aggregate(plan, store)
+    children = pd.read_csv(tmp_path / "tiny" / "children.csv")
+    assert len(children) == 6
+    lost = children[children.lr == 1e12]
+    assert lost.diverged.all()
+    assert (lost.diverged_step < 4).all()
+    assert (lost.accuracy == 10.0).all()
+    assert not children[children.lr == 0.1].diverged.any()
+
+
+def test_aggregation_gives_every_column_and_joins_the_dense_row(finished: Store, tiny: dict[str, Any]) -> None:
+    plan = expand(tiny)
+    aggregate(plan, finished)
+    folder = finished.root / "tiny"
+    children = pd.read_csv(folder / "children.csv")
+    assert tuple(children.columns) == COLUMNS
+    assert len(children) == 10
+    dense = children[children.method == "dense"].set_index("parent_seed").accuracy
+    assert (children.dense_accuracy == children.parent_seed.map(dense)).all()
+    assert (children.realised_sparsity - children.sparsity).abs().max() < 0.2
+    assert (children.effective_sparsity >= children.realised_sparsity - 1e-9).all()
+    assert children[children.method == "one-shot"].tau.isna().all()
+    assert set(children[children.method == "temperature"].tau) == {0.5}
+    history = pd.read_parquet(folder / "history.parquet")
+    assert (history.groupby("child_id").epoch.apply(list).map(tuple) == (0, 1, 2)).all()
+    resolved = json.loads((folder / "study.json").read_text())
+    assert resolved["counts"] == {"parents": 2, "children": 10, "epochs": 24}
+    sources = {entry["source"] for entry in resolved["hyperparameters"]}
+    assert sources <= {"paper", "summary", "reviews", "PAT", "author-code", "assumed"}
+
+
+def test_a_study_on_a_missing_gpu_is_refused(tiny: dict[str, Any]) -> None:
+    import torch
+
+    if torch.cuda.is_available():
+        pytest.skip("there is a GPU")
+    tiny["device"] = "cuda"
+    with pytest.raises(UserError, match="finds no GPU here; set device"):
+        jobs.choose_device(expand(tiny))
+
+
+def test_numbers_of_the_engine_are_pinned(finished: Store, tiny: dict[str, Any]) -> None:
+    """Where this fails the engine's results have changed: raise SEMANTICS, then pin the new numbers.
+
+    Losses of the first child of each kind, to a relative 1e-3: processors differ by less, changed semantics by more.
+    """
+    plan = expand(tiny)
+    losses = {}
+    for child in plan.children_of(plan.children[0].spec.parent.id):
+        history = finished.read_child(child.spec)["history"]
+        losses[f"{child.spec.method}-{child.spec.mask.sparsity:g}"] = [row["train_loss"] for row in history[1:]]
+    assert losses == {name: pytest.approx(values, rel=1e-3) for name, values in PINNED.items()}
+
+
+PINNED = {
+    "dense-0": [2.097807, 2.016411],
+    "one-shot-50": [2.302721, 2.227421],
+    "one-shot-80": [2.278859, 2.233006],
+    "temperature-50": [2.255013, 2.271724],
+    "temperature-80": [2.299942, 2.268470],
+}
+

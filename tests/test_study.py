@@ -1,0 +1,198 @@
+"""Studies: what they expand to, what they refuse, and ids that must never change."""
+
+from __future__ import annotations
+
+import copy
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from conftest import ROOT
+
+from ssa import study
+from ssa.errors import UserError
+from ssa.plan import summary
+from ssa.specs import SEMANTICS, ChildSpec, DataSpec, MaskSpec, ParentSpec, Recipe
+
+PATH = Path("tiny.yaml")
+
+
+def expand(raw: dict[str, Any]) -> study.Study:
+    return study.expand(raw, PATH)
+
+
+def test_ids_are_pinned() -> None:
+    """An id names a result for good. Where this fails, results would be lost or silently reused: raise SEMANTICS."""
+    parent = ParentSpec(DataSpec("cifar10"), "resnet18", (), Recipe(epochs=100, lr_schedule="step-linear"), 0)
+    child = ChildSpec(
+        parent,
+        MaskSpec("random", "connections", "layerwise", "pruned", 98.0, 0),
+        "temperature",
+        "TemperatureAnnealing",
+        (("epochs", 5.0), ("expected", False), ("schedule", "linear"), ("scope", "pruned"), ("tau", 0.5)),
+        "train",
+        "update",
+        False,
+        "step",
+        "running",
+        2048,
+        None,
+        Recipe(epochs=20),
+        0,
+    )
+    assert SEMANTICS == 1
+    assert parent.id == "resnet18-cifar10-s0-PARENT"
+    assert child.id == "random-98-temperature-tau0.5-e5-linear-one-cycle-E20-s0-CHILD"
+
+
+def test_an_id_follows_every_setting_but_the_methods_name(tiny: dict[str, Any]) -> None:
+    base = {child.spec.id for child in expand(copy.deepcopy(tiny)).children}
+    changes: list[tuple[str, str, Any]] = [
+        ("children", "lr", 0.2),
+        ("children", "cycle_momentum", False),
+        ("children", "masked_weights", "freeze"),
+        ("children", "bn_images", 61),
+        ("parents", "weight_decay", 0.0),
+        ("datasets", "validation", 41),
+    ]
+    for section, key, value in changes:
+        raw = copy.deepcopy(tiny)
+        target = raw[section] if section == "children" else next(iter(raw[section].values()))
+        target[key] = value
+        assert not base & {child.spec.id for child in expand(raw).children}, key
+    renamed = copy.deepcopy(tiny)
+    renamed["methods"] = {"mine": {"law": "TemperatureAnnealing"}}
+    renamed["blocks"][1]["method"] = ["one-shot", "mine"]
+    hashes = {child.spec.id[-10:] for child in expand(renamed).children}
+    assert hashes == {child_id[-10:] for child_id in base}
+
+
+def test_a_grid_is_its_product_and_settings_that_do_not_matter_collapse(tiny: dict[str, Any]) -> None:
+    tiny["blocks"][1] |= {"tau": [0.3, 0.5], "method": ["one-shot", "temperature"], "sparsity": [50, 80]}
+    plan = expand(tiny)
+    # per parent: 1 dense, 2 one-shot, 2 x 2 temperature
+    assert len(plan.children) == 2 * (1 + 2 + 4)
+    assert [child.reference for child in plan.children if child.spec.method == "temperature"].count(True) == 0  # e = E/2
+    tiny["children"]["anneal_epochs"] = 0.5
+    plan = expand(tiny)
+    assert [child.reference for child in plan.children if child.spec.method == "temperature"].count(True) == 4
+
+
+def test_exclude_takes_combinations_out(tiny: dict[str, Any]) -> None:
+    tiny["blocks"][1] |= {"tau": [0.3, 0.5], "method": "temperature", "exclude": [{"tau": 0.3, "sparsity": 50}]}
+    assert len(expand(tiny).children) == 2 * (1 + 3)
+
+
+def test_iterative_reranks_magnitude_masks_and_its_control_keeps_them(tiny: dict[str, Any]) -> None:
+    tiny["blocks"][1] |= {"method": ["iterative", "iterative-fixed"], "criterion": ["random", "magnitude"]}
+    tiny["blocks"][1]["exclude"] = [{"method": "iterative-fixed", "criterion": "random"}]
+    orders = {(c.spec.method, c.spec.mask.criterion): dict(c.spec.law_args)["order"] for c in expand(tiny).children[2:]}
+    assert orders == {
+        ("iterative", "random"): "random",
+        ("iterative", "magnitude"): "reranked",
+        ("iterative-fixed", "magnitude"): "magnitude",
+    }
+
+
+def test_children_inherit_their_parents_way_of_training(tiny: dict[str, Any]) -> None:
+    child = expand(tiny).children[0].spec
+    assert (child.recipe.batch_size, child.recipe.augment) == (30, "none")
+    assert (child.recipe.lr_schedule, child.recipe.lr) == ("one-cycle", 0.1)
+
+
+def change(path: str, value: Any) -> Any:
+    """A function that puts ``value`` at the dotted ``path`` of a study."""
+
+    def apply(raw: dict[str, Any]) -> None:
+        *folders, last = [int(key) if key.isdigit() else key for key in path.split(".")]
+        for key in folders:
+            raw = raw[key]
+        raw[last] = value
+
+    return apply
+
+
+@pytest.mark.parametrize(
+    ("broken", "message"),
+    [
+        (change("blocks.1.sparsty", 50), "tiny.yaml: blocks[1]: unknown key 'sparsty'; did you mean 'sparsity'?"),
+        (change("childen", {}), "tiny.yaml: unknown key 'childen'; did you mean 'children'?"),
+        (change("parents.small.epoch", 3), "parents.small: unknown key 'epoch'; did you mean 'epochs'?"),
+        (change("blocks.1.method", "ssa"), "blocks[1].method: 'ssa' is not allowed; allowed: dense, one-shot"),
+        (change("blocks.1.sparsity", 100), "blocks[1].sparsity: 100 is not allowed; allowed: float in [0, 100)"),
+        (change("blocks.1.sparsity", [50, -1]), "blocks[1].sparsity: -1 is not allowed"),
+        (change("blocks.1.sparsity", "half"), "blocks[1].sparsity: 'half' is not allowed"),
+        (change("blocks.1.anneal_epochs", 3), "blocks[1].anneal_epochs: 3 is not allowed; allowed: at most epochs, 2"),
+        (change("blocks.1.sparsity", [50, 50]), "blocks[1].sparsity: [50, 50] names a value twice, a duplicate child"),
+        (change("blocks.1.criterion", "none"), "blocks[1].criterion: 'none' is not allowed at sparsity 50"),
+        (change("blocks.1.tau", 1.5), "blocks[1].tau: 1.5 is not allowed; allowed: float in [0, 1]"),
+        (change("blocks.1.parents", "large"), "blocks[1].parents: 'large' is not allowed; allowed: small"),
+        (change("children.epochs", 2.5), "children.epochs: 2.5 is not allowed; allowed: int, at least 1"),
+        (change("children.epochs", True), "children.epochs: True is not allowed"),
+        (change("parents.small.model", "resnet19"), "parents.small.model: 'resnet19' is not allowed; allowed: resnet-small"),
+        (change("parents.small.dataset", "mnist"), "parents.small.dataset: 'mnist' is not allowed; allowed: digits"),
+        (change("parents.small.seeds", [1, 1]), "parents.small.seeds: [1, 1] is not allowed"),
+        (change("parents.small.optimizer", "sdg"), "parents.small.optimizer: 'sdg' is not allowed; allowed: sgd, adam"),
+        (change("datasets.digits.source", "svhn"), "datasets.digits.source: 'svhn' is not allowed; allowed: digits"),
+        (change("provenance", {"tau": "me"}), "provenance.tau: 'me' is not allowed; allowed: paper, summary"),
+        (change("provenance", {"tua": "paper"}), "provenance: unknown key 'tua'; did you mean 'tau'?"),
+        (change("device", "gpu"), "device: 'gpu' is not allowed; allowed: auto, cpu, cuda"),
+        (change("name", "a/b"), "name: 'a/b' is not allowed"),
+        (change("children_per_job", 0), "children_per_job: 0 is not allowed"),
+        (change("claims", {"C99": {}}), "C99"),
+        (change("methods", {"mine": {"law": "no.such.Law"}}), "methods.mine.law: law 'no.such.Law' cannot be imported"),
+        (change("methods", {"mine": {"lwa": "OneShot"}}), "methods.mine: unknown key 'lwa'; did you mean 'law'?"),
+        (lambda raw: raw["blocks"].append({**raw["blocks"][1], "name": "again"}), "blocks[2]: duplicate child random-50"),
+        (lambda raw: raw.pop("blocks"), "blocks: missing"),
+        (lambda raw: raw["children"].pop("epochs"), "blocks[0].epochs: missing"),
+    ],
+)
+def test_bad_studies_are_refused_in_one_line(tiny: dict[str, Any], broken: Any, message: str) -> None:
+    broken(tiny)
+    with pytest.raises(UserError) as caught:
+        expand(tiny)
+    assert message in str(caught.value)
+    assert str(caught.value).startswith("tiny.yaml")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_file_that_is_missing_or_no_yaml_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"study .*none.yaml does not exist"):
+        study.load(tmp_path / "none.yaml")
+    (tmp_path / "bad.yaml").write_text("name: [unclosed")
+    with pytest.raises(UserError, match=r"bad.yaml: not valid YAML"):
+        study.load(tmp_path / "bad.yaml")
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "config").glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_study_that_ships_is_valid_and_says_its_size(path: Path) -> None:
+    loaded = study.load(path)
+    assert f"study {path.stem}: {len(loaded.all_parents())} parents" in summary(loaded, 2)
+    assert len({child.spec.id for child in loaded.children}) == len(loaded.children)
+
+
+def test_reading_a_study_needs_neither_torch_nor_snakemake_nor_wandb() -> None:
+    code = (
+        "import sys; from pathlib import Path; from ssa import study, plan;"
+        f"plan.summary(study.load(Path({str(ROOT / 'config' / 'demo.yaml')!r})), 2);"
+        "bad = {'torch', 'snakemake', 'wandb', 'timm', 'matplotlib', 'scipy'} & set(sys.modules); assert not bad, bad"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
+
+
+def test_the_package_imports_without_snakemake_and_wandb() -> None:
+    code = (
+        "import sys; sys.modules['snakemake'] = sys.modules['wandb'] = None;"
+        "import pkgutil, importlib, ssa;"
+        "[importlib.import_module(m.name) for m in pkgutil.walk_packages(ssa.__path__, 'ssa.') if 'main' not in m.name]"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
+
+
+def test_study_files_are_plain_yaml(tiny: dict[str, Any], tmp_path: Path) -> None:
+    path = tmp_path / "tiny.yaml"
+    path.write_text(yaml.safe_dump(tiny))
+    assert [child.spec.id for child in study.load(path).children] == [child.spec.id for child in expand(tiny).children]
