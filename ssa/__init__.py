@@ -1,4 +1,4 @@
-"""Stochastic Subnetwork Annealing: prune a network, and fine-tune the child under a mask that is annealed to its target.
+"""Stochastic Subnetwork Annealing: fine-tune a pruned network under a mask that is annealed to its target.
 
 The names below are the public interface; each is imported when it is first used, so that ``import ssa`` is quick.
 """

@@ -31,7 +31,11 @@ FIXED = (
     ("sampling", "one mask per optimisation step and tensor, applied to the fp32 weight before any cast", "reviews"),
     ("clock", "epochs from the child's first step; p is read at the start of a step, exact from t >= e", "assumed"),
     ("optimiser state", "fresh for each child", "author-code"),
-    ("pairing", "same parent, mask, batches and augmentation for all methods; masks have a stream of their own", "assumed"),
+    (
+        "pairing",
+        "same parent, mask, batches and augmentation for all methods; masks have a stream of their own",
+        "assumed",
+    ),
     ("unit of inference", "the parent: differences are averaged within a parent, then a t-interval", "assumed"),
     ("diverged children", "scored as they evaluate, as a uniform guess if not finite; counted and marked", "assumed"),
 )
@@ -46,8 +50,10 @@ def aggregate(study: Study, store: Store) -> None:
     children = pd.DataFrame(rows)
     children["dense_accuracy"] = _dense_accuracy(children)
     write_atomically(folder / "children.csv", lambda path: children[list(COLUMNS)].to_csv(path, index=False))
-    history = pd.DataFrame([{"child_id": child.spec.id, **row} for child, record in records for row in record["history"]])
-    numeric = [column for column in history if column != "child_id"]
+    history = pd.DataFrame(
+        [{"child_id": child.spec.id, **row} for child, record in records for row in record["history"]]
+    )
+    numeric = [str(column) for column in history if column != "child_id"]
     history[numeric] = history[numeric].astype(float)
     history["epoch"] = history["epoch"].astype(int)
     write_atomically(folder / "history.parquet", lambda path: history.to_parquet(path, index=False))
@@ -180,4 +186,3 @@ def _made(made: list[dict[str, Any]], records: list[dict[str, Any]]) -> dict[str
         "finished": max(entry["finished"] for entry in made),
         "train_hours": round(sum(record["result"]["train_seconds"] for record in records) / 3600, 3),
     }
-

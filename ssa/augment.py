@@ -61,6 +61,7 @@ class Normalise:
         self.scale = 1 / (torch.tensor(data.std, device=device) * 255)
 
     def __call__(self, images: Tensor) -> Tensor:
+        """Normalise one batch."""
         return ((images - self.mean) * self.scale).permute(0, 3, 1, 2)
 
 

@@ -1,4 +1,4 @@
-"""AutoAugment (Cubuk et al., 2019, arXiv 1805.09501) for a batch that lies on the device, with a generator of its own."""
+"""AutoAugment (Cubuk et al., 2019, arXiv 1805.09501) for a batch that lies on the device."""
 
 from __future__ import annotations
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -56,27 +56,22 @@ class Data:
 
     def to(self, device: torch.device) -> Data:
         """The same data on ``device``."""
-        splits = (split.to(device) for split in (self.train, self.validation, self.test))
-        return Data(*splits, self.classes, self.mean, self.std)
+        splits = {name: getattr(self, name).to(device) for name in ("train", "validation", "test")}
+        return replace(self, **splits)
 
 
 def load(spec: DataSpec, root: Path, parent_seed: int) -> Data:
     """The data set of ``spec``, split; ``UserError`` where its files are missing or damaged."""
     sources = {"digits": _digits, "cifar10": _cifar, "cifar100": _cifar, "imagefolder": _imagefolder}
     pool, test, classes = sources[spec.source](spec, root)
-    generator = numpy_generator("split", parent_seed if spec.split == "parent" else 0)
-    if test is None:  # a data set without a test split of its own: what neither training nor validation takes
-        order = generator.permutation(len(pool))
-        train_count = _checked_count(spec, len(pool) - 1)
-        train, held, test = np.split(order, [train_count, train_count + spec.validation])
-        train_split, validation, test = pool.take(train), pool.take(held), pool.take(test)
-    else:
-        order = generator.permutation(len(pool))
-        train_count = _checked_count(spec, len(pool))
-        held, train = order[: spec.validation], order[spec.validation : spec.validation + train_count]
-        train_split, validation = pool.take(np.sort(train)), pool.take(np.sort(held))
-    mean, std = STATISTICS.get(spec.source) or _statistics(train_split)
-    return Data(train_split, validation, test, classes, mean, std)
+    # A data set without a test split of its own tests on what training and validation leave.
+    available = len(pool) if test else len(pool) - 1
+    train_count = _checked_count(spec, available)
+    order = numpy_generator("split", parent_seed if spec.split == "parent" else 0).permutation(len(pool))
+    held, chosen, rest = np.split(order, [spec.validation, spec.validation + train_count])
+    train = pool.take(np.sort(chosen))
+    mean, std = STATISTICS.get(spec.source) or _statistics(train)
+    return Data(train, pool.take(np.sort(held)), test or pool.take(np.sort(rest)), classes, mean, std)
 
 
 def _checked_count(spec: DataSpec, available: int) -> int:
@@ -112,20 +107,23 @@ def _cifar(spec: DataSpec, root: Path) -> tuple[Split, Split, int]:
             part = kind(str(root), train=train, download=not _present(kind, root))
         except Exception as error:  # no network, a refused connection, a damaged archive: torchvision raises many kinds
             raise UserError(
-                f"data set {spec.source} is not in {root} and could not be downloaded ({type(error).__name__}: {error}); "
+                f"data set {spec.source} is not in {root} and could not be downloaded "
+                f"({type(error).__name__}: {error}); "
                 f"download {kind.url} and unpack it so that {root / kind.base_folder} exists, or set data_root"
             ) from error
         splits.append(Split(torch.from_numpy(part.data).permute(0, 3, 1, 2).contiguous(), torch.tensor(part.targets)))
     return splits[0], splits[1], len(part.classes)
 
 
-def _present(kind: type, root: Path) -> bool:
+def _present(kind: Any, root: Path) -> bool:
     """Whether the official files are there and match their published checksums."""
     from torchvision.datasets.utils import check_integrity
 
     folder = root / kind.base_folder
     files = [*kind.train_list, *kind.test_list, (kind.meta["filename"], kind.meta["md5"])]
-    damaged = [folder / name for name, md5 in files if (folder / name).exists() and not check_integrity(folder / name, md5)]
+    damaged = [
+        folder / name for name, md5 in files if (folder / name).exists() and not check_integrity(folder / name, md5)
+    ]
     if damaged:
         raise UserError(f"{damaged[0]} is damaged: it does not match its published MD5; delete it and fetch it again")
     return all((folder / name).exists() for name, _ in files)
@@ -133,7 +131,9 @@ def _present(kind: type, root: Path) -> bool:
 
 def _imagefolder(spec: DataSpec, root: Path) -> tuple[Split, Split, int]:
     if not spec.folder:
-        raise UserError("data set imagefolder: folder is missing; name the folder under data_root that holds train/ and test/")
+        raise UserError(
+            "data set imagefolder: folder is missing; name the folder under data_root that holds train/ and test/"
+        )
     train, names = _read_folder(root / spec.folder / "train", spec.image_size)
     test, test_names = _read_folder(root / spec.folder / "test", spec.image_size)
     if names != test_names:

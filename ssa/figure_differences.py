@@ -15,6 +15,7 @@ from ssa.cells import differences
 from ssa.figure_panels import (
     CELL,
     PANEL,
+    at_edge,
     common_first,
     diverged_entry,
     estimates,
@@ -30,6 +31,7 @@ from ssa.methods import in_order, label
 
 BASELINE = "one-shot"
 ROW = ["sparsity", "method"]
+WIDEST = 6  # intervals wider than this many medians do not set the axis
 
 
 def ablation_heatmap(children: pd.DataFrame) -> Figure:
@@ -76,7 +78,7 @@ def forest_differences(children: pd.DataFrame, drawn: dict[str, Style]) -> Figur
     found = [estimates(panel, ROW, "difference") for panel in panels]
     for (i, j), ax in np.ndenumerate(axes):
         if j < len(blocks[i]):
-            fit(ax, "x", pd.concat(found), 0)
+            fit(ax, "x", _usual(pd.concat(found)), 0)
             _forest(ax, found[3 * i + j], rows[i], drawn)
             ax.tick_params(labelleft=j == 0)
         else:
@@ -117,18 +119,28 @@ def _forest_rows(panels: pd.DataFrame) -> list[tuple[float, str | None]]:
     ]
 
 
+def _usual(cells: pd.DataFrame) -> pd.DataFrame:
+    """The cells that set the axis: one collapsed child makes an interval that would flatten all others."""
+    width = cells["high"] - cells["low"]
+    usual = cells[~cells["diverged"] & ~(width > WIDEST * width.median())]
+    return usual if len(usual) else cells
+
+
 def _forest(ax: Axes, cells: pd.DataFrame, rows: list[tuple[float, str | None]], drawn: dict[str, Style]) -> None:
     """One column of the forest plot: ``cells`` at their places among ``rows``."""
     edge: dict[str, Any] = {"transform": ax.get_yaxis_transform(), "va": "center_baseline", "fontsize": 7}
     ax.set_ylim(len(rows) - 0.4, -0.6)
     ax.axvline(0, color="black", linewidth=0.8)
+    left, right = ax.get_xlim()
     for cell in cells.to_dict("records"):
         place, style, mean = rows.index((cell["sparsity"], cell["method"])), drawn[cell["method"]], cell["mean"]
         ax.plot([cell["low"], cell["high"]], [place, place], color=style.colour)
         ax.plot(mean, place, style.marker, color=style.colour, markersize=4)
         ax.text(1.01, place, f"{cell['n']}", **edge)
-        if cell["diverged"]:
-            ring(ax, mean, place, _signed(mean))
+        for end, beyond, arrow in ((left, cell["low"] < left, "<"), (right, cell["high"] > right, ">")):
+            if beyond:
+                ax.plot(end, place, arrow, color=style.colour, markersize=3, clip_on=False)
+        (ring if cell["diverged"] else at_edge)(ax, mean, place, _signed(mean))
     ax.text(1.01, 0, "n", **edge)
     ax.set_yticks(
         range(len(rows)), [f"{sparsity:g}%" if method is None else label(method) for sparsity, method in rows]

@@ -128,13 +128,18 @@ def fit(ax: Axes, axis: str, estimates: pd.DataFrame, *levels: float) -> None:
 
 
 def ring(ax: Axes, x: float, y: float, text: str) -> None:
-    """Mark a cell with a diverged child; where it lies beyond the axes, at their edge and with its value ``text``."""
+    """Mark a cell with a diverged child, within the axes or, with its value ``text``, at their edge."""
+    ax.plot(*at_edge(ax, x, y, text), **DIVERGED, clip_on=False)
+
+
+def at_edge(ax: Axes, x: float, y: float, text: str) -> tuple[float, float]:
+    """The nearest point within the axes; where that is another than (x, y), ``text`` is written beside it."""
     at = (_clip(x, ax.get_xlim()), _clip(y, ax.get_ylim()))
-    ax.plot(*at, **DIVERGED, clip_on=False)
     if at != (x, y):
         left = ax.transAxes.inverted().transform(ax.transData.transform(at))[0] < 0.5
         offset, side = ((6, 3), "left") if left else ((-6, 3), "right")
         ax.annotate(text, at, offset, textcoords="offset points", ha=side, fontsize=7)
+    return at
 
 
 def _clip(value: float, limits: tuple[float, float]) -> float:

@@ -58,8 +58,8 @@ CAPTIONS: dict[str, str] = {
     ),
     "forest_differences": (
         "Paired difference in test accuracy to one-shot, in percentage points: mean and 95% t-interval over n parents. "
-        "Right of zero: better than one-shot. A ring marks a cell with a diverged child, at the edge with its value "
-        "where it lies outside."
+        "Right of zero: better than one-shot. Intervals with arrowheads go on beyond the axis, and a mean that lies "
+        "there is written at its edge. A ring marks a cell with a diverged child."
     ),
 }
 

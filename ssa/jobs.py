@@ -17,6 +17,8 @@ from ssa.study import Child, Study
 if TYPE_CHECKING:
     import torch
 
+    from ssa.specs import ParentSpec
+
 IMBALANCE = 1.1  # how much longer than a perfect split a plan may take
 
 

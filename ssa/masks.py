@@ -30,11 +30,15 @@ def check(model: nn.Module, mask: Mapping[str, Tensor]) -> None:
     parameters = dict(model.named_parameters())
     for name, entry in mask.items():
         if name not in parameters:
-            raise KeyError(f"mask entry {name!r} is no parameter of the model; its parameters begin {list(parameters)[:3]}")
+            raise KeyError(
+                f"mask entry {name!r} is no parameter of the model; its parameters begin {list(parameters)[:3]}"
+            )
         shape = parameters[name].shape
         rows = (shape[0], *[1] * (len(shape) - 1))
         if tuple(entry.shape) not in (tuple(shape), rows):
-            raise ValueError(f"mask of {name!r} has shape {tuple(entry.shape)}; expected {tuple(shape)}, or {rows} for neurons")
+            raise ValueError(
+                f"mask of {name!r} has shape {tuple(entry.shape)}; expected {tuple(shape)}, or {rows} for neurons"
+            )
         if entry.dtype != torch.bool:
             raise ValueError(f"mask of {name!r} has dtype {entry.dtype}; expected torch.bool")
 

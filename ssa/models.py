@@ -79,7 +79,7 @@ BUILDERS: dict[str, Builder] = {
 }
 
 # Multiply-accumulates of one forward pass on one 32 x 32 image, in millions, for estimates of time alone.
-MEGA_MACS = {"resnet18": 556, "resnet18-maxpool": 140, "wrn-28-10": 5247, "lenet-l": 14, "vit": 860}
+MEGA_MACS = {"resnet18": 556, "resnet18-maxpool": 140, "wrn-28-10": 5247, "lenet-l": 28, "vit": 860}
 
 
 def check_name(name: str, where: str) -> None:

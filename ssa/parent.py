@@ -60,7 +60,9 @@ def train(store: Store, spec: ParentSpec, content: Data, device: torch.device, d
     training = Training(Subnetwork(model, Mask({}), OneShot()), content, spec.recipe, derive("parent", spec.seed))
     _resume(store.checkpoint(spec.id), spec, training)
     saved, loss = time.monotonic(), math.nan
-    with tqdm(total=spec.recipe.epochs, initial=training.epoch, desc=spec.id, unit="epoch", mininterval=5, disable=None) as bar:
+    with tqdm(
+        total=spec.recipe.epochs, initial=training.epoch, desc=spec.id, unit="epoch", mininterval=5, disable=None
+    ) as bar:
         while training.epoch < spec.recipe.epochs:
             epoch = training.run_epoch()
             if epoch.diverged_step is not None:

@@ -34,4 +34,3 @@ def gpu_hours(study: Study) -> float | None:
             return None
         total += recipe.epochs * images * 3 * 2 * MEGA_MACS[parent.model] * 1e6
     return total / (TERAFLOPS * 1e12) / 3600
-

@@ -18,7 +18,7 @@ ALLOCATIONS = ("layerwise", "global")
 Predicate = Callable[[str, nn.Module], bool]
 
 
-def prunable(model: nn.Module, select: Predicate | None = None) -> dict[str, nn.Parameter]:
+def prunable(model: nn.Module, select: Predicate | None = None) -> dict[str, Tensor]:
     """The weights that may be pruned, in the model's order.
 
     By default the weight of every convolution and linear layer but the last one, the classifier; ``select``,
@@ -30,7 +30,7 @@ def prunable(model: nn.Module, select: Predicate | None = None) -> dict[str, nn.
     else:
         layers = {name: layer for name, layer in layers.items() if select(name, layer)}
     names = {id(parameter): name for name, parameter in model.named_parameters()}
-    weights = {id(layer.weight): layer.weight for layer in layers.values()}
+    weights = {id(layer.weight): layer.get_parameter("weight") for layer in layers.values()}
     return {names[key]: weight for key, weight in weights.items()}
 
 
@@ -46,10 +46,11 @@ def prune(
 ) -> Mask:
     """The mask that removes the fraction ``sparsity``, in [0, 1), of the prunable weights of ``model``.
 
-    ``layerwise`` removes ``round(sparsity * n)`` of each tensor's n weights (or of its neurons), ``global`` that
-    many over all tensors together. Ties go in the order of the weights: the earlier one is removed, on every device. With ``structure="neurons"`` whole output rows go, with their
-    bias and BatchNorm; ``example``, one input batch, tells which BatchNorm follows which layer. ``ValueError``
-    for a setting outside these, and where a layer would be left empty.
+    ``layerwise`` removes ``round(sparsity * n)`` of each tensor's n weights (or of its neurons), ``global`` that many
+    over all tensors together. Ties go in the order of the weights: the earlier one is removed, on every device. With
+    ``structure="neurons"`` whole output rows go, with their bias and BatchNorm; ``example``, one input batch, tells
+    which BatchNorm follows which layer. ``ValueError`` for a setting outside these, and where a layer would be left
+    empty.
     """
     if not 0 <= sparsity < 1:
         raise ValueError(f"sparsity is {sparsity!r}; allowed: a fraction in [0, 1)")
@@ -70,9 +71,7 @@ def prune(
     return mask if structure == "connections" else _with_companions(model, mask, example)
 
 
-def _scores(
-    weights: dict[str, nn.Parameter], criterion: str, structure: str, seed: int
-) -> Iterator[tuple[str, Tensor]]:
+def _scores(weights: dict[str, Tensor], criterion: str, structure: str, seed: int) -> Iterator[tuple[str, Tensor]]:
     generator = torch.Generator().manual_seed(seed)
     for name, weight in weights.items():
         whole = weight.shape if structure == "connections" else torch.Size((len(weight), *[1] * (weight.dim() - 1)))

@@ -54,7 +54,9 @@ def score(outputs: Tensor, labels: Tensor) -> Scores:
     confidence, predicted = probabilities.max(1)
     correct = predicted == labels
     nll = functional.cross_entropy(outputs.double(), labels)
-    return Scores(100 * float(correct.double().mean()), float(nll), 100 * expected_calibration_error(confidence, correct))
+    return Scores(
+        100 * float(correct.double().mean()), float(nll), 100 * expected_calibration_error(confidence, correct)
+    )
 
 
 def expected_calibration_error(confidence: Tensor, correct: Tensor) -> float:

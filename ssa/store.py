@@ -83,7 +83,7 @@ def digest(ids: Iterable[str]) -> str:
     return hashlib.sha256("\n".join(ids).encode()).hexdigest()[:10]
 
 
-def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
+def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     """Let ``write`` fill a file beside ``path``, then put it in ``path``'s place in one step.
 
     ``UserError`` where the disk is full or the folder cannot be written; ``path`` is then as it was.
@@ -105,7 +105,7 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
 def write_json(path: Path, content: Any) -> None:
     """Write ``content`` as JSON; numbers that are not finite become null."""
     text = json.dumps(_finite(content), indent=1, sort_keys=True, allow_nan=False)
-    write_atomically(path, lambda partial: partial.write_text(text + "\n") and None)
+    write_atomically(path, lambda partial: partial.write_text(text + "\n"))
 
 
 def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:

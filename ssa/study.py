@@ -315,7 +315,14 @@ def _child(
 
 
 # A child trains on its parent's data in its parent's way, unless a block says otherwise.
-INHERITED = ("batch_size", "optimizer", "momentum", "nesterov", "weight_decay", "decay", "augment") + (
+INHERITED = (
+    "batch_size",
+    "optimizer",
+    "momentum",
+    "nesterov",
+    "weight_decay",
+    "decay",
+    "augment",
     *("padding", "padding_value", "drop_last", "precision"),
 )
 SWITCHES = ("pruned_weights", "masked_weights", "rescale", "resample", "batchnorm", "bn_images", "score_epochs")
@@ -325,7 +332,9 @@ def _mask(own: ChildSettings, where: str) -> MaskSpec:
     if own.method == "dense" or own.sparsity == 0:
         return MaskSpec("none", "connections", "layerwise", "pruned", 0.0, 0)
     if own.criterion == "none":
-        raise UserError(f"{where}.criterion: 'none' is not allowed at sparsity {own.sparsity:g}; allowed: random, magnitude")
+        raise UserError(
+            f"{where}.criterion: 'none' is not allowed at sparsity {own.sparsity:g}; allowed: random, magnitude"
+        )
     seed = own.seed if own.criterion == "random" else 0
     return MaskSpec(own.criterion, own.structure, own.allocation, own.stem, own.sparsity, seed)
 

@@ -13,8 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from ssa import criteria
-from ssa import masks
+from ssa import criteria, masks
 from ssa.laws import Law, Probability
 from ssa.masks import Mask
 from ssa.pruning import lowest
@@ -40,6 +39,8 @@ class Subnetwork(nn.Module):
 
     target: Tensor
     multiplier: Tensor
+    alive: Tensor | None
+    drawn: Tensor | None
 
     def __init__(
         self,
@@ -92,7 +93,7 @@ class Subnetwork(nn.Module):
             for name, entry in ((name, entry.cpu()) for name, entry in leaders.items())
         ]
         drawn = [state.flatten() for state in states if state is not None]
-        self.register_buffer("state", torch.cat(drawn).to(device) if drawn else None)
+        self.register_buffer("drawn", torch.cat(drawn).to(device) if drawn else None)
 
     # --- what the mask is -------------------------------------------------------------------------------------
 
@@ -149,10 +150,10 @@ class Subnetwork(nn.Module):
         time = self.time if t is None else t
         if time is None:
             time = 0.0
-        if self.alive is not None:  # re-ranked: a weight is here or gone, whatever the target says now
+        if self.alive is not None and time < self.law.epochs:  # re-ranked: here or gone, whatever the target says
             alive = self.alive[where].view(shape).float()
             return alive, alive
-        state = None if self.state is None else self.state[where].view(shape)
+        state = None if self.drawn is None else self.drawn[where].view(shape)
         return self.law.probability(time, self.target[where].view(shape), state)
 
     def _expected(self) -> Tensor:
@@ -177,6 +178,7 @@ class Subnetwork(nn.Module):
 
     def _rerank(self, t: float) -> None:
         """Remove the weights whose turn has come, and let the target be what a cut at this moment would leave."""
+        assert self.alive is not None
         a = self.law.progress(t)
         for name, (where, shape) in self._slices.items():
             score = criteria.magnitude(self.module.get_parameter(name), shape).flatten()

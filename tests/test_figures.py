@@ -213,6 +213,21 @@ def test_the_forest_shows_the_paired_difference_and_n() -> None:
     assert labels == ["50%", "SSA temperature", "98%", "SSA temperature"]
 
 
+def test_one_collapsed_child_does_not_flatten_the_forest() -> None:
+    seeds = range(3)
+    rows = frame(
+        *(child("one-shot", 90.0, seed, 80.0) for seed in seeds),
+        *(child("iterative", 90.0, seed, 80.0 + seed / 10) for seed in seeds),  # 0.1 with an interval of 0.1 ± 0.25
+        *(child("random", 90.0, seed, 80.0 + seed / 10) for seed in seeds),
+        *(child("temperature", 90.0, seed, 20.0 if seed == 2 else 80.0) for seed in seeds),  # mean -20
+    )
+    figure = draw("forest_differences", rows)
+    left, right = figure.axes[0].get_xlim()
+    assert (left, right) == pytest.approx((0.1 - 0.2484 * 1.1, 0.1 + 0.2484 * 1.1), abs=1e-3)
+    assert "\N{MINUS SIGN}20.0" in texts(figure)
+    assert [point for point in lines(figure)["#d55e00"] if point[0] in (left, right)] == [(left, 3.0), (right, 3.0)]
+
+
 def test_the_heatmap_is_centred_at_no_difference_and_frames_the_fixed_setting() -> None:
     setting = {"anneal_schedule": "linear"}
     rows = frame(

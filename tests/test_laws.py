@@ -64,7 +64,7 @@ def test_every_law_is_exact_from_e_on(kind: type[laws.Law]) -> None:
     law = kind(epochs=20)  # e = E: the first exact step would be the first after training
     state = law.prepare(MASK, WEIGHT, generator())
     assert law.probability(20.0, MASK, state) == (1.0, 0.0)
-    kept, pruned = law.probability(19.999, MASK, state)
+    _kept, pruned = law.probability(19.999, MASK, state)
     assert (torch.as_tensor(pruned) > 0).any() or kind is Iterative
 
 

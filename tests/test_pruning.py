@@ -115,11 +115,11 @@ def test_wrong_use_says_what_is_allowed(change: dict[str, object], message: str)
 
 def test_a_mask_that_does_not_fit_is_named() -> None:
     model = net([[1.0, 2.0]])
-    with pytest.raises(KeyError, match="nothing.weight"):
+    with pytest.raises(KeyError, match=r"nothing\.weight"):
         masks.check(model, {"nothing.weight": torch.ones(1, 2, dtype=torch.bool)})
     with pytest.raises(ValueError, match=r"shape \(2, 2\); expected \(1, 2\)"):
         masks.check(model, {"hidden.weight": torch.ones(2, 2, dtype=torch.bool)})
-    with pytest.raises(ValueError, match="expected torch.bool"):
+    with pytest.raises(ValueError, match=r"expected torch\.bool"):
         masks.check(model, {"hidden.weight": torch.ones(1, 2)})
 
 

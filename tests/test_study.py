@@ -75,7 +75,9 @@ def test_a_grid_is_its_product_and_settings_that_do_not_matter_collapse(tiny: di
     plan = expand(tiny)
     # per parent: 1 dense, 2 one-shot, 2 x 2 temperature
     assert len(plan.children) == 2 * (1 + 2 + 4)
-    assert [child.reference for child in plan.children if child.spec.method == "temperature"].count(True) == 0  # e = E/2
+    assert [child.reference for child in plan.children if child.spec.method == "temperature"].count(
+        True
+    ) == 0  # e = E/2
     tiny["children"]["anneal_epochs"] = 0.5
     plan = expand(tiny)
     assert [child.reference for child in plan.children if child.spec.method == "temperature"].count(True) == 4
@@ -132,7 +134,10 @@ def change(path: str, value: Any) -> Any:
         (change("blocks.1.parents", "large"), "blocks[1].parents: 'large' is not allowed; allowed: small"),
         (change("children.epochs", 2.5), "children.epochs: 2.5 is not allowed; allowed: int, at least 1"),
         (change("children.epochs", True), "children.epochs: True is not allowed"),
-        (change("parents.small.model", "resnet19"), "parents.small.model: 'resnet19' is not allowed; allowed: resnet-small"),
+        (
+            change("parents.small.model", "resnet19"),
+            "parents.small.model: 'resnet19' is not allowed; allowed: resnet-small",
+        ),
         (change("parents.small.dataset", "mnist"), "parents.small.dataset: 'mnist' is not allowed; allowed: digits"),
         (change("parents.small.seeds", [1, 1]), "parents.small.seeds: [1, 1] is not allowed"),
         (change("parents.small.optimizer", "sdg"), "parents.small.optimizer: 'sdg' is not allowed; allowed: sgd, adam"),
@@ -145,7 +150,10 @@ def change(path: str, value: Any) -> Any:
         (change("claims", {"C99": {}}), "C99"),
         (change("methods", {"mine": {"law": "no.such.Law"}}), "methods.mine.law: law 'no.such.Law' cannot be imported"),
         (change("methods", {"mine": {"lwa": "OneShot"}}), "methods.mine: unknown key 'lwa'; did you mean 'law'?"),
-        (lambda raw: raw["blocks"].append({**raw["blocks"][1], "name": "again"}), "blocks[2]: duplicate child random-50"),
+        (
+            lambda raw: raw["blocks"].append({**raw["blocks"][1], "name": "again"}),
+            "blocks[2]: duplicate child random-50",
+        ),
         (lambda raw: raw.pop("blocks"), "blocks: missing"),
         (lambda raw: raw["children"].pop("epochs"), "blocks[0].epochs: missing"),
     ],

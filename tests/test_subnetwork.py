@@ -85,6 +85,7 @@ def test_probabilities_lie_in_the_unit_interval_and_move_one_way(law: Law) -> No
     assert (stacked.diff(dim=0)[:, ~target] <= 0).all() or law.reranks
     assert (stacked.diff(dim=0)[:, target] >= 0).all() or law.reranks
     assert torch.equal(stacked[-1], child.mask[name].float())
+    assert child.keep_pruned(2.0) == 0.0
 
 
 @pytest.mark.parametrize("law", [law for law in LAWS if not law.expected and not law.reranks], ids=str)
@@ -235,7 +236,9 @@ def test_shuffled_pruned_weights_are_a_permutation_within_their_tensor() -> None
 
 def test_rescaled_weights_have_the_right_mean() -> None:
     model = nn.Sequential(nn.Linear(300, 300), nn.Linear(300, 2))
-    child = Subnetwork(model, pruning.prune(model, 0.5, "random"), ConstantTemperature(epochs=2, tau=0.25), rescale=True)
+    child = Subnetwork(
+        model, pruning.prune(model, 0.5, "random"), ConstantTemperature(epochs=2, tau=0.25), rescale=True
+    )
     child.at(0.0)
     pruned = child.multiplier[~child.target]
     assert set(pruned.unique().tolist()) == {0.0, 4.0}

@@ -68,9 +68,7 @@ def test_one_cycle_is_pytorchs() -> None:
     assert rates.at_step(dataclasses.replace(recipe, cycle_momentum=False), 3, steps).momentum is None
 
 
-@pytest.mark.parametrize(
-    ("step", "lr"), [(0, 0.1), (500, 0.1), (700, 0.1 - 0.099 / 2), (900, 0.001), (999, 0.001)]
-)
+@pytest.mark.parametrize(("step", "lr"), [(0, 0.1), (500, 0.1), (700, 0.1 - 0.099 / 2), (900, 0.001), (999, 0.001)])
 def test_the_parents_schedule_by_hand(step: int, lr: float) -> None:
     recipe = Recipe(epochs=10, lr=0.1, lr_schedule="step-linear", final_lr=0.001)
     assert rates.at_step(recipe, step, 100).lr == pytest.approx(lr)
@@ -203,5 +201,7 @@ def test_weight_decay_on_all_parameters_or_on_weights_only() -> None:
 
 def test_a_diverging_run_says_at_which_step(digits: Data) -> None:
     model = small()
-    run = Training(Subnetwork(model, {}, OneShot()), digits, Recipe(epochs=2, batch_size=40, lr=1e12, lr_schedule="constant"), 0)
+    run = Training(
+        Subnetwork(model, {}, OneShot()), digits, Recipe(epochs=2, batch_size=40, lr=1e12, lr_schedule="constant"), 0
+    )
     assert run.run_epoch().diverged_step in (1, 2)

@@ -86,7 +86,10 @@ rule figures:
         children=rules.aggregate.output.children,
         history=rules.aggregate.output.history,
         study=rules.aggregate.output.study,
-        code=modules("figures.py", "figure_style.py", "cells.py", "statistics.py", "methods.py"),
+        code=modules(
+            *("figures.py", "figure_style.py", "figure_panels.py", "figure_differences.py"),
+            *("cells.py", "statistics.py", "methods.py"),
+        ),
     output:
         accuracy=report(
             f"figures/{study.name}/accuracy_vs_sparsity.png",
@@ -135,7 +138,7 @@ rule page:
         rules.tables.output,
         claims=rules.claims.output.verdicts,
         figure=rules.figures.output.accuracy,
-        code=modules("report.py", "templates/report.html.j2"),
+        code=modules("report.py", "templates/report.html.j2", "figures.py", "figure_style.py", "claim_rules.py"),
     output:
         report(
             page(),

@@ -1,0 +1,163 @@
+"""The real workflow on a tiny study, and the command line as a user meets it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import yaml
+from conftest import ROOT
+
+from ssa import cli
+
+TABLES = ("table1_accuracy", "table2_ablation", "table3_differences")
+FIGURES = ("accuracy_vs_sparsity", "learning_curves", "ablation_heatmap", "keep_probability", "forest_differences")
+
+
+def snakemake(folder: Path, *args: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "snakemake", "-s", str(ROOT / "Snakefile"), "--directory", str(folder), *args]
+    return subprocess.run(command, capture_output=True, text=True, cwd=folder)
+
+
+def outputs(folder: Path) -> dict[str, bytes]:
+    """Every table and figure, byte for byte."""
+    files = [path for top in ("figures", "paper_tables") for path in (folder / top).rglob("*") if path.is_file()]
+    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which the tiny study has run from end to end."""
+    from conftest import TINY
+
+    folder = tmp_path_factory.mktemp("study")
+    study = {**TINY, "title": "Tiny", "claims": {"C1": {"sparsities": [80]}, "C9": {}}}
+    (folder / "tiny.yaml").write_text(yaml.safe_dump(study))
+    run = snakemake(folder, "--cores", "2", "--configfile", "tiny.yaml")
+    assert run.returncode == 0, run.stderr[-3000:]
+    return folder
+
+
+def test_the_pipeline_makes_everything_it_promises(done: Path) -> None:
+    assert len(pd.read_csv(done / "results/tiny/children.csv")) == 10
+    assert set(pd.read_parquet(done / "results/tiny/history.parquet").epoch) == {0, 1, 2}
+    for table in TABLES:
+        for ending in ("csv", "md", "tex"):
+            assert (done / f"paper_tables/tiny/{table}.{ending}").stat().st_size > 0
+    for figure in FIGURES:
+        assert (done / f"figures/tiny/{figure}.pdf").read_bytes()[:5] == b"%PDF-"
+        assert (done / f"figures/tiny/{figure}.png").read_bytes()[1:4] == b"PNG"
+    assert set(pd.read_csv(done / "paper_tables/tiny/claims.csv").claim) == {"C1", "C9"}
+    assert "<title>" in (done / "results/tiny/report.html").read_text()
+
+
+def test_a_second_run_has_nothing_to_do(done: Path) -> None:
+    run = snakemake(done, "--cores", "2", "--configfile", "tiny.yaml")
+    assert run.returncode == 0
+    assert "Nothing to be done" in run.stderr
+
+
+def test_without_weights_there_is_still_nothing_to_do(done: Path) -> None:
+    for path in (done / "results/parents").rglob("*.safetensors"):
+        path.unlink()
+    run = snakemake(done, "--cores", "2", "--configfile", "tiny.yaml")
+    assert "Nothing to be done" in run.stderr
+
+
+def test_tables_and_figures_regenerate_byte_for_byte_without_training(done: Path) -> None:
+    before = outputs(done)
+    assert len(before) == 3 * 3 + 2 + 5 * 2
+    for name in before:
+        (done / name).unlink()
+    run = snakemake(done, "--cores", "2", "--configfile", "tiny.yaml")
+    assert run.returncode == 0, run.stderr[-2000:]
+    assert "rule children" not in run.stderr
+    assert "rule parent" not in run.stderr
+    assert outputs(done) == before
+
+
+def test_a_typo_stops_the_workflow_in_one_line_before_any_job(tmp_path: Path, tiny: dict[str, Any]) -> None:
+    tiny["blocks"][1]["sparsty"] = 50
+    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(tiny))
+    run = snakemake(tmp_path, "--cores", "1", "--configfile", "tiny.yaml")
+    assert run.returncode != 0
+    lines = [line for line in run.stderr.splitlines() if "sparsty" in line]
+    assert len(lines) == 1
+    assert "tiny.yaml: blocks[1]: unknown key 'sparsty'; did you mean 'sparsity'?" in lines[0]
+    assert "Traceback" not in run.stderr
+    assert not (tmp_path / "results").exists()
+
+
+def test_the_paper_is_the_default_and_its_dry_run_says_how_large_it_is(tmp_path: Path) -> None:
+    run = snakemake(tmp_path, "-n", "--cores", "4")
+    assert run.returncode == 0, run.stderr[-2000:]
+    assert "study paper: 30 parents" in run.stderr
+    assert "GPU-hours" in run.stderr
+
+
+def test_the_command_line_prints_one_line_for_a_mistake(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["plan", str(tmp_path / "none.yaml")]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("ssa: study ")
+    assert error.count("\n") == 1
+    (tmp_path / "empty").mkdir()
+    assert cli.main(["tables", str(tmp_path / "empty"), "--out", str(tmp_path / "out")]) == 2
+    assert "children.csv" in capsys.readouterr().err
+
+
+def test_plan_lists_jobs(tmp_path: Path, tiny: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(tiny))
+    assert cli.main(["plan", str(tmp_path / "tiny.yaml"), "--workers", "2", "--jobs"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "study tiny: 2 parents, 2 jobs, 10 children (10 of small), 24 epochs"
+    assert len(lines) == 3
+
+
+@pytest.mark.parametrize(
+    "stage", ["plan", "data", "parent", "masks", "children", "run", "aggregate", "tables", "report"]
+)
+def test_every_stage_explains_itself(stage: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        cli.main([stage, "--help"])
+    assert stopped.value.code == 0
+    assert "usage: ssa" in capsys.readouterr().out
+
+
+def test_pins_environment_and_project_agree() -> None:
+    subprocess.run([sys.executable, str(ROOT / "envs" / "write.py"), "--check"], check=True)
+    import tomllib
+
+    from packaging.requirements import Requirement
+    from packaging.utils import canonicalize_name
+
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    wanted = [Requirement(text) for text in project["dependencies"] + project["optional-dependencies"]["dev"]]
+    pins: dict[str, set[str]] = {}
+    for line in (ROOT / "requirements.txt").read_text().splitlines():
+        if "==" in line and not line.startswith(("#", " ")):
+            name, _, version = line.split(";")[0].rstrip(" \\").partition("==")
+            pins.setdefault(canonicalize_name(name), set()).add(version.strip())
+    for requirement in wanted:
+        found = pins.get(canonicalize_name(requirement.name))
+        assert found, f"{requirement.name} is not pinned: run make lock"
+        assert all(requirement.specifier.contains(version) for version in found), requirement.name
+
+
+@pytest.mark.slow
+def test_one_child_of_the_reduced_study_on_real_cifar10(cifar_root: Path, tmp_path: Path) -> None:
+    raw = yaml.safe_load((ROOT / "config" / "reduced.yaml").read_text())
+    raw["parents"] = {"small": {**raw["parents"]["small"], "seeds": [0], "epochs": 12}}
+    raw["blocks"] = [{"name": "one", "parents": "small", "method": "temperature", "sparsity": 90}]
+    raw["claims"] = {}
+    (tmp_path / "one.yaml").write_text(yaml.safe_dump(raw))
+    run = snakemake(tmp_path, "--cores", "1", "--configfile", "one.yaml", "--config", f"data_root={cifar_root}")
+    assert run.returncode == 0, run.stderr[-2000:]
+    child = pd.read_csv(tmp_path / "results/reduced/children.csv").iloc[0]
+    assert child.realised_sparsity == pytest.approx(90, abs=0.01)
+    assert child.parent_accuracy > 40  # chance is 10
+    assert child.accuracy > 35
+    assert child.accuracy_before < child.accuracy
