@@ -24,8 +24,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return options.command(options) or 0
     except UserError as error:
-        print(f"ssa: {error}", file=sys.stderr)
-        return 2
+        message = str(error)
+    except FileNotFoundError as error:
+        message = f"{error.filename} is missing; run the stage that writes it first (ssa --help lists them)"
+    print(f"ssa: {message}", file=sys.stderr)
+    return 2
 
 
 def parser() -> argparse.ArgumentParser:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -170,7 +170,24 @@ def expand(raw: Any, path: Path) -> Study:
                     f"{children[child.spec.id].block!r}; allowed: each child once (use exclude:)"
                 )
             children[child.spec.id] = child
+    _check_told_apart(children.values(), where)
     return Study(str(raw["name"]), path, raw, parents, tuple(children.values()))
+
+
+def _check_told_apart(children: Iterable[Child], where: str) -> None:
+    """Two children that no column of children.csv tells apart could not be paired."""
+    rows: dict[tuple[Any, ...], Child] = {}
+    for child in children:
+        spec, args = child.spec, dict(child.spec.law_args)
+        annealing = tuple(args.get(key) for key in ("tau", "epochs", "schedule"))
+        training = (spec.recipe.epochs, spec.recipe.lr_schedule, spec.recipe.lr, spec.recipe.augment)
+        row = (child.parent, spec.parent.id, spec.seed, spec.mask, spec.method, annealing, training)
+        if row in rows:
+            raise UserError(
+                f"{where}blocks: {rows[row].spec.id} of block {rows[row].block!r} and {spec.id} of {child.block!r} "
+                "differ only in settings that the tables do not show; allowed: a name for each under methods:, with switches"
+            )
+        rows[row] = child
 
 
 def _check_head(raw: Mapping[str, Any], where: str) -> None:

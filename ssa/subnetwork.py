@@ -138,11 +138,14 @@ class Subnetwork(nn.Module):
         total, count = 0.0, 0
         for name, (where, shape) in self._slices.items():
             pruned = ~self.target[where].view(shape)
-            kept_p, pruned_p = self._probability(name, t)
+            number = int(pruned.sum())
             each = self.module.get_parameter(name).numel() // pruned.numel()
-            p = _either(~pruned, kept_p, pruned_p)
-            total += float(p[pruned].double().sum()) * each
-            count += int(pruned.sum()) * each
+            if self.law.reranks:  # whichever they are, so many are still here
+                kept = number - round(self.law.progress(t) * number)
+            else:
+                kept = float(_either(~pruned, *self._probability(name, t))[pruned].double().sum())
+            total += kept * each
+            count += number * each
         return total / count if count else math.nan
 
     def _probability(self, name: str, t: float | None = None) -> tuple[Probability, Probability]:

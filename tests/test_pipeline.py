@@ -95,8 +95,9 @@ def test_a_typo_stops_the_workflow_in_one_line_before_any_job(tmp_path: Path, ti
 def test_the_paper_is_the_default_and_its_dry_run_says_how_large_it_is(tmp_path: Path) -> None:
     run = snakemake(tmp_path, "-n", "--cores", "4")
     assert run.returncode == 0, run.stderr[-2000:]
-    assert "study paper: 30 parents" in run.stderr
-    assert "GPU-hours" in run.stderr
+    said = run.stdout + run.stderr  # a dry run speaks on standard output
+    assert "study paper: 30 parents" in said
+    assert "GPU-hours" in said
 
 
 def test_the_command_line_prints_one_line_for_a_mistake(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -161,3 +162,12 @@ def test_one_child_of_the_reduced_study_on_real_cifar10(cifar_root: Path, tmp_pa
     assert child.parent_accuracy > 40  # chance is 10
     assert child.accuracy > 35
     assert child.accuracy_before < child.accuracy
+
+
+def test_the_readmes_snippet_runs_as_it_stands() -> None:
+    snippet = (ROOT / "README.md").read_text().split("```python\n")[1].split("```")[0]
+    names: dict[str, Any] = {}
+    exec(snippet, names)
+    weight = names["plain"].get_parameter("0.weight")
+    assert int((weight == 0).sum()) == round(0.9 * weight.numel())
+    assert float(names["loss"].detach()) < 0.7  # random labels: ln 2 is what a guess costs

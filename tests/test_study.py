@@ -44,8 +44,8 @@ def test_ids_are_pinned() -> None:
         0,
     )
     assert SEMANTICS == 1
-    assert parent.id == "resnet18-cifar10-s0-PARENT"
-    assert child.id == "random-98-temperature-tau0.5-e5-linear-one-cycle-E20-s0-CHILD"
+    assert parent.id == "resnet18-cifar10-s0-ca31cf244e"
+    assert child.id == "random-98-temperature-tau0.5-e5-linear-one-cycle-E20-s0-0f43a785c1"
 
 
 def test_an_id_follows_every_setting_but_the_methods_name(tiny: dict[str, Any]) -> None:
@@ -153,6 +153,10 @@ def change(path: str, value: Any) -> Any:
         (
             lambda raw: raw["blocks"].append({**raw["blocks"][1], "name": "again"}),
             "blocks[2]: duplicate child random-50",
+        ),
+        (
+            change("blocks.1.masked_weights", ["update", "freeze"]),
+            "differ only in settings that the tables do not show",
         ),
         (lambda raw: raw.pop("blocks"), "blocks: missing"),
         (lambda raw: raw["children"].pop("epochs"), "blocks[0].epochs: missing"),

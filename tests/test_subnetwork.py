@@ -86,6 +86,8 @@ def test_probabilities_lie_in_the_unit_interval_and_move_one_way(law: Law) -> No
     assert (stacked.diff(dim=0)[:, target] >= 0).all() or law.reranks
     assert torch.equal(stacked[-1], child.mask[name].float())
     assert child.keep_pruned(2.0) == 0.0
+    if isinstance(law, Iterative):
+        assert child.keep_pruned(0.5) == pytest.approx(0.75, abs=1e-3)
 
 
 @pytest.mark.parametrize("law", [law for law in LAWS if not law.expected and not law.reranks], ids=str)
