@@ -67,13 +67,19 @@ def children_of(study: Study, parent_id: str, name: str | None) -> list[Child]:
     children = study.children_of(parent_id)
     if name is None:
         return list(children)
+    job = _find_job(study, parent_id, name)
+    return list(children[job.start : job.stop])
+
+
+def _find_job(study: Study, parent_id: str, name: str) -> Job:
     try:
         start, stop = (int(part) for part in name.split("-")[:2])
     except ValueError as error:
         raise UserError(f"{name!r} names no job; a job is START-STOP-DIGEST, as in ssa plan --jobs") from error
-    if _job(parent_id, children, start, stop).name != name:
+    job = _job(parent_id, study.children_of(parent_id), start, stop)
+    if job.name != name:
         raise UserError(f"job {name} of {parent_id} is of another version of {study.path}; run the study again")
-    return list(children[start:stop])
+    return job
 
 
 def train_parent(study: Study, store: Store, parent_id: str, deadline: float = math.inf) -> bool:
@@ -186,33 +192,40 @@ def mark(study: Study, store: Store, job: Job) -> Path:
 
 
 def wanted_marks(study: Study, store: Store, workers: int) -> list[Path]:
-    """The marks of the jobs that were done or have a child to train.
+    """The marks of the jobs that were done, however they were split, and of those that have a child to train.
 
     A job whose children were all recorded by others (another study, another split into jobs) is not wanted: it
     would ask for a parent that nothing needs.
     """
     done = _recorded(study, store)
-    marks = []
+    marks = set(_marks(study, store))
     for job in plan(study, workers):
-        path = mark(study, store, job)
         ids = [child.spec.id for child in study.children_of(job.parent_id)[job.start : job.stop]]
-        if path.exists() or not done[job.parent_id].issuperset(ids):
-            marks.append(path)
-    return marks
+        if not done[job.parent_id].issuperset(ids):
+            marks.add(mark(study, store, job))
+    return sorted(marks)
 
 
 def drop_stale_marks(study: Study, store: Store) -> None:
     """Remove the marks of jobs that have lost a child's record, so that they run again."""
     done = _recorded(study, store)
+    for path, job in _marks(study, store).items():
+        ids = [child.spec.id for child in study.children_of(job.parent_id)[job.start : job.stop]]
+        if not done[job.parent_id].issuperset(ids):
+            path.unlink(missing_ok=True)
+
+
+def _marks(study: Study, store: Store) -> dict[Path, Job]:
+    """The marks that are there of jobs of this version of the study."""
+    found = {}
     for parent_id in study.all_parents():
         folder = store.study_folder(study.name) / "marks" / "jobs" / parent_id
         for path in folder.glob("*.done"):
             try:
-                children = children_of(study, parent_id, path.stem)
+                found[path] = _find_job(study, parent_id, path.stem)
             except UserError:  # a mark of another version of the study
                 continue
-            if not done[parent_id].issuperset(child.spec.id for child in children):
-                path.unlink(missing_ok=True)
+    return found
 
 
 def _recorded(study: Study, store: Store) -> dict[str, set[str]]:

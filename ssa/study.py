@@ -6,6 +6,7 @@ import dataclasses
 import itertools
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -98,8 +99,13 @@ class Study:
 
     def children_of(self, parent_id: str) -> tuple[Child, ...]:
         """The children of one parent, those of one mask side by side."""
-        mine = [child for child in self.children if child.spec.parent.id == parent_id]
-        return tuple(sorted(mine, key=lambda child: (child.spec.mask.id, child.spec.id)))
+        return self._families.get(parent_id, ())
+
+    @cached_property
+    def _families(self) -> dict[str, tuple[Child, ...]]:
+        ordered = sorted(self.children, key=lambda child: (child.spec.parent.id, child.spec.mask.id, child.spec.id))
+        groups = itertools.groupby(ordered, key=lambda child: child.spec.parent.id)
+        return {parent_id: tuple(children) for parent_id, children in groups}
 
     def masks_of(self, parent_id: str) -> tuple[MaskSpec, ...]:
         """The masks of one parent's children, each once."""
@@ -185,7 +191,7 @@ def _check_told_apart(children: Iterable[Child], where: str) -> None:
         if row in rows:
             raise UserError(
                 f"{where}blocks: {rows[row].spec.id} of block {rows[row].block!r} and {spec.id} of {child.block!r} "
-                "differ only in settings that the tables do not show; allowed: a name for each under methods:, with switches"
+                "differ only in settings that the tables do not show; allowed: a name for each under methods:"
             )
         rows[row] = child
 

@@ -141,7 +141,7 @@ class Subnetwork(nn.Module):
             number = int(pruned.sum())
             each = self.module.get_parameter(name).numel() // pruned.numel()
             if self.law.reranks:  # whichever they are, so many are still here
-                kept = number - round(self.law.progress(t) * number)
+                kept = float(number - round(self.law.progress(t) * number))
             else:
                 kept = float(_either(~pruned, *self._probability(name, t))[pruned].double().sum())
             total += kept * each

@@ -125,6 +125,18 @@ def test_a_lost_record_makes_its_job_run_again(finished: Store, tiny: dict[str, 
     assert jobs.wanted_marks(plan, copied, 2) == [mark]
 
 
+def test_marks_of_another_split_still_count(finished: Store, tiny: dict[str, Any], tmp_path: Path) -> None:
+    copied = Store(tmp_path / "results")
+    shutil.copytree(finished.root, copied.root)
+    plan = expand(tiny)
+    for job in jobs.plan(plan, 4):
+        path = jobs.mark(plan, copied, job)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    assert jobs.wanted_marks(plan, copied, 1) == jobs.wanted_marks(plan, copied, 4)
+    assert len(jobs.wanted_marks(plan, copied, 1)) == 4
+
+
 def test_a_budget_stops_in_time_and_the_next_run_goes_on(tiny: dict[str, Any], tmp_path: Path) -> None:
     store = Store(tmp_path)
     assert jobs.run(expand(tiny), store, None, 0.0) == 10

@@ -42,7 +42,8 @@ def worker_count():
     gpus = workflow.global_resources.get("gpu")
     if study.device != "cpu" and isinstance(gpus, int):
         return gpus
-    return workflow.cores or workflow.nodes or 1
+    limits = workflow.resource_settings
+    return limits.nodes or limits.cores or 1
 
 
 study = load_study()
