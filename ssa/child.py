@@ -25,7 +25,7 @@ from ssa.training import Epoch, Training
 
 @dataclass(frozen=True)
 class Cell:
-    """What siblings share: their parent, its data and the device."""
+    """What siblings share: the network that they start from, its data and the device."""
 
     parent: nn.Module
     content: Data
@@ -36,7 +36,7 @@ def train(store: Store, spec: ChildSpec, mask: Mask, cell: Cell) -> dict[str, An
     """Fine-tune one child of ``cell.parent`` under ``mask``, write its record, and return its result."""
     started, clock = provenance.now(), time.monotonic()
     child = subnetwork(spec, mask, cell)
-    training = Training(child, cell.content, spec.recipe, _seed(spec, "batches"), spec.resample)
+    training = Training(child, cell.content, spec.recipe, _seed(spec, "batches"), spec.resample, spec.parent.recipe)
     scorer = _Scorer(spec, cell, child, training.batches)
     before = scorer.scores("test")
     history = [scorer.row(0, None)]
@@ -76,6 +76,7 @@ def subnetwork(spec: ChildSpec, mask: Mask, cell: Cell) -> Subnetwork:
         mask.to(cell.device),
         law,
         seed=_seed(spec, "masks"),
+        epochs=spec.recipe.epochs,
         pruned_weights=spec.pruned_weights,
         masked_weights=spec.masked_weights,
         rescale=spec.rescale,

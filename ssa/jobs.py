@@ -87,10 +87,11 @@ def train_parent(study: Study, store: Store, parent_id: str, deadline: float = m
     from ssa import parent as parents
 
     spec = _find_parent(study, parent_id)
-    if parents.trained(store, spec):
+    keep = study.start_epochs_of(parent_id)
+    if parents.trained(store, spec, keep):
         return True
     device = choose_device(study)
-    return parents.train(store, spec, parents.content_of(spec, study.data_root, device), device, deadline)
+    return parents.train(store, spec, parents.content_of(spec, study.data_root, device), device, deadline, keep)
 
 
 def write_masks(study: Study, store: Store, parent_id: str) -> None:
@@ -129,7 +130,7 @@ def train_children(
         return len(pending)
     spec, device = _find_parent(study, parent_id), choose_device(study)
     content = parents.content_of(spec, study.data_root, device)
-    cell = child_training.Cell(parents.load(store, spec, content), content, device)
+    starts = {epoch: parents.load(store, spec, content, epoch) for epoch in {c.spec.start_epoch for c in pending}}
     path = store.masks(parent_id, (mask.id for mask in study.masks_of(parent_id)))
     masks = masking.read(path, spec, [child.spec.mask for child in pending])
     longest = 0.0
@@ -138,6 +139,7 @@ def train_children(
             started = time.monotonic()
             if started + 1.2 * longest > deadline:
                 return len(pending) - done
+            cell = child_training.Cell(starts[child.spec.start_epoch], content, device)
             child_training.train(store, child.spec, masks[child.spec.mask.id], cell)
             longest = max(longest, time.monotonic() - started)
     return 0

@@ -39,9 +39,14 @@ class Law:
         resolve(self.schedule)
 
     @property
-    def reranks(self) -> bool:
-        """Whether the target mask itself moves, following the weights' current magnitude."""
-        return False
+    def ranking(self) -> str | None:
+        """What the target mask follows as training goes, ``magnitude`` or ``movement``; None where it stays."""
+        return None
+
+    @property
+    def regenerable(self) -> bool:
+        """Whether :meth:`prepare` gives the same whenever it is asked, whatever the weights are by then."""
+        return True
 
     def progress(self, t: float) -> float:
         """a(t), in [0, 1]: how far the annealing stands ``t`` epochs after the child's first step."""
@@ -76,26 +81,32 @@ class Iterative(Law):
 
     At progress a, exactly ``round(a * pruned)`` weights of each tensor are gone. ``order`` says whose turn
     it is: ``random``, a fixed random order; ``magnitude``, a fixed order by the starting weights,
-    smallest first; ``reranked``, smallest current magnitude first as training goes, so that the final
-    mask may differ from the one that was given.
+    smallest first. Two orders are ranked anew as training goes, so that the final mask may differ from the
+    one that was given: ``reranked``, smallest current magnitude first; ``movement``, lowest accumulated
+    ``-w * gradient`` first (Sanh et al., 2020, arXiv 2005.07683).
     """
 
-    order: Literal["random", "magnitude", "reranked"] = "random"
+    order: Literal["random", "magnitude", "reranked", "movement"] = "random"
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _choose("Iterative", "order", self.order, ("random", "magnitude", "reranked"))
+        _choose("Iterative", "order", self.order, ("random", "magnitude", "reranked", "movement"))
 
     @property
-    def reranks(self) -> bool:
-        """Whether the order follows the current weights."""
-        return self.order == "reranked"
+    def ranking(self) -> str | None:
+        """What the order follows as training goes."""
+        return {"reranked": "magnitude", "movement": "movement"}.get(self.order)
+
+    @property
+    def regenerable(self) -> bool:
+        """Not where the starting weights decide."""
+        return self.order != "magnitude"
 
     def prepare(self, mask: Tensor, weight: Tensor, generator: Generator) -> Tensor | None:
         """The turn of each pruned weight, an int32 rank from 0; kept weights come after all of them."""
         import torch
 
-        if self.reranks:
+        if self.ranking:
             return None
         if self.order == "magnitude":
             from ssa.criteria import magnitude

@@ -24,8 +24,11 @@ class Method:
 CATALOGUE: dict[str, Method] = {
     "dense": Method("OneShot", "Dense"),
     "one-shot": Method("OneShot", "One-shot"),
+    "weight-rewinding": Method("OneShot", "Weight rewinding", {}, {"start": "rewound"}),
     "iterative": Method("Iterative", "Iterative"),
     "iterative-fixed": Method("Iterative", "Iterative, fixed order"),
+    "movement": Method("Iterative", "Iterative, by movement", {"order": "movement"}),
+    "gradual": Method("Iterative", "Gradual magnitude pruning", {"order": "reranked", "schedule": "cubic"}),
     "random": Method("RandomAnnealing", "SSA random"),
     "random-independent": Method("RandomAnnealing", "SSA random, independent", {"draw": "independent"}),
     "temperature": Method("TemperatureAnnealing", "SSA temperature"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
 import torch
@@ -32,26 +33,38 @@ def untrained(spec: ParentSpec, content: Data) -> nn.Module:
     return model.to(memory_format=torch.channels_last)
 
 
-def load(store: Store, spec: ParentSpec, content: Data) -> nn.Module:
-    """The trained parent, on the CPU."""
+def load(store: Store, spec: ParentSpec, content: Data, epoch: int | None = None) -> nn.Module:
+    """The trained parent, or as it was after ``epoch`` epochs, on the CPU."""
     model = untrained(spec, content)
-    tensors, metadata = read_tensors(store.weights(spec.id))
+    path = store.weights(spec.id) if epoch is None else store.early_weights(spec.id, epoch)
+    tensors, metadata = read_tensors(path)
     if metadata.get("id") != spec.id:
-        raise UserError(f"{store.weights(spec.id)} holds another parent, {metadata.get('id')}; delete it and run again")
+        raise UserError(f"{path} holds another parent, {metadata.get('id')}; delete it and run again")
     model.load_state_dict(tensors)
     return model
 
 
-def trained(store: Store, spec: ParentSpec) -> bool:
-    """Whether the parent's weights and record are there; ``UserError`` where the record is damaged."""
-    if not (store.weights(spec.id).exists() and store.parent_record(spec.id).exists()):
+def trained(store: Store, spec: ParentSpec, keep: Iterable[int] = ()) -> bool:
+    """Whether the parent's weights, those of the epochs to ``keep`` and its record are there.
+
+    ``UserError`` where the record is damaged.
+    """
+    wanted = [store.weights(spec.id), store.parent_record(spec.id), *(store.early_weights(spec.id, k) for k in keep)]
+    if not all(path.exists() for path in wanted):
         return False
     store.read_parent(spec)
     return True
 
 
-def train(store: Store, spec: ParentSpec, content: Data, device: torch.device, deadline: float = math.inf) -> bool:
-    """Train the parent and write its weights, then its record.
+def train(
+    store: Store,
+    spec: ParentSpec,
+    content: Data,
+    device: torch.device,
+    deadline: float = math.inf,
+    keep: Collection[int] = (),
+) -> bool:
+    """Train the parent and write its weights, then its record; ``keep``: epochs whose weights are written too.
 
     False where ``deadline``, on the monotonic clock, came first: a checkpoint then holds what was done.
     """
@@ -64,6 +77,8 @@ def train(store: Store, spec: ParentSpec, content: Data, device: torch.device, d
         total=spec.recipe.epochs, initial=training.epoch, desc=spec.id, unit="epoch", mininterval=5, disable=None
     ) as bar:
         while training.epoch < spec.recipe.epochs:
+            if training.epoch in keep:
+                write_tensors(store.early_weights(spec.id, training.epoch), model.state_dict(), {"id": spec.id})
             epoch = training.run_epoch()
             if epoch.diverged_step is not None:
                 raise UserError(f"parent {spec.id} diverged at step {epoch.diverged_step}; lower its lr in the study")

@@ -18,9 +18,16 @@ class Rate:
     momentum: float | None = None
 
 
-def at_step(recipe: Recipe, step: int, steps_per_epoch: int) -> Rate:
-    """The rate of optimisation step ``step``, counted from 0, of ``recipe``."""
+def at_step(recipe: Recipe, step: int, steps_per_epoch: int, parent: Recipe | None = None) -> Rate:
+    """The rate of optimisation step ``step``, counted from 0, of ``recipe``.
+
+    ``rewound`` repeats the last epochs of the ``parent``'s schedule (Renda et al., 2020, arXiv 2003.02389).
+    """
     total = recipe.epochs * steps_per_epoch
+    if recipe.lr_schedule == "rewound":
+        if parent is None:
+            raise ValueError("lr_schedule 'rewound' repeats a parent's schedule, and there is no parent")
+        return at_step(parent, (parent.epochs - recipe.epochs) * steps_per_epoch + step, steps_per_epoch)
     if recipe.lr_schedule == "constant":
         return Rate(recipe.lr)
     if recipe.lr_schedule == "one-cycle":

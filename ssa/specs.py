@@ -37,7 +37,7 @@ class Recipe:
     optimizer: str = setting("sgd", source="author-code", choices=("sgd", "adam", "adamw"))
     lr: float = setting(0.1, source="author-code", low=0)
     lr_schedule: str = setting(
-        "one-cycle", source="PAT", choices=("constant", "one-cycle", "step-linear", "warmup-cosine")
+        "one-cycle", source="PAT", choices=("constant", "one-cycle", "step-linear", "warmup-cosine", "rewound")
     )
     div_factor: float = setting(100.0, source="PAT", low=1)
     pct_start: float = setting(0.1, source="PAT", low=0, below=1)
@@ -113,11 +113,14 @@ class MaskSpec(Spec):
 class ChildSpec(Spec):
     """A child: its parent, its mask, the law it is tuned by, its recipe and its seed.
 
+    ``start``: from the parent's ``trained`` weights, or ``rewound`` to those that it had as many epochs before its
+    end as the child trains (weight rewinding, Renda et al., 2020, arXiv 2003.02389).
     ``method`` is a label: two methods with the same law and switches are the same child.
     """
 
     parent: ParentSpec
     mask: MaskSpec
+    start: str
     method: str
     law: str
     law_args: tuple[tuple[str, Any], ...]
@@ -131,6 +134,11 @@ class ChildSpec(Spec):
     recipe: Recipe
     seed: int
     semantics: int = SEMANTICS
+
+    @property
+    def start_epoch(self) -> int | None:
+        """The parent's epoch whose weights the child starts from; None for the trained ones."""
+        return self.parent.recipe.epochs - self.recipe.epochs if self.start == "rewound" else None
 
     def content(self) -> dict[str, Any]:
         """Everything that determines the result; the method's name does not."""

@@ -41,6 +41,10 @@ class Store:
         """The parent's trained weights."""
         return self.parent_folder(parent_id) / "weights.safetensors"
 
+    def early_weights(self, parent_id: str, epoch: int) -> Path:
+        """The weights that the parent had after ``epoch`` epochs, kept where a study rewinds to them."""
+        return self.parent_folder(parent_id) / f"epoch-{epoch}.safetensors"
+
     def checkpoint(self, parent_id: str) -> Path:
         """What an interrupted parent resumes from."""
         return self.parent_folder(parent_id) / "checkpoint.safetensors"

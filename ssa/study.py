@@ -45,6 +45,7 @@ class ChildSettings:
     tau: float = setting(0.5, source="summary", low=0, high=1)
     anneal_epochs: float = setting(0.0, source="paper", low=0)
     anneal_schedule: str = setting("linear", source="paper", choices=("linear", "cosine", "exponential", "cubic"))
+    start: str = setting("trained", source="paper", choices=("trained", "rewound"))
     pruned_weights: str = setting("train", source="assumed", choices=("train", "freeze", "shuffle"))
     masked_weights: str = setting("update", source="author-code", choices=("update", "freeze"))
     rescale: bool = setting(False, source="paper")
@@ -106,6 +107,10 @@ class Study:
         ordered = sorted(self.children, key=lambda child: (child.spec.parent.id, child.spec.mask.id, child.spec.id))
         groups = itertools.groupby(ordered, key=lambda child: child.spec.parent.id)
         return {parent_id: tuple(children) for parent_id, children in groups}
+
+    def start_epochs_of(self, parent_id: str) -> set[int]:
+        """The epochs of one parent that children are rewound to."""
+        return {c.spec.start_epoch for c in self.children_of(parent_id) if c.spec.start_epoch is not None}
 
     def masks_of(self, parent_id: str) -> tuple[MaskSpec, ...]:
         """The masks of one parent's children, each once."""
@@ -223,7 +228,7 @@ def _read_methods(raw: Mapping[str, Any], where: str) -> dict[str, Method]:
         if "law" not in values:
             raise UserError(f"{here}.law: missing; allowed: the name of a law or the import path of one")
         for key, value in (values.get("switches") or {}).items():
-            settings.check_key(key, ("pruned_weights", "masked_weights", "rescale"), f"{here}.switches")
+            settings.check_key(key, ("start", "pruned_weights", "masked_weights", "rescale"), f"{here}.switches")
             settings.check(ChildSettings, key, value, f"{here}.switches.{key}")
         methods[name] = Method(
             values["law"], values.get("label", name), values.get("args") or {}, values.get("switches") or {}
@@ -329,12 +334,25 @@ def _child(
     if "epochs" not in given:
         raise UserError(f"{where}.epochs: missing; allowed: int, at least 1")
     recipe = Recipe(**{**inherited, **given})
+    rewinds = own.start == "rewound" or recipe.lr_schedule == "rewound"
+    if rewinds and recipe.epochs >= parent.recipe.epochs:
+        raise UserError(
+            f"{where}.epochs: {recipe.epochs} is not allowed; allowed: fewer than the {parent.recipe.epochs} epochs of "
+            "the parent, which rewinding goes back over"
+        )
     law = _law(method, own, recipe, where)
     mask = _mask(own, where)
-    switches = {key: getattr(own, key) for key in SWITCHES}
-    args = tuple(sorted(dataclasses.asdict(law).items()))
-    spec = ChildSpec(parent, mask, own.method, method.law, args, recipe=recipe, seed=own.seed, **switches)
-    return Child(spec, block, kind, _is_reference(law, recipe, reference))
+    spec = ChildSpec(
+        parent=parent,
+        mask=mask,
+        method=own.method,
+        law=method.law,
+        law_args=tuple(sorted(dataclasses.asdict(law).items())),
+        recipe=recipe,
+        seed=own.seed,
+        **{key: getattr(own, key) for key in SWITCHES},
+    )
+    return Child(spec, block, kind, _is_reference(law, method, recipe, reference))
 
 
 # A child trains on its parent's data in its parent's way, unless a block says otherwise.
@@ -348,7 +366,16 @@ INHERITED = (
     "augment",
     *("padding", "padding_value", "drop_last", "precision"),
 )
-SWITCHES = ("pruned_weights", "masked_weights", "rescale", "resample", "batchnorm", "bn_images", "score_epochs")
+SWITCHES = (
+    "start",
+    "pruned_weights",
+    "masked_weights",
+    "rescale",
+    "resample",
+    "batchnorm",
+    "bn_images",
+    "score_epochs",
+)
 
 
 def _mask(own: ChildSettings, where: str) -> MaskSpec:
@@ -389,10 +416,13 @@ def _law(method: Method, own: ChildSettings, recipe: Recipe, where: str) -> laws
         raise UserError(f"{where}.method: {own.method!r}: {error}") from error
 
 
-def _is_reference(law: laws.Law, recipe: Recipe, reference: Mapping[str, Any]) -> bool:
+def _is_reference(law: laws.Law, method: Method, recipe: Recipe, reference: Mapping[str, Any]) -> bool:
     """Whether the child stands for its method in tables and claims: the one setting that was fixed beforehand."""
     if isinstance(law, laws.OneShot):
         return True
-    fixed = law.epochs == recipe.epochs * reference["anneal_fraction"]
-    fixed &= not law.gradual or law.schedule == reference["anneal_schedule"]
-    return fixed and getattr(law, "tau", reference["tau"]) == reference["tau"]
+    wanted = {
+        "epochs": recipe.epochs * reference["anneal_fraction"],
+        "schedule": reference["anneal_schedule"] if law.gradual else law.schedule,
+        "tau": reference["tau"],
+    }
+    return all(getattr(law, key, value) == value for key, value in wanted.items() if key not in method.args)

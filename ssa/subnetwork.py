@@ -6,12 +6,14 @@ import copy
 import hashlib
 import math
 import struct
+import weakref
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
+from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from ssa import criteria, masks
 from ssa.laws import Law, Probability
@@ -29,17 +31,20 @@ class Subnetwork(nn.Module):
     Call :meth:`at` before each training step with the time in epochs: it fixes one sampled mask for all forward
     passes until the next call. The sampled mask is a pure function of ``seed`` and the time, so that ranks of a
     data-parallel job agree and a resumed child goes on bit for bit. In eval mode, and from ``law.epochs`` on, the
-    network is exactly the target subnetwork.
+    network is exactly the target subnetwork. ``epochs``, where given, is the length of training: a law that anneals
+    for longer is refused, and so is a time beyond it.
 
     ``pruned_weights``: ``train`` them while they are sampled, ``freeze`` them at their starting values, or
     ``shuffle`` them within their tensor at the start. ``masked_weights``: whether momentum and weight decay
     ``update`` the weights that a step's mask hides, or ``freeze`` leaves them as they were. ``rescale`` divides
-    sampled weights by p (the paper does not).
+    sampled weights by p (the paper does not). ``regenerate`` draws anew at each step what the law otherwise keeps for
+    each weight, such as random annealing's u: less memory, more time, the same numbers.
     """
 
     target: Tensor
     multiplier: Tensor
     alive: Tensor | None
+    movement: Tensor | None
     drawn: Tensor | None
 
     def __init__(
@@ -49,21 +54,33 @@ class Subnetwork(nn.Module):
         law: Law,
         *,
         seed: int = 0,
+        epochs: float = math.inf,
         pruned_weights: str = "train",
         masked_weights: str = "update",
         rescale: bool = False,
+        regenerate: bool = False,
     ) -> None:
         super().__init__()
         masks.check(module, mask)
+        if law.epochs > epochs:
+            raise ValueError(
+                f"{type(law).__name__} anneals for {law.epochs:g} epochs, longer than the training of {epochs:g}; "
+                "shorten the law's epochs"
+            )
+        if regenerate and not law.regenerable:
+            raise ValueError(f"{law} depends on the starting weights, which move: leave regenerate at False")
         _choose("pruned_weights", pruned_weights, PRUNED_WEIGHTS)
         _choose("masked_weights", masked_weights, MASKED_WEIGHTS)
         self.module = module
         self.law = law
         self.seed = seed
+        self.epochs = epochs
         self.pruned_weights = pruned_weights
         self.masked_weights = masked_weights
         self.rescale = rescale
+        self.regenerate = regenerate
         self.time: float | None = None
+        self._updated = False
         self.tied = dict(mask.tied) if isinstance(mask, Mask) else {}
         self._slices: dict[str, tuple[slice, torch.Size]] = {}
         self._register(mask)
@@ -85,15 +102,19 @@ class Subnetwork(nn.Module):
         empty = torch.zeros(0, dtype=torch.bool, device=device)
         target = torch.cat([empty, *(entry.flatten().to(device) for entry in leaders.values())])
         self.register_buffer("target", target)
-        self.register_buffer("multiplier", target.clone(), persistent=False)
-        self.register_buffer("alive", torch.ones_like(target) if self.law.reranks else None)
-        generator = self._generator("draw")
-        states = [
-            self.law.prepare(entry, weights[name].detach().cpu(), generator)
-            for name, entry in ((name, entry.cpu()) for name, entry in leaders.items())
-        ]
+        self.register_buffer("multiplier", target, persistent=False)
+        self.register_buffer("alive", torch.ones_like(target) if self.law.ranking else None)
+        moves = self.law.ranking == "movement"
+        self.register_buffer("movement", torch.zeros_like(target, dtype=torch.float32) if moves else None)
+        states = [] if self.regenerate else [self._prepare(name) for name in self._slices]
         drawn = [state.flatten() for state in states if state is not None]
-        self.register_buffer("drawn", torch.cat(drawn).to(device) if drawn else None)
+        self.register_buffer("drawn", torch.cat(drawn) if drawn else None)
+
+    def _prepare(self, name: str) -> Tensor | None:
+        """What the law draws once for each weight of ``name``: a function of the seed and the name alone."""
+        where, shape = self._slices[name]
+        weight = self.module.get_parameter(name).detach()
+        return self.law.prepare(self.target[where].view(shape), weight, self._generator("draw", name))
 
     # --- what the mask is -------------------------------------------------------------------------------------
 
@@ -102,16 +123,20 @@ class Subnetwork(nn.Module):
         t = float(t)
         if not (math.isfinite(t) and t >= 0):
             raise ValueError(f"at({t}): the time is a number of epochs, at least 0")
+        if t > self.epochs:
+            raise ValueError(f"at({t:g}): training was said to last {self.epochs:g} epochs; raise epochs= to go on")
         self._restore()
         self.time = t
-        if self.law.reranks:
-            self._rerank(t)
+        if self.alive is not None:
+            self._rerank(t, self.alive)
         if self.law.expected:
             self.multiplier = self._expected()
         else:
             self.multiplier = self._draw(self._generator("mask", t))
         if self.masked_weights == "freeze":
             self._hold()
+        self._updated = False
+        _LIVE.add(self)
 
     def sample(self, generator: torch.Generator) -> Mask:
         """A mask drawn with the keep-probabilities of the present time."""
@@ -140,7 +165,7 @@ class Subnetwork(nn.Module):
             pruned = ~self.target[where].view(shape)
             number = int(pruned.sum())
             each = self.module.get_parameter(name).numel() // pruned.numel()
-            if self.law.reranks:  # whichever they are, so many are still here
+            if self.law.ranking:  # whichever they are, so many are still here
                 kept = float(number - round(self.law.progress(t) * number))
             else:
                 kept = float(_either(~pruned, *self._probability(name, t))[pruned].double().sum())
@@ -156,7 +181,10 @@ class Subnetwork(nn.Module):
         if self.alive is not None and time < self.law.epochs:  # re-ranked: here or gone, whatever the target says
             alive = self.alive[where].view(shape).float()
             return alive, alive
-        state = None if self.drawn is None else self.drawn[where].view(shape)
+        if self.regenerate:
+            state = self._prepare(name)
+        else:
+            state = None if self.drawn is None else self.drawn[where].view(shape)
         return self.law.probability(time, self.target[where].view(shape), state)
 
     def _expected(self) -> Tensor:
@@ -179,45 +207,73 @@ class Subnetwork(nn.Module):
             parts.append(drawn.flatten())
         return torch.cat(parts)
 
-    def _rerank(self, t: float) -> None:
+    def _rerank(self, t: float, alive: Tensor) -> None:
         """Remove the weights whose turn has come, and let the target be what a cut at this moment would leave."""
-        assert self.alive is not None
         a = self.law.progress(t)
+        if a == 0:  # nothing has moved yet: the mask that was given is the target
+            return
         for name, (where, shape) in self._slices.items():
-            score = criteria.magnitude(self.module.get_parameter(name), shape).flatten()
-            score = score.masked_fill(~self.alive[where], -1.0)
+            if self.movement is not None:
+                score = self.movement[where].clone()
+            else:
+                score = criteria.magnitude(self.module.get_parameter(name), shape).flatten()
+            score[~alive[where]] = -math.inf
             pruned = int((~self.target[where]).sum())
             self.target[where] = ~lowest(score, pruned)
-            self.alive[where] = ~lowest(score, round(a * pruned))
+            alive[where] = ~lowest(score, round(a * pruned))
+
+    def _follow(self, name: str, weight: Tensor, masked: Tensor) -> None:
+        """Add ``-w * gradient`` of the coming backward pass to the movement of ``name``."""
+        where, shape = self._slices[name]
+        movement = self.movement
+
+        def accumulate(gradient: Tensor) -> None:
+            assert movement is not None
+            moved = (weight.detach() * gradient).float()
+            moved = moved if moved.shape == shape else moved.flatten(1).sum(1)
+            movement[where] -= moved.flatten()
+
+        masked.register_hook(accumulate)
 
     def _expand(self, leaders: dict[str, Tensor]) -> Mask:
         return Mask({**leaders, **{name: leaders[of].flatten() for name, of in self.tied.items()}}, self.tied)
 
-    def _generator(self, *purpose: Any) -> torch.Generator:
-        """A generator of this child's own, a function of its seed and ``purpose`` alone.
-
-        On the CPU whatever the weights' device is for what is drawn once, on that device for masks.
-        """
-        on_device = purpose[0] == "mask"
-        generator = torch.Generator(self.target.device if on_device else "cpu")
-        key = b"".join(struct.pack("<d", p) if isinstance(p, float) else str(p).encode() for p in purpose)
+    def _generator(self, *purpose: str | float) -> torch.Generator:
+        """A generator of this child's own, a function of its seed and ``purpose`` alone."""
+        key = b"".join(struct.pack("<d", p) if isinstance(p, float) else p.encode() for p in purpose)
         digest = hashlib.blake2b(key + str(self.seed).encode(), digest_size=8).digest()
-        return generator.manual_seed(int.from_bytes(digest, "little") >> 1)
+        return torch.Generator(self.target.device).manual_seed(int.from_bytes(digest, "little") >> 1)
 
     # --- what the weights are ---------------------------------------------------------------------------------
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """The module's output under the mask of this step (training) or the target mask (eval)."""
+        if not torch.compiler.is_compiling():
+            self._check_time()
         return functional_call(self.module, dict(self._masked()), args, kwargs)
 
     def _masked(self) -> Iterator[tuple[str, Tensor]]:
-        if self.training and self.time is None and self._slices:
-            raise RuntimeError("call at(t), with t in epochs, before the first training step")
         multiplier = self.multiplier if self.training else self.target
         for name, (where, shape) in self._slices.items():
-            yield name, self.module.get_parameter(name) * multiplier[where].view(shape)
+            weight = self.module.get_parameter(name)
+            masked = weight * multiplier[where].view(shape)
+            if self.movement is not None and masked.requires_grad and self.training:
+                self._follow(name, weight, masked)
+            yield name, masked
         for name, leader in self.tied.items():
             yield name, self.module.get_parameter(name) * multiplier[self._slices[leader][0]]
+
+    def _check_time(self) -> None:
+        """``RuntimeError`` where the weights have moved on and the mask of the step has not."""
+        if not (self.training and self._slices and self.law.epochs > 0 and torch.is_grad_enabled()):
+            return
+        if self.time is None:
+            raise RuntimeError("call at(t), with t in epochs, before the first training step")
+        if self.time < self.law.epochs and self._updated:
+            raise RuntimeError(
+                f"the weights have been updated since at({self.time:g}): call at(t) before every training step, "
+                f"at least until the annealing ends at t = {self.law.epochs:g}"
+            )
 
     def fold(self) -> nn.Module:
         """A copy of the module with the target mask applied: pruned weights are exactly 0."""
@@ -232,7 +288,7 @@ class Subnetwork(nn.Module):
                 weight = self.module.get_parameter(name)
                 pruned = (~entry).expand_as(weight)
                 values = weight[pruned]
-                weight[pruned] = values[torch.randperm(len(values), generator=generator).to(values.device)]
+                weight[pruned] = values[torch.randperm(len(values), generator=generator, device=values.device)]
 
     def _hold(self) -> None:
         """Remember the weights, for :meth:`_restore` to undo an update of those that must not move."""
@@ -253,6 +309,17 @@ class Subnetwork(nn.Module):
                 entry = shown[where].view(shape) if name not in self.tied else shown[where]
                 weight = self.module.get_parameter(name)
                 weight.copy_(torch.where(entry, weight, value))
+
+
+def _note_update(optimizer: torch.optim.Optimizer, *_: Any) -> None:
+    """Remember, after any optimiser's step, which subnetworks it has updated."""
+    stepped = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
+    for child in _LIVE:
+        child._updated |= any(id(parameter) in stepped for parameter in child.module.parameters())
+
+
+_LIVE: weakref.WeakSet[Subnetwork] = weakref.WeakSet()
+register_optimizer_step_post_hook(_note_update)
 
 
 def _random_bits(count: int, generator: torch.Generator, device: torch.device) -> Tensor:

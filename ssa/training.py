@@ -36,12 +36,21 @@ class Training:
     """``network`` in training by ``recipe`` on the training images of ``data``, one epoch at a time.
 
     ``seed`` decides the order of batches, augmentation and dropout; masks have a stream of their own.
-    ``resample``: whether time and mask move at each ``step`` or only at each ``epoch``.
+    ``parent``: the recipe that a rewound learning rate repeats. ``resample``: whether time, and with it the mask, moves at each ``step`` or only at each ``epoch``.
     """
 
-    def __init__(self, network: Subnetwork, data: Data, recipe: Recipe, seed: int, resample: str = "step") -> None:
+    def __init__(
+        self,
+        network: Subnetwork,
+        data: Data,
+        recipe: Recipe,
+        seed: int,
+        resample: str = "step",
+        parent: Recipe | None = None,
+    ) -> None:
         self.network = network
         self.recipe = recipe
+        self.parent = parent
         self.seed = seed
         self.resample = resample
         self.batches = Batches(data.train, data, recipe)
@@ -56,10 +65,9 @@ class Training:
         losses = []
         self.network.train()
         for step, (images, labels) in enumerate(self.batches.epoch(self.seed, self.epoch)):
-            rate = rates.at_step(self.recipe, first + step, steps)
+            rate = rates.at_step(self.recipe, first + step, steps, self.parent)
             set_rate(self.optimizer, rate)
-            if self.resample == "step" or step == 0:
-                self.network.at(self.epoch + step / steps)
+            self.network.at(self.epoch + step / steps if self.resample == "step" else self.epoch)
             with autocast(self.recipe.precision, images.device):
                 loss = functional.cross_entropy(self.network(images), labels)
             self.optimizer.zero_grad(set_to_none=True)

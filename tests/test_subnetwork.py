@@ -17,7 +17,7 @@ from ssa.subnetwork import Subnetwork
 
 LAWS: list[Law] = [
     OneShot(),
-    *(Iterative(epochs=2, order=order) for order in ("random", "magnitude", "reranked")),
+    *(Iterative(epochs=2, order=order) for order in ("random", "magnitude", "reranked", "movement")),
     *(RandomAnnealing(epochs=2, schedule=schedule) for schedule in ("linear", "cosine", "exponential")),
     RandomAnnealing(epochs=2, draw="independent"),
     *(TemperatureAnnealing(epochs=2, scope=scope, schedule="cosine") for scope in ("pruned", "all")),
@@ -48,6 +48,11 @@ def steps(child: Subnetwork, times: list[float]) -> None:
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
+
+
+def steps_without_at(child: Subnetwork) -> None:
+    steps(child, [0.0])
+    child(batch()[0])
 
 
 @pytest.mark.parametrize("structure", ["connections", "neurons"])
@@ -82,15 +87,15 @@ def test_probabilities_lie_in_the_unit_interval_and_move_one_way(law: Law) -> No
     stacked = torch.stack(series)
     assert stacked.min() >= 0
     assert stacked.max() <= 1
-    assert (stacked.diff(dim=0)[:, ~target] <= 0).all() or law.reranks
-    assert (stacked.diff(dim=0)[:, target] >= 0).all() or law.reranks
+    assert (stacked.diff(dim=0)[:, ~target] <= 0).all() or law.ranking
+    assert (stacked.diff(dim=0)[:, target] >= 0).all() or law.ranking
     assert torch.equal(stacked[-1], child.mask[name].float())
     assert child.keep_pruned(2.0) == 0.0
     if isinstance(law, Iterative):
         assert child.keep_pruned(0.5) == pytest.approx(0.75, abs=1e-3)
 
 
-@pytest.mark.parametrize("law", [law for law in LAWS if not law.expected and not law.reranks], ids=str)
+@pytest.mark.parametrize("law", [law for law in LAWS if not law.expected and not law.ranking], ids=str)
 def test_sampled_frequencies_match_p(law: Law) -> None:
     model = small()
     child = Subnetwork(model, pruning.prune(model, 0.7, "random"), law)
@@ -281,11 +286,87 @@ def test_the_public_names_are_the_ones_used_here() -> None:
         (lambda c: c.at(-1), ValueError, "number of epochs, at least 0"),
         (lambda c: c.at(float("nan")), ValueError, "number of epochs"),
         (lambda c: c.train()(batch()[0]), RuntimeError, r"call at\(t\)"),
+        (lambda c: c.at(3.5), ValueError, "said to last 3 epochs"),
+        (steps_without_at, RuntimeError, r"updated since at\(0\): call at\(t\) before every training step"),
         (lambda c: c.keep_probability("head.weight"), KeyError, "head.weight"),
     ],
 )
 def test_wrong_use_says_what_to_do(wrong: object, error: type[Exception], message: str) -> None:
     model = small()
-    child = Subnetwork(model, pruning.prune(model, 0.5), TemperatureAnnealing(epochs=2))
+    child = Subnetwork(model, pruning.prune(model, 0.5), TemperatureAnnealing(epochs=2), epochs=3)
     with pytest.raises(error, match=message):
         wrong(child)  # type: ignore[operator]
+
+
+def test_annealing_longer_than_training_is_refused() -> None:
+    model = small()
+    with pytest.raises(ValueError, match="anneals for 5 epochs, longer than the training of 3; shorten"):
+        Subnetwork(model, pruning.prune(model, 0.5), TemperatureAnnealing(epochs=5), epochs=3)
+
+
+@pytest.mark.parametrize("how", [{"fused": True}, {"foreach": True}, {"foreach": False}])
+def test_a_forgotten_at_is_noticed_whatever_the_optimizer(how: dict[str, bool]) -> None:
+    model = small()
+    child = Subnetwork(model, pruning.prune(model, 0.5), TemperatureAnnealing(epochs=2))
+    optimizer = torch.optim.SGD(child.parameters(), 0.1, **how)
+    images, labels = batch()
+    child.at(0.0)
+    for _ in range(2):  # gradient accumulation: two passes at one time
+        nn.functional.cross_entropy(child(images), labels).backward()
+    optimizer.step()
+    with pytest.raises(RuntimeError, match="updated since"):
+        child(images)
+    with torch.no_grad():
+        child(images)  # nothing is trained: no harm
+    child.at(2.0)
+    nn.functional.cross_entropy(child(images), labels).backward()
+    optimizer.step()
+    child(images)  # the annealing is over: nothing to call
+
+
+@pytest.mark.parametrize(
+    "law", [RandomAnnealing(epochs=2), Iterative(epochs=2), TemperatureAnnealing(epochs=2)], ids=str
+)
+def test_what_is_drawn_once_can_be_regenerated(law: Law) -> None:
+    model = small()
+    mask = pruning.prune(model, 0.7, "random")
+    stored, again = (Subnetwork(model, mask, law, seed=3, regenerate=how) for how in (False, True))
+    assert again.drawn is None
+    for t in (0.0, 0.7, 1.9):
+        stored.at(t)
+        again.at(t)
+        assert torch.equal(stored.multiplier, again.multiplier)
+
+
+def test_an_order_by_the_starting_weights_cannot_be_regenerated() -> None:
+    model = small()
+    with pytest.raises(ValueError, match="leave regenerate at False"):
+        Subnetwork(model, pruning.prune(model, 0.7), Iterative(epochs=2, order="magnitude"), regenerate=True)
+
+
+@pytest.mark.parametrize("law", LAWS, ids=str)
+def test_an_interrupted_child_goes_on_bit_for_bit(law: Law) -> None:
+    mask = pruning.prune(small(), 0.7)
+    whole = Subnetwork(small(), mask, law, seed=3)
+    steps(whole, [0.0, 0.5])
+    resumed = Subnetwork(small(), mask, law, seed=3)
+    resumed.load_state_dict(copy.deepcopy(whole.state_dict()))
+    for child in (whole, resumed):  # fresh momentum for both: the optimiser's own state is the optimiser's to keep
+        steps(child, [1.0, 1.5, 2.0])
+    assert all(torch.equal(a, b) for a, b in zip(whole.parameters(), resumed.parameters(), strict=True))
+    assert all(torch.equal(whole.mask[name], entry) for name, entry in resumed.mask.items())
+
+
+def test_movement_removes_what_moves_towards_zero() -> None:
+    model = nn.Sequential(nn.Linear(4, 1, bias=False), nn.Linear(1, 1, bias=False))
+    with torch.no_grad():
+        model[0].weight.copy_(torch.tensor([[1.0, 1.0, 1.0, 1.0]]))
+        model[1].weight.fill_(1.0)
+    child = Subnetwork(model, pruning.prune(model, 0.5), Iterative(epochs=2, order="movement"))
+    child.train()
+    child.at(0.0)
+    child(torch.tensor([[3.0, -2.0, 1.0, -4.0]])).sum().backward()  # the gradient is the input
+    assert child.movement.tolist() == [-3.0, 2.0, -1.0, 4.0]
+    child.at(1.0)
+    assert child.multiplier.tolist() == [False, True, True, True]
+    assert child.target.tolist() == [False, True, False, True]
