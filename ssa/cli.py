@@ -96,7 +96,7 @@ def _training(options: argparse.Namespace) -> tuple[Study, Store]:
     from ssa.store import Store
 
     jobs.use_threads(options.threads)
-    return study.load(options.study, options.data_root), Store(options.results)
+    return study.load(options.study, data_root=options.data_root), Store(options.results)
 
 
 def _data(options: argparse.Namespace) -> None:
@@ -121,7 +121,7 @@ def _children(options: argparse.Namespace) -> None:
     from ssa import jobs, study
     from ssa.store import Store
 
-    loaded, store = study.load(options.study, options.data_root), Store(options.results)
+    loaded, store = study.load(options.study, data_root=options.data_root), Store(options.results)
     children = jobs.children_of(loaded, options.parent, options.job)
     if not all(store.recorded(child.spec) for child in children):
         jobs.use_threads(options.threads)

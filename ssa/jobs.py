@@ -120,10 +120,8 @@ def train_children(
             pending.append(child)
     if not pending:
         return 0
-    from tqdm import tqdm
-
     from ssa import child as child_training
-    from ssa import masking
+    from ssa import masking, progress
     from ssa import parent as parents
 
     if not ready(study, store, parent_id, deadline):
@@ -134,14 +132,15 @@ def train_children(
     path = store.masks(parent_id, (mask.id for mask in study.masks_of(parent_id)))
     masks = masking.read(path, spec, [child.spec.mask for child in pending])
     longest = 0.0
-    with tqdm(pending, desc=parent_id, unit="child", mininterval=5, disable=None) as bar:
-        for done, child in enumerate(bar):
+    with progress.bar(len(pending), parent_id, "child") as bar:
+        for done, child in enumerate(pending):
             started = time.monotonic()
             if started + 1.2 * longest > deadline:
                 return len(pending) - done
             cell = child_training.Cell(starts[child.spec.start_epoch], content, device)
             child_training.train(store, child.spec, masks[child.spec.mask.id], cell)
             longest = max(longest, time.monotonic() - started)
+            bar.update()
     return 0
 
 

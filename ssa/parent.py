@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import math
+import sys
 import time
 from collections.abc import Collection, Iterable
 from pathlib import Path
 
 import torch
 from torch import nn
-from tqdm import tqdm
 
-from ssa import data, models, provenance, scoring
+from ssa import data, models, progress, provenance, scoring
 from ssa.data import Data
 from ssa.errors import UserError
 from ssa.laws import OneShot
@@ -73,9 +73,7 @@ def train(
     training = Training(Subnetwork(model, Mask({}), OneShot()), content, spec.recipe, derive("parent", spec.seed))
     _resume(store.checkpoint(spec.id), spec, training)
     saved, loss = time.monotonic(), math.nan
-    with tqdm(
-        total=spec.recipe.epochs, initial=training.epoch, desc=spec.id, unit="epoch", mininterval=5, disable=None
-    ) as bar:
+    with progress.bar(spec.recipe.epochs, spec.id, "epoch", training.epoch) as bar:
         while training.epoch < spec.recipe.epochs:
             if training.epoch in keep:
                 write_tensors(store.early_weights(spec.id, training.epoch), model.state_dict(), {"id": spec.id})
@@ -120,7 +118,7 @@ def _resume(checkpoint: Path, spec: ParentSpec, training: Training) -> None:
     try:
         tensors, metadata = read_tensors(checkpoint)
     except UserError as error:
-        tqdm.write(f"{error}; starting this parent from its beginning")
+        print(f"{error}; starting this parent from its beginning", file=sys.stderr)
         checkpoint.unlink()
         return
     if metadata.get("id") == spec.id:

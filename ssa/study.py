@@ -131,10 +131,11 @@ def total_epochs(study: Study) -> int:
     return parents + sum(child.spec.recipe.epochs for child in study.children)
 
 
-def load(path: Path, data_root: Path | None = None) -> Study:
+def load(path: Path, **overrides: Any) -> Study:
     """The study in the YAML file ``path``; ``UserError`` with one line naming file, key, value and what is allowed.
 
-    ``data_root`` goes before the file's own, which says nothing about results.
+    ``overrides`` that are not None go before the file's own ``data_root`` and ``children_per_job``, which say nothing
+    about results.
     """
     try:
         raw = yaml.safe_load(path.read_text())
@@ -142,8 +143,8 @@ def load(path: Path, data_root: Path | None = None) -> Study:
         raise UserError(f"study {path} does not exist; config/ holds those that ship with the project") from error
     except yaml.YAMLError as error:
         raise UserError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
-    if data_root and isinstance(raw, dict):
-        raw["data_root"] = str(data_root)
+    if isinstance(raw, dict):
+        raw |= {key: value for key, value in overrides.items() if value is not None}
     return expand(raw, path)
 
 

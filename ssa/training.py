@@ -35,8 +35,9 @@ class Epoch:
 class Training:
     """``network`` in training by ``recipe`` on the training images of ``data``, one epoch at a time.
 
-    ``seed`` decides the order of batches, augmentation and dropout; masks have a stream of their own.
-    ``parent``: the recipe that a rewound learning rate repeats. ``resample``: whether time, and with it the mask, moves at each ``step`` or only at each ``epoch``.
+    ``seed`` decides the order of batches, augmentation and dropout; masks have a stream of their own. ``parent``: the
+    recipe that a rewound learning rate repeats. ``resample``: whether time, and with it the mask, moves at each
+    ``step`` or only at each ``epoch``.
     """
 
     def __init__(

@@ -18,6 +18,7 @@ os.environ.update(PATH=os.pathsep.join([str(Path(sys.executable).parent), *os.ge
 # The study is read from its file, not from Snakemake's config, which would merge two studies into one.
 PAPER = os.path.relpath(Path(workflow.basedir) / "config" / "paper.yaml")
 STUDY_FILE = str(workflow.configfiles[0] if workflow.configfiles else PAPER)
+OVERRIDES = ("data_root", "children_per_job")  # what a profile or --config may set; neither changes a result
 FORMATS = ("csv", "md", "tex")
 TABLES = ("table1_accuracy", "table2_ablation", "table3_differences")
 FIGURES = (
@@ -32,7 +33,7 @@ FIGURES = (
 def load_study():
     """The study, or Snakemake's error with the one line that says what is wrong in it."""
     try:
-        return ssa_study.load(Path(STUDY_FILE), config.get("data_root"))
+        return ssa_study.load(Path(STUDY_FILE), **{key: config.get(key) for key in OVERRIDES})
     except UserError as error:
         raise WorkflowError(str(error))
 
