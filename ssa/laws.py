@@ -148,13 +148,14 @@ class RandomAnnealing(Law):
     def anneal(self, a: float, mask: Tensor, state: Tensor | None) -> tuple[Probability, Probability]:
         """The two lines of the table in the paper's method, from the stored draw."""
         assert state is not None
-        v = (state.float() + 0.5) / 256
+        v = state.float().add_(0.5).div_(256)
         if self.draw == "independent":
-            kept = pruned = v
+            low, high = 1.0, 0.0
         else:
-            s = float((~mask).float().mean())
-            kept, pruned = s + (1 - s) * v, s * v
-        return kept + (1 - kept) * a, pruned * (1 - a)
+            low = high = 1 - float(mask.count_nonzero()) / mask.numel()
+        # pruned: u (1 - a) with u = low v. Kept: u + (1 - u) a = 1 - (1 - u) (1 - a) with 1 - u = (1 - high) (1 - v).
+        room = (1 - high) * (1 - a)
+        return (v * room).add_(1 - room), v * (low * (1 - a))
 
 
 @dataclass(frozen=True)

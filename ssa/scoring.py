@@ -134,11 +134,11 @@ def effective_sparsity(model: nn.Module, mask: Mask, example: Tensor) -> float:
 
 
 def _path_counter(model: nn.Module, mask: Mask) -> nn.Module:
-    traced = copy.deepcopy(model).double().cpu().eval()
+    traced = copy.deepcopy(model).double().eval()
     with torch.no_grad():
         for parameter in traced.parameters():
             parameter.fill_(1.0 / max(parameter[0].numel(), 1) if parameter.dim() > 1 else 0.0)
-    apply(traced, mask.to("cpu"))
+    apply(traced, mask)
     for module in list(traced.modules()):
         for name, child in module.named_children():
             if isinstance(child, (*NORMS, nn.Dropout)):

@@ -201,7 +201,7 @@ class Subnetwork(nn.Module):
             target = self.target[where].view(shape)
             kept, pruned = self._probability(name)
             low = bits[where].view(shape)
-            drawn = torch.where(target, _below(low, kept), _below(low, pruned))
+            drawn = _sample(low, target, kept, pruned)
             if self.rescale:
                 drawn = drawn / _either(target, kept, pruned).clamp_min(1 / RANDOM_LEVELS)
             parts.append(drawn.flatten())
@@ -328,13 +328,20 @@ def _random_bits(count: int, generator: torch.Generator, device: torch.device) -
     return words.random_(-(1 << 63), None, generator=generator).view(torch.int16)[:count]
 
 
+def _sample(bits: Tensor, mask: Tensor, kept: Probability, pruned: Probability) -> Tensor:
+    """One draw from uniform int16 ``bits``: True with probability ``kept`` where ``mask`` is, else ``pruned``."""
+    if isinstance(kept, Tensor) or isinstance(pruned, Tensor):
+        return _below(bits, _either(mask, kept, pruned))
+    return mask | _below(bits, pruned) if kept == 1 else torch.where(mask, _below(bits, kept), _below(bits, pruned))
+
+
 def _below(bits: Tensor, p: Probability) -> Tensor:
-    """True with probability ``p``, from uniform int16 ``bits``; exact at 0 and 1."""
+    """True with probability ``p``, to 1/65536, from uniform int16 ``bits``; exact at 0 and 1."""
     half = RANDOM_LEVELS // 2
     if isinstance(p, Tensor):
-        return bits.int() < (p * RANDOM_LEVELS).round().int() - half
+        return bits < p * RANDOM_LEVELS - half
     level = round(p * RANDOM_LEVELS)
-    if level >= RANDOM_LEVELS:
+    if level >= RANDOM_LEVELS:  # the comparison would overflow int16
         return torch.ones_like(bits, dtype=torch.bool)
     return bits < level - half
 
