@@ -10,7 +10,7 @@ from typing import Any
 
 from ssa.methods import CATALOGUE
 from ssa.schedules import SCHEDULES
-from ssa.specs import Recipe
+from ssa.specs import ALLOCATIONS, CRITERIA, STRUCTURES, Recipe
 
 # Rules in words; the braces take the study's own numbers.
 GAIN = (
@@ -188,11 +188,11 @@ def _kinds(methods: Collection[str], parents: Collection[str] | None) -> dict[st
         "anneal_fraction": _number("number above 0, at most 1", lambda x: 0 < x <= 1),
         "anneal_schedule": _name(SCHEDULES),
         "parents": _list_of(_name(parents)),
-        "criteria": _list_of(_name(("random", "magnitude"))),
+        "criteria": _list_of(_name(CRITERIA)),
         "sparsities": _list_of(percent),
         "lr_schedules": _list_of(_name(schedules)),
-        "structure": _name(("connections", "neurons")),
-        "allocation": _name(("layerwise", "global")),
+        "structure": _name(STRUCTURES),
+        "allocation": _name(ALLOCATIONS),
         "stem": _name(("pruned", "dense")),
         "epochs": _number("whole number, at least 1", lambda x: x >= 1 and x == int(x)),
         "lr": _by_schedule(schedules, positive),

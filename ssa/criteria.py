@@ -1,17 +1,155 @@
-"""Scores that rank what to prune: the lowest scores go first."""
+"""Scores that rank what to prune: the lowest scores go first.
+
+A criterion answers with a score for each unit of each weight: its shape is the weight's own, or (out, 1, ..., 1) where
+whole neurons are pruned, and then holds the mean over each output row.
+"""
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+
 import torch
-from torch import Size, Tensor
+from torch import Size, Tensor, nn
+from torch.func import functional_call
+from torch.nn import functional
+
+Tensors = Mapping[str, Tensor]
+Shapes = Mapping[str, Size]
+Batches = Iterable[tuple[Tensor, Tensor]]
+
+SYNFLOW_ROUNDS = 100
 
 
 def magnitude(weight: Tensor, shape: Size) -> Tensor:
-    """``|w|`` as float32 of ``shape``; where ``shape`` is (out, 1, ..., 1), the mean over each output row."""
-    score = weight.detach().abs().float()
-    return score if score.shape == shape else score.flatten(1).mean(1).view(shape)
+    """``|w|`` as float32 of ``shape``."""
+    return over_units(weight.detach().abs().float(), shape)
 
 
-def uniform(weight: Tensor, shape: Size, generator: torch.Generator) -> Tensor:
+def over_units(values: Tensor, shape: Size) -> Tensor:
+    """``values`` of a weight as ``shape``: as they are, or the mean over each output row where it is (out, 1, ...)."""
+    return values if values.shape == shape else values.flatten(1).mean(1).view(shape)
+
+
+def uniform(weights: Tensors, shapes: Shapes, seed: int) -> dict[str, Tensor]:
     """Independent uniform scores in [0, 1): random pruning. Drawn on the CPU, so that devices agree."""
-    return torch.rand(shape, generator=generator).to(weight.device)
+    generator = torch.Generator().manual_seed(seed)
+    return {name: torch.rand(shapes[name], generator=generator).to(weights[name].device) for name in weights}
+
+
+def opposite(scores: Tensors) -> dict[str, Tensor]:
+    """int64 scores that rank everything the other way round, equals included.
+
+    The lowest n of them are the highest n of ``scores``, in each tensor and over all of them. Negated scores would
+    not do: a float32 draw repeats itself in a large tensor, and both ways the earlier of equals would go.
+    """
+    joined = torch.cat([score.flatten() for score in scores.values()])
+    rank = torch.empty_like(joined, dtype=torch.int64)
+    rank[joined.argsort(stable=True)] = torch.arange(len(joined), device=joined.device)
+    parts = (-rank).split([score.numel() for score in scores.values()])
+    return {name: part.view(score.shape) for (name, score), part in zip(scores.items(), parts, strict=True)}
+
+
+def taylor(model: nn.Module, weights: Tensors, shapes: Shapes, batches: Batches) -> dict[str, Tensor]:
+    """float64 ``|w * gradient|``, to first order how much the loss would change without w (Molchanov et al., 2017).
+
+    The loss is the cross-entropy summed over all images of ``batches`` (images, labels), with ``model`` in eval mode;
+    its weights, gradients and modes stay as they are. ``ValueError`` where there is no batch. arXiv 1611.06440
+    """
+    leaves = {name: weight.detach().clone().requires_grad_() for name, weight in weights.items()}
+    total = {name: torch.zeros_like(leaf, dtype=torch.float64) for name, leaf in leaves.items()}
+    device = next(iter(leaves.values())).device
+    empty = True
+    with evaluating(model), torch.enable_grad():
+        for images, labels in batches:
+            outputs = functional_call(model, leaves, images.to(device))
+            loss = functional.cross_entropy(outputs, labels.to(device), reduction="sum")
+            gradients = torch.autograd.grad(loss, list(leaves.values()), materialize_grads=True)
+            for name, gradient in zip(leaves, gradients, strict=True):
+                total[name] += gradient
+            empty = False
+    if empty:
+        raise ValueError("batches is empty; criterion 'taylor' needs at least one batch (images, labels)")
+    return {name: over_units((leaf.detach() * total[name]).abs(), shapes[name]) for name, leaf in leaves.items()}
+
+
+def synflow(
+    model: nn.Module,
+    weights: Tensors,
+    shapes: Shapes,
+    example: Tensor,
+    sparsity: float,
+    count: Callable[[Tensors, float], Mapping[str, int]],
+) -> dict[str, Tensor]:
+    """The synaptic flow ``|w * dR/dw|`` before the last of 100 rounds of pruning (Tanaka et al., 2020).
+
+    R is the sum of the outputs for an input of ones of ``example``'s shape with ``|w|`` for every weight. Round k
+    leaves the density ``(1 - sparsity) ** (k / 100)``; ``count`` says, from scores and sparsity, how many units of each
+    weight that removes. Units that are gone score -1, below all others. In double precision. arXiv 2006.05467
+
+    Biases, BatchNorm's shifts and its running means are 0 in R, as they are in the paper's equation 3: every layer of a
+    chain then has the same sum of scores, of a trained network too. BatchNorm's scale is that of eval mode.
+    """
+    flow = _linear_flow(model)
+    inputs = torch.ones_like(example[:1], dtype=torch.float64, device=next(iter(weights.values())).device)
+    flowing = {name: flow.get_parameter(name) for name in weights}
+    gone = {name: torch.zeros(shapes[name], dtype=torch.bool, device=weights[name].device) for name in weights}
+    for k in range(1, SYNFLOW_ROUNDS):
+        scores = _synaptic_flow(flow, flowing, gone, inputs)
+        counts = count(scores, 1 - (1 - sparsity) ** (k / SYNFLOW_ROUNDS))
+        gone = {name: lowest(score, counts[name]) for name, score in scores.items()}
+    return _synaptic_flow(flow, flowing, gone, inputs)
+
+
+def _linear_flow(model: nn.Module) -> nn.Module:
+    """A copy in double precision whose weights are all positive and whose shifts are 0: then ReLU is the identity."""
+    flow = copy.deepcopy(model).double().eval()
+    with torch.no_grad():
+        for name, parameter in flow.named_parameters():
+            parameter.requires_grad_().abs_()
+            if name.endswith("bias"):
+                parameter.zero_()
+        for name, buffer in flow.named_buffers():
+            if name.endswith("running_mean"):
+                buffer.zero_()
+    return flow
+
+
+def _synaptic_flow(flow: nn.Module, weights: Tensors, gone: Tensors, inputs: Tensor) -> dict[str, Tensor]:
+    with torch.no_grad():
+        for name, weight in weights.items():
+            weight.masked_fill_(gone[name], 0.0)
+    with torch.enable_grad():
+        gradients = torch.autograd.grad(flow(inputs).sum(), list(weights.values()), materialize_grads=True)
+    return {
+        name: over_units((weight.detach() * gradient).abs(), gone[name].shape).masked_fill(gone[name], -1.0)
+        for (name, weight), gradient in zip(weights.items(), gradients, strict=True)
+    }
+
+
+def lowest(score: Tensor, count: int) -> Tensor:
+    """A bool tensor of ``score``'s shape, True at its ``count`` lowest entries, the earlier of equals first.
+
+    A selection, not a sort: re-ranking asks at every step.
+    """
+    flat = score.flatten()
+    if count == 0:
+        return torch.zeros_like(score, dtype=torch.bool)
+    limit = flat.kthvalue(count).values
+    chosen = flat < limit
+    equal = (flat == limit).nonzero().flatten()
+    chosen[equal[: count - int(chosen.sum())]] = True
+    return chosen.view(score.shape)
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Within it ``model`` is in eval mode; then each of its modules is in the mode that it had."""
+    modes = {module: module.training for module in model.modules()}
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes.items():
+            module.training = training

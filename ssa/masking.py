@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ssa.augment import Normalise, pad
 from ssa.data import Data
 from ssa.errors import UserError
 from ssa.masks import Mask
-from ssa.pruning import PRUNABLE, Predicate, prune
+from ssa.pruning import Predicate, layers, prune
+from ssa.scoring import BATCH
 from ssa.seeds import derive
 from ssa.specs import MaskSpec, ParentSpec
 from ssa.store import read_tensors, write_tensors
@@ -23,7 +25,6 @@ def make(parent: nn.Module, spec: MaskSpec, parent_seed: int, content: Data) -> 
     """The mask of ``spec``, on the parent's device; ``UserError`` where it would leave a layer empty."""
     if spec.criterion == "none":
         return Mask({})
-    side = content.test.images.shape[1:]
     try:
         return prune(
             parent,
@@ -33,7 +34,8 @@ def make(parent: nn.Module, spec: MaskSpec, parent_seed: int, content: Data) -> 
             spec.allocation,
             derive("mask", parent_seed, spec.seed),
             _without_stem(parent) if spec.stem == "dense" else None,
-            torch.zeros(1, *side) if spec.structure == "neurons" else None,
+            torch.zeros(1, *content.test.images.shape[1:]),
+            score_batches(content, spec.score_images),
         )
     except ValueError as error:
         raise UserError(f"mask {spec.id}: {error}") from error
@@ -41,9 +43,20 @@ def make(parent: nn.Module, spec: MaskSpec, parent_seed: int, content: Data) -> 
 
 def _without_stem(model: nn.Module) -> Predicate:
     """All prunable layers but the first and the last."""
-    names = [name for name, layer in model.named_modules() if isinstance(layer, PRUNABLE)]
-    inner = set(names[1:-1])
+    inner = set(list(layers(model))[1:-1])
     return lambda name, layer: name in inner
+
+
+def score_batches(content: Data, count: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """``count`` training images (all, where there are fewer), normalised and not augmented, and their labels.
+
+    Evenly spaced, in order: files that are sorted by class would otherwise give the first classes alone.
+    """
+    train, normalise = content.train, Normalise(content, content.train.labels.device)
+    count = min(count, len(train))
+    for start in range(0, count, BATCH):
+        index = torch.arange(start, min(start + BATCH, count), device=train.labels.device) * len(train) // count
+        yield normalise(pad(train.images[index], 0, content.mean)), train.labels[index]
 
 
 def write(path: Path, parent: ParentSpec, masks: dict[str, Mask]) -> None:

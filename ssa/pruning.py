@@ -2,36 +2,67 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Mapping, Sequence
+from fnmatch import fnmatchcase
+from functools import partial
+from typing import TypeAlias
 
 import torch
-from torch import Tensor, nn
+from torch import Size, Tensor, nn
 
 from ssa import criteria
+from ssa.allocations import FUNCTIONS, Counts
+from ssa.criteria import Batches, Tensors, evaluating, lowest
 from ssa.masks import Mask
+from ssa.specs import ALLOCATIONS, CRITERIA, STRUCTURES
 
-PRUNABLE = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
-CRITERIA = ("random", "magnitude")
-STRUCTURES = ("connections", "neurons")
-ALLOCATIONS = ("layerwise", "global")
+PRUNABLE = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.MultiheadAttention)
 
-Predicate = Callable[[str, nn.Module], bool]
+# The weights of a layer, and the bias of the same output rows. Attention keeps its projections as raw parameters:
+# one for all three, or one each, and then the three share a bias.
+BIASES = {"weight": "bias", "in_proj_weight": "in_proj_bias"}
+SEPARATE = ("q_proj_weight", "k_proj_weight", "v_proj_weight")
+
+Predicate: TypeAlias = Callable[[str, nn.Module], bool]
+Select: TypeAlias = Predicate | type[nn.Module] | tuple[type[nn.Module], ...] | str | Sequence[str]
 
 
-def prunable(model: nn.Module, select: Predicate | None = None) -> dict[str, Tensor]:
+def layers(model: nn.Module) -> dict[str, nn.Module]:
+    """The layers whose weights may be pruned, by name, in the model's order, the classifier included."""
+    return {name: layer for name, layer in model.named_modules() if isinstance(layer, PRUNABLE)}
+
+
+def prunable(model: nn.Module, select: Select | None = None) -> dict[str, Tensor]:
     """The weights that may be pruned, in the model's order.
 
-    By default the weight of every convolution and linear layer but the last one, the classifier; ``select``,
-    called with a layer's name and module, chooses among all of them instead. A shared weight appears once.
+    By default those of every convolution, linear layer and attention but the last layer, the classifier. ``select``
+    chooses among all of them instead: a type or a tuple of types, a pattern of layer names or a list of patterns
+    (``"blocks.*.fc1"``), or a predicate called with a layer's name and module. A shared weight appears once.
+    ``ValueError`` where nothing is chosen.
     """
-    layers = {name: layer for name, layer in model.named_modules() if isinstance(layer, PRUNABLE)}
+    found = layers(model)
     if select is None:
-        layers = dict(list(layers.items())[:-1])
+        chosen = list(found.values())[:-1]
     else:
-        layers = {name: layer for name, layer in layers.items() if select(name, layer)}
+        predicate = _predicate(select)
+        chosen = [layer for name, layer in found.items() if predicate(name, layer)]
+    if not chosen:
+        raise ValueError(
+            f"select={select!r} leaves no layer to prune; by default the last layer, the classifier, is left out; "
+            f"layers are {', '.join(map(repr, found)) or 'missing'}"
+        )
     names = {id(parameter): name for name, parameter in model.named_parameters()}
-    weights = {id(layer.weight): layer.get_parameter("weight") for layer in layers.values()}
-    return {names[key]: weight for key, weight in weights.items()}
+    own = [getattr(layer, key, None) for layer in chosen for key in (*BIASES, *SEPARATE)]
+    return {names[id(weight)]: weight for weight in own if weight is not None}
+
+
+def _predicate(select: Select) -> Predicate:
+    if callable(select) and not isinstance(select, type):
+        return select
+    wanted = [select] if isinstance(select, (str, type)) else list(select)
+    types = tuple(kind for kind in wanted if isinstance(kind, type))
+    patterns = [pattern for pattern in wanted if isinstance(pattern, str)]
+    return lambda name, layer: isinstance(layer, types) or any(fnmatchcase(name, pattern) for pattern in patterns)
 
 
 def prune(
@@ -41,16 +72,22 @@ def prune(
     structure: str = "connections",
     allocation: str = "layerwise",
     seed: int = 0,
-    select: Predicate | None = None,
+    select: Select | None = None,
     example: Tensor | None = None,
+    batches: Batches | None = None,
 ) -> Mask:
     """The mask that removes the fraction ``sparsity``, in [0, 1), of the prunable weights of ``model``.
 
-    ``layerwise`` removes ``round(sparsity * n)`` of each tensor's n weights (or of its neurons), ``global`` that many
-    over all tensors together. Ties go in the order of the weights: the earlier one is removed, on every device. With
-    ``structure="neurons"`` whole output rows go, with their bias and BatchNorm; ``example``, one input batch, tells
-    which BatchNorm follows which layer. ``ValueError`` for a setting outside these, and where a layer would be left
-    empty.
+    ``criterion`` says which weights go: ``random``; ``anti-random``, those that ``random`` of the same seed keeps;
+    ``magnitude``, the smallest; ``taylor``, the least w * gradient over ``batches`` of (images, labels); ``synflow``,
+    the least synaptic flow for an input of ``example``'s shape. ``allocation`` says how many of each tensor's n weights
+    (or neurons) go: ``layerwise``, ``round(sparsity * n)``; ``global``, ``erk`` and ``lamp``, that many over all
+    tensors together, shared out by the criterion's own scores, by the tensors' shapes, or by layer-adaptive magnitudes.
+    Ties go in the order of the weights: the earlier one is removed, on every device.
+
+    With ``structure="neurons"`` whole output rows go, with their bias and BatchNorm; ``example``, one input batch,
+    tells which BatchNorm follows which layer. ``select``: see :func:`prunable`. ``ValueError`` for a setting outside
+    these, where ``example`` or ``batches`` is needed and missing, and where a layer would be left empty.
     """
     if not 0 <= sparsity < 1:
         raise ValueError(f"sparsity is {sparsity!r}; allowed: a fraction in [0, 1)")
@@ -62,48 +99,55 @@ def prune(
         if value not in allowed:
             raise ValueError(f"{key} is {value!r}; allowed: {', '.join(allowed)}")
     weights = prunable(model, select)
-    scores = dict(_scores(weights, criterion, structure, seed))
-    removed = _global(scores, sparsity) if allocation == "global" else _layerwise(scores, sparsity)
-    for name, gone in removed.items():
-        if gone.all():
-            raise ValueError(f"sparsity {sparsity} would leave nothing of {name!r} ({gone.numel()} to prune); lower it")
-    mask = Mask({name: ~gone for name, gone in removed.items()})
+    shapes = {name: _shape_of_units(weight, structure) for name, weight in weights.items()}
+    count = partial(FUNCTIONS[allocation], weights)
+    scores = _scores(model, weights, shapes, criterion, sparsity, count, seed, example, batches)
+    counts = count(scores, sparsity)
+    _check(scores, counts, sparsity, allocation)
+    mask = Mask({name: ~lowest(score, counts[name]) for name, score in scores.items()})
     return mask if structure == "connections" else _with_companions(model, mask, example)
 
 
-def _scores(weights: dict[str, Tensor], criterion: str, structure: str, seed: int) -> Iterator[tuple[str, Tensor]]:
-    generator = torch.Generator().manual_seed(seed)
-    for name, weight in weights.items():
-        whole = weight.shape if structure == "connections" else torch.Size((len(weight), *[1] * (weight.dim() - 1)))
-        if criterion == "random":
-            yield name, criteria.uniform(weight, whole, generator)
-        else:
-            yield name, criteria.magnitude(weight, whole)
+def _shape_of_units(weight: Tensor, structure: str) -> Size:
+    return weight.shape if structure == "connections" else Size((len(weight), *[1] * (weight.dim() - 1)))
 
 
-def lowest(score: Tensor, count: int) -> Tensor:
-    """A bool tensor of ``score``'s shape, True at its ``count`` lowest entries, the earlier of equals first.
+def _scores(
+    model: nn.Module,
+    weights: Tensors,
+    shapes: Mapping[str, Size],
+    criterion: str,
+    sparsity: float,
+    count: Callable[[Tensors, float], Counts],
+    seed: int,
+    example: Tensor | None,
+    batches: Batches | None,
+) -> dict[str, Tensor]:
+    if criterion == "random":
+        return criteria.uniform(weights, shapes, seed)
+    if criterion == "anti-random":
+        return criteria.opposite(criteria.uniform(weights, shapes, seed))
+    if criterion == "magnitude":
+        return {name: criteria.magnitude(weight, shapes[name]) for name, weight in weights.items()}
+    if criterion == "taylor":
+        if batches is None:
+            raise ValueError("criterion 'taylor' needs batches=, an iterable of (images, labels)")
+        return criteria.taylor(model, weights, shapes, batches)
+    if example is None:
+        raise ValueError("criterion 'synflow' needs example=, one input batch")
+    return criteria.synflow(model, weights, shapes, example, sparsity, count)
 
-    A selection, not a sort: re-ranking asks at every step.
-    """
-    flat = score.flatten()
-    if count == 0:
-        return torch.zeros_like(score, dtype=torch.bool)
-    limit = flat.kthvalue(count).values
-    chosen = flat < limit
-    equal = (flat == limit).nonzero().flatten()
-    chosen[equal[: count - int(chosen.sum())]] = True
-    return chosen.view(score.shape)
 
-
-def _layerwise(scores: dict[str, Tensor], sparsity: float) -> dict[str, Tensor]:
-    return {name: lowest(score, round(sparsity * score.numel())) for name, score in scores.items()}
-
-
-def _global(scores: dict[str, Tensor], sparsity: float) -> dict[str, Tensor]:
-    joined = torch.cat([score.flatten() for score in scores.values()])
-    parts = lowest(joined, round(sparsity * joined.numel())).split([score.numel() for score in scores.values()])
-    return {name: part.view(score.shape) for (name, score), part in zip(scores.items(), parts, strict=True)}
+def _check(scores: Tensors, counts: Counts, sparsity: float, allocation: str) -> None:
+    """``ValueError`` where scores rank nothing, or a weight would be left empty."""
+    for name, score in scores.items():
+        if not score.isfinite().all():
+            raise ValueError(f"the scores of {name!r} are not finite; has the model diverged?")
+        if counts[name] == score.numel():
+            raise ValueError(
+                f"sparsity {sparsity} would leave nothing of {name!r} ({score.numel()} to prune); lower it, choose "
+                f"another allocation than {allocation!r}, or leave the layer out with select="
+            )
 
 
 def _with_companions(model: nn.Module, mask: Mask, example: Tensor | None) -> Mask:
@@ -111,14 +155,20 @@ def _with_companions(model: nn.Module, mask: Mask, example: Tensor | None) -> Ma
     norms = _following_norms(model, example)
     parameters = {id(parameter): name for name, parameter in model.named_parameters()}
     tied: dict[str, str] = {}
-    for layer in model.modules():
-        weight = parameters.get(id(getattr(layer, "weight", None)))
-        if weight is None or weight not in mask:
-            continue
-        companions = [getattr(layer, "bias", None)]
-        if id(layer) in norms:
-            companions += [norms[id(layer)].weight, norms[id(layer)].bias]
-        tied |= {parameters[id(companion)]: weight for companion in companions if companion is not None}
+    for name, layer in model.named_modules():
+        for weight_key, bias_key in BIASES.items():
+            weight = parameters.get(id(getattr(layer, weight_key, None)))
+            if weight is None or weight not in mask:
+                continue
+            companions = [getattr(layer, bias_key, None)]
+            if id(layer) in norms:
+                companions += [norms[id(layer)].weight, norms[id(layer)].bias]
+            tied |= {parameters[id(companion)]: weight for companion in companions if companion is not None}
+        separate = [key for key in SEPARATE if parameters.get(id(getattr(layer, key, None))) in mask]
+        if separate and layer.in_proj_bias is not None:
+            raise ValueError(
+                f"structure 'neurons' cannot prune {name!r}: its projections share one bias; leave it out with select="
+            )
     return Mask({**mask, **{name: mask[weight].flatten() for name, weight in tied.items()}}, tied)
 
 
@@ -141,12 +191,10 @@ def _following_norms(model: nn.Module, example: Tensor | None) -> dict[int, nn.M
 
     hooks = [m.register_forward_hook(produced) for m in model.modules() if isinstance(m, PRUNABLE)]
     hooks += [norm.register_forward_pre_hook(consumed) for norm in norms]
-    training = model.training
     try:
-        with torch.no_grad():
-            model.eval()(example)
+        with evaluating(model), torch.no_grad():
+            model(example)
     finally:
-        model.train(training)
         for hook in hooks:
             hook.remove()
     return found

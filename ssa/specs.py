@@ -16,6 +16,12 @@ from ssa.settings import setting
 SEMANTICS = 1
 
 
+# What the library can prune by; named here because reading a study must not import PyTorch.
+CRITERIA = ("random", "anti-random", "magnitude", "taylor", "synflow")
+STRUCTURES = ("connections", "neurons")
+ALLOCATIONS = ("layerwise", "global", "erk", "lamp")
+
+
 @dataclass(frozen=True)
 class DataSpec:
     """A data set and how it is split. ``train``: images to train on, null for all that validation leaves."""
@@ -94,7 +100,10 @@ class ParentSpec(Spec):
 
 @dataclass(frozen=True)
 class MaskSpec(Spec):
-    """How a parent is pruned. ``sparsity`` in percent; ``seed`` decides random masks only."""
+    """How a parent is pruned. ``sparsity`` in percent; ``seed`` decides random masks only.
+
+    ``score_images``: how many training images the criterion is computed on, 0 for one that looks at none.
+    """
 
     criterion: str
     structure: str
@@ -102,6 +111,7 @@ class MaskSpec(Spec):
     stem: str
     sparsity: float
     seed: int
+    score_images: int = 0
 
     @property
     def words(self) -> str:

@@ -17,18 +17,17 @@ from ssa.claim_rules import validate_claims
 from ssa.errors import UserError
 from ssa.methods import CATALOGUE, Method
 from ssa.settings import setting
-from ssa.specs import ChildSpec, DataSpec, MaskSpec, ParentSpec, Recipe
+from ssa.specs import ALLOCATIONS, CRITERIA, STRUCTURES, ChildSpec, DataSpec, MaskSpec, ParentSpec, Recipe
 
 SECTIONS = (
     *("name", "title", "question", "regime", "device", "data_root", "children_per_job"),
     *("datasets", "parents", "methods", "children", "blocks", "claims", "provenance", "assumptions", "deviations"),
 )
 REFERENCE = {"tau": 0.5, "anneal_fraction": 0.25, "anneal_schedule": "linear"}
-# Which order "iterative" follows: the primary baseline re-ranks by magnitude, its paired control keeps the mask.
-ITERATIVE_ORDER = {
-    "iterative": {"random": "random", "magnitude": "reranked"},
-    "iterative-fixed": {"random": "random", "magnitude": "magnitude"},
-}
+# Which order "iterative" follows: random masks a random one. Masks of another criterion are kept, the smallest weights
+# first, but for magnitude: there the primary baseline re-ranks, and its paired control keeps the mask.
+FIXED_ORDER = {**dict.fromkeys(("none", *CRITERIA), "magnitude"), "random": "random", "anti-random": "random"}
+ITERATIVE_ORDER = {"iterative": {**FIXED_ORDER, "magnitude": "reranked"}, "iterative-fixed": FIXED_ORDER}
 
 
 @dataclass(frozen=True)
@@ -36,9 +35,10 @@ class ChildSettings:
     """What a block may vary, beside the recipe's settings. Sparsity in percent, annealing in epochs."""
 
     method: str = setting()
-    criterion: str = setting("random", source="paper", choices=("random", "magnitude", "none"))
-    structure: str = setting("connections", source="PAT", choices=("connections", "neurons"))
-    allocation: str = setting("layerwise", source="author-code", choices=("layerwise", "global"))
+    criterion: str = setting("random", source="paper", choices=(*CRITERIA, "none"))
+    structure: str = setting("connections", source="PAT", choices=STRUCTURES)
+    allocation: str = setting("layerwise", source="author-code", choices=ALLOCATIONS)
+    score_images: int = setting(2048, source="assumed", low=1)
     stem: str = setting("pruned", source="author-code", choices=("pruned", "dense"))
     sparsity: float = setting(0.0, source="paper", low=0, below=100)
     seed: int = setting(0, low=0)
@@ -193,7 +193,8 @@ def _check_told_apart(children: Iterable[Child], where: str) -> None:
         spec, args = child.spec, dict(child.spec.law_args)
         annealing = tuple(args.get(key) for key in ("tau", "epochs", "schedule"))
         training = (spec.recipe.epochs, spec.recipe.lr_schedule, spec.recipe.lr, spec.recipe.augment)
-        row = (child.parent, spec.parent.id, spec.seed, spec.mask, spec.method, annealing, training)
+        mask = dataclasses.replace(spec.mask, score_images=0)
+        row = (child.parent, spec.parent.id, spec.seed, mask, spec.method, annealing, training)
         if row in rows:
             raise UserError(
                 f"{where}blocks: {rows[row].spec.id} of block {rows[row].block!r} and {spec.id} of {child.block!r} "
@@ -384,10 +385,11 @@ def _mask(own: ChildSettings, where: str) -> MaskSpec:
         return MaskSpec("none", "connections", "layerwise", "pruned", 0.0, 0)
     if own.criterion == "none":
         raise UserError(
-            f"{where}.criterion: 'none' is not allowed at sparsity {own.sparsity:g}; allowed: random, magnitude"
+            f"{where}.criterion: 'none' is not allowed at sparsity {own.sparsity:g}; allowed: {', '.join(CRITERIA)}"
         )
-    seed = own.seed if own.criterion == "random" else 0
-    return MaskSpec(own.criterion, own.structure, own.allocation, own.stem, own.sparsity, seed)
+    seed = own.seed if own.criterion in ("random", "anti-random") else 0
+    images = own.score_images if own.criterion == "taylor" else 0
+    return MaskSpec(own.criterion, own.structure, own.allocation, own.stem, own.sparsity, seed, images)
 
 
 def _find_law(path: str, where: str) -> type[laws.Law]:

@@ -46,7 +46,7 @@ def test_ids_are_pinned() -> None:
     )
     assert SEMANTICS == 1
     assert parent.id == "resnet18-cifar10-s0-ca31cf244e"
-    assert child.id == "random-98-temperature-tau0.5-e5-linear-one-cycle-E20-s0-4b4a679cb3"
+    assert child.id == "random-98-temperature-tau0.5-e5-linear-one-cycle-E20-s0-e67fa6fa0d"
 
 
 def test_an_id_follows_every_setting_but_the_methods_name(tiny: dict[str, Any]) -> None:
