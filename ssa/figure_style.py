@@ -27,13 +27,16 @@ class Style:
     line: Any = "-"
 
 
-# Okabe and Ito's colour-blind safe set, its yellow darkened for print. Eight colours do not tell thirteen methods
+# Okabe and Ito's colour-blind safe set, its yellow darkened for print. Eight colours do not tell all methods
 # apart: variants share their method's, controls share one in pairs, and marker and line differ. The baseline is grey.
 STYLES: dict[str, Style] = {
     "dense": Style("#000000", "", (0, (4, 2))),
     "one-shot": Style("#666666", "s"),
+    "weight-rewinding": Style("#666666", "D", (0, (3, 1.5))),
     "iterative": Style("#0072B2", "^"),
     "iterative-fixed": Style("#0072B2", "v", (0, (3, 1.5))),
+    "movement": Style("#0072B2", "<", (0, (1, 1))),
+    "gradual": Style("#0072B2", ">", (0, (5, 1, 1, 1))),
     "random": Style("#009E73", "D"),
     "random-independent": Style("#009E73", "d", (0, (3, 1.5))),
     "temperature": Style("#D55E00", "o"),
