@@ -18,7 +18,10 @@ _HOMES = {
     "RandomAnnealing": "laws",
     "Subnetwork": "subnetwork",
     "TemperatureAnnealing": "laws",
+    "load": "export",
     "prune": "pruning",
+    "save": "export",
+    "sparsity": "sparsities",
 }
 __all__ = sorted(_HOMES)
 __version__ = "0.1.0"
