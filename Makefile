@@ -10,7 +10,7 @@ READY := $(VENV)/.ready
 unexport PYTHONDONTWRITEBYTECODE
 unexport PYTHONPATH
 
-.PHONY: setup demo test slow check lock
+.PHONY: setup demo test slow check docs lock
 .DEFAULT_GOAL := demo
 
 setup: $(READY)
@@ -40,6 +40,10 @@ check: $(READY)
 	$(BIN)/mypy
 	$(BIN)/snakemake --lint
 	$(BIN)/python envs/write.py --check
+
+docs: $(READY)
+	$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going -b html docs docs/_build/html
+	@echo "$(CURDIR)/docs/_build/html/index.html"
 
 # Pins every dependency with hashes, and writes the same pins as a conda environment.
 lock:

@@ -73,6 +73,8 @@ def parser() -> argparse.ArgumentParser:
         sub = stage(name, command, text, study=False)
         sub.add_argument("results", type=Path, help="the study's results, such as results/demo")
         sub.add_argument("--out", type=Path, required=True, help="folder to write into")
+    diagnose = stage("diagnose", _diagnose, "name the failure signatures in a study's record", study=False)
+    diagnose.add_argument("history", type=Path, help="the study's history, such as results/demo/history.parquet")
     report = stage("report", _report, "write the study's page", study=False)
     report.add_argument("results", type=Path, help="the study's results, such as results/demo")
     report.add_argument("--tables", type=Path, required=True, help="folder that ssa tables and ssa claims wrote")
@@ -164,6 +166,12 @@ def _figures(options: argparse.Namespace) -> None:
     from ssa.figures import write_figures
 
     write_figures(options.results, options.out)
+
+
+def _diagnose(options: argparse.Namespace) -> None:
+    from ssa.diagnosis import diagnose
+
+    print(diagnose(options.history))
 
 
 def _report(options: argparse.Namespace) -> None:
