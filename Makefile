@@ -42,7 +42,7 @@ check: $(READY)
 	$(BIN)/python envs/write.py --check
 
 docs: $(READY)
-	$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going -b html docs docs/_build/html
+	$(BIN)/sphinx-build --quiet --fresh-env --fail-on-warning --keep-going -b html docs docs/_build/html
 	@echo "$(CURDIR)/docs/_build/html/index.html"
 
 # Pins every dependency with hashes, and writes the same pins as a conda environment.
