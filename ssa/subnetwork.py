@@ -8,12 +8,15 @@ import math
 import struct
 import weakref
 from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
+from torch.nn.utils.stateless import _reparametrize_module
 from torch.optim.optimizer import register_optimizer_step_post_hook
+from torch.utils._pytree import tree_leaves
 
 from ssa import criteria, masks
 from ssa.laws import Law, Probability
@@ -81,6 +84,7 @@ class Subnetwork(nn.Module):
         self.regenerate = regenerate
         self.time: float | None = None
         self._updated = False
+        self._own: dict[str, Tensor] = {}
         self.tied = dict(mask.tied) if isinstance(mask, Mask) else {}
         self._slices: dict[str, tuple[slice, torch.Size]] = {}
         self._register(mask)
@@ -89,6 +93,8 @@ class Subnetwork(nn.Module):
             self._shuffle()
         elif pruned_weights == "freeze":
             self._hold()
+        self.register_state_dict_pre_hook(_settle)
+        self.register_load_state_dict_post_hook(_start_anew)
 
     def _register(self, mask: Mapping[str, Tensor]) -> None:
         """Lay the mask's entries end to end, so that one random draw and one comparison serve all tensors."""
@@ -136,7 +142,6 @@ class Subnetwork(nn.Module):
         if self.masked_weights == "freeze":
             self._hold()
         self._updated = False
-        _LIVE.add(self)
 
     def sample(self, generator: torch.Generator) -> Mask:
         """A mask drawn with the keep-probabilities of the present time."""
@@ -194,7 +199,7 @@ class Subnetwork(nn.Module):
     def _draw(self, generator: torch.Generator) -> Tensor:
         """One sampled mask, laid end to end: bool, or float where kept weights are rescaled."""
         if not self._slices or (self.time is not None and self.time >= self.law.epochs):
-            return self.target
+            return self.target.float() if self.rescale else self.target
         bits = _random_bits(self.target.numel(), generator, self.target.device)
         parts = []
         for name, (where, shape) in self._slices.items():
@@ -248,25 +253,66 @@ class Subnetwork(nn.Module):
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """The module's output under the mask of this step (training) or the target mask (eval)."""
-        if not torch.compiler.is_compiling():
-            self._check_time()
-        return functional_call(self.module, dict(self._masked()), args, kwargs)
+        if torch.compiler.is_compiling():
+            return functional_call(self.module, dict(self._masked()), args, kwargs)
+        self._check_time()
+        masked = dict(self._masked())
+        output = functional_call(self.module, masked, args, kwargs)
+        if torch.is_grad_enabled():
+            self._mask_backward(output, masked)
+        return output
+
+    def _mask_backward(self, output: Any, masked: dict[str, Tensor]) -> None:
+        """Let the module hold ``masked`` in the backward pass too, where checkpointing computes parts of it again."""
+        names = set(masked)
+
+        def hold(_: Tensor) -> None:
+            own: dict[str, Tensor] = {n: weight for n, weight in self.module.named_parameters() if n in names}
+            if not all(isinstance(weight, nn.Parameter) for weight in own.values()):  # it does already
+                return
+            if not masked:  # the second backward pass of one forward pass
+                with torch.enable_grad():
+                    masked.update(self._masked())
+            stack = ExitStack()
+            stack.enter_context(self._holding(masked, own))
+            # Called when the pass is done. Where it fails the engine drops it, which ends the context too.
+            torch.autograd.Variable._execution_engine.queue_callback(stack.close)
+
+        for leaf in tree_leaves(output):
+            if isinstance(leaf, Tensor) and leaf.grad_fn is not None:
+                leaf.register_hook(hold)
+
+    @contextmanager
+    def _holding(self, masked: dict[str, Tensor], own: dict[str, Tensor]) -> Iterator[None]:
+        """Within it the module holds ``masked``, and this the module's ``own`` parameters."""
+        self._own = own
+        try:
+            with _reparametrize_module(self.module, masked, tie_weights=True):
+                yield
+        finally:
+            self._own = {}
+            masked.clear()
 
     def _masked(self) -> Iterator[tuple[str, Tensor]]:
         multiplier = self.multiplier if self.training else self.target
         for name, (where, shape) in self._slices.items():
-            weight = self.module.get_parameter(name)
+            weight = self._weight(name)
             masked = weight * multiplier[where].view(shape)
             if self.movement is not None and masked.requires_grad and self.training:
                 self._follow(name, weight, masked)
             yield name, masked
         for name, leader in self.tied.items():
-            yield name, self.module.get_parameter(name) * multiplier[self._slices[leader][0]]
+            yield name, self._weight(name) * multiplier[self._slices[leader][0]]
+
+    def _weight(self, name: str) -> Tensor:
+        """The module's own parameter, also while the module holds a masked one in its place."""
+        return self._own[name] if name in self._own else self.module.get_parameter(name)
 
     def _check_time(self) -> None:
         """``RuntimeError`` where the weights have moved on and the mask of the step has not."""
         if not (self.training and self._slices and self.law.epochs > 0 and torch.is_grad_enabled()):
             return
+        _LIVE.add(self)
         if self.time is None:
             raise RuntimeError("call at(t), with t in epochs, before the first training step")
         if self.time < self.law.epochs and self._updated:
@@ -308,7 +354,20 @@ class Subnetwork(nn.Module):
                 where, shape = self._slices[self.tied.get(name, name)]
                 entry = shown[where].view(shape) if name not in self.tied else shown[where]
                 weight = self.module.get_parameter(name)
-                weight.copy_(torch.where(entry, weight, value))
+                weight.copy_(torch.where(entry, weight, value.to(weight.device)))
+
+
+def _settle(child: Subnetwork, *_: Any) -> None:
+    """Before its state is read: undo the last update of weights that must not move, as the next ``at`` would."""
+    child._restore()
+
+
+def _start_anew(child: Subnetwork, *_: Any) -> None:
+    """After a state is loaded: what was drawn and held before it counts no more."""
+    child.time = None
+    child.multiplier = child.target
+    if child.pruned_weights == "freeze":
+        child._hold()
 
 
 def _note_update(optimizer: torch.optim.Optimizer, *_: Any) -> None:
