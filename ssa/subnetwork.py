@@ -131,6 +131,11 @@ class Subnetwork(nn.Module):
             raise ValueError(f"at({t}): the time is a number of epochs, at least 0")
         if t > self.epochs:
             raise ValueError(f"at({t:g}): training was said to last {self.epochs:g} epochs; raise epochs= to go on")
+        if self.movement is not None and _ranks() > 1:
+            raise RuntimeError(
+                "movement adds up each rank's own gradients, so that ranks would disagree on the mask: "
+                "train on one process, or re-rank by magnitude"
+            )
         self._restore()
         self.time = t
         if self.alive is not None:
@@ -379,6 +384,12 @@ def _note_update(optimizer: torch.optim.Optimizer, *_: Any) -> None:
 
 _LIVE: weakref.WeakSet[Subnetwork] = weakref.WeakSet()
 register_optimizer_step_post_hook(_note_update)
+
+
+def _ranks() -> int:
+    """How many processes train together."""
+    distributed = torch.distributed
+    return distributed.get_world_size() if distributed.is_available() and distributed.is_initialized() else 1
 
 
 def _random_bits(count: int, generator: torch.Generator, device: torch.device) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import math
 
 import pytest
@@ -13,6 +14,7 @@ import ssa
 from ssa import pruning
 from ssa.laws import ConstantTemperature, DenseThenCut, Iterative, Law, OneShot, RandomAnnealing, TemperatureAnnealing
 from ssa.networks.resnet_small import SmallResNet
+from ssa.schedules import SCHEDULES
 from ssa.subnetwork import Subnetwork
 
 LAWS: list[Law] = [
@@ -74,10 +76,14 @@ def test_after_annealing_and_in_eval_the_output_is_the_folded_modules(law: Law, 
     assert torch.equal(child(images), plain.train()(images))
 
 
+@pytest.mark.parametrize("structure", ["connections", "neurons"])
+@pytest.mark.parametrize("schedule", SCHEDULES)
 @pytest.mark.parametrize("law", LAWS, ids=str)
-def test_probabilities_lie_in_the_unit_interval_and_move_one_way(law: Law) -> None:
+def test_probabilities_lie_in_the_unit_interval_and_move_one_way(law: Law, schedule: str, structure: str) -> None:
+    law = dataclasses.replace(law, schedule=schedule)
     model = small()
-    child = Subnetwork(model, pruning.prune(model, 0.7, "random"), law)
+    mask = pruning.prune(model, 0.5, "random", structure, example=torch.zeros(1, 1, 8, 8))
+    child = Subnetwork(model, mask, law)
     name = "stages.0.first.0.weight"
     target = child.mask[name]
     series = []
@@ -92,7 +98,22 @@ def test_probabilities_lie_in_the_unit_interval_and_move_one_way(law: Law) -> No
     assert torch.equal(stacked[-1], child.mask[name].float())
     assert child.keep_pruned(2.0) == 0.0
     if isinstance(law, Iterative):
-        assert child.keep_pruned(0.5) == pytest.approx(0.75, abs=1e-3)
+        n = sum(
+            int((~entry).sum()) * model.get_parameter(k)[0].numel() for k, entry in mask.items() if k not in mask.tied
+        )
+        n = n if structure == "neurons" else sum(int((~entry).sum()) for entry in mask.values())
+        assert child.keep_pruned(0.5) == pytest.approx(1 - SCHEDULES[schedule](0.25), abs=0.5 * 5 * 144 / n)
+
+
+def test_gradual_pruning_removes_what_its_published_formula_says() -> None:
+    """s_t = s_f + (s_i - s_f) (1 - (t - t_0) / (n dt))^3 (Zhu and Gupta, 2017), with s_i = 0 and t_0 = 0."""
+    model = nn.Sequential(nn.Linear(100, 50), nn.Linear(50, 2))
+    child = Subnetwork(model, pruning.prune(model, 0.9), Iterative(epochs=10, schedule="cubic", order="reranked"))
+    for t in range(10):
+        child.at(t)
+        published = 0.9 + (0 - 0.9) * (1 - t / 10) ** 3
+        removed = int((~child.multiplier).sum())
+        assert abs(removed - 5000 * published) <= 0.5 + 1e-6  # the nearest whole number, whichever way a half goes
 
 
 @pytest.mark.parametrize("law", [law for law in LAWS if not law.expected and not law.ranking], ids=str)
@@ -370,3 +391,12 @@ def test_movement_removes_what_moves_towards_zero() -> None:
     child.at(1.0)
     assert child.multiplier.tolist() == [False, True, True, True]
     assert child.target.tolist() == [False, True, False, True]
+
+
+def test_movement_is_refused_where_ranks_would_disagree(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = small()
+    child = Subnetwork(model, pruning.prune(model, 0.5), Iterative(epochs=2, order="movement"))
+    monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.distributed, "get_world_size", lambda: 2)
+    with pytest.raises(RuntimeError, match="re-rank by magnitude"):
+        child.at(0.0)
