@@ -12,6 +12,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
 
+from ssa.errors import choose
 from ssa.schedules import Schedule, resolve
 
 if TYPE_CHECKING:
@@ -90,7 +91,7 @@ class Iterative(Law):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _choose("Iterative", "order", self.order, ("random", "magnitude", "reranked", "movement"))
+        choose("Iterative: order", self.order, ("random", "magnitude", "reranked", "movement"))
 
     @property
     def ranking(self) -> str | None:
@@ -137,7 +138,7 @@ class RandomAnnealing(Law):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _choose("RandomAnnealing", "draw", self.draw, ("coupled", "independent"))
+        choose("RandomAnnealing: draw", self.draw, ("coupled", "independent"))
 
     def prepare(self, mask: Tensor, weight: Tensor, generator: Generator) -> Tensor | None:
         """256 equal steps of U(0, 1), as uint8."""
@@ -171,7 +172,7 @@ class TemperatureAnnealing(Law):
     def __post_init__(self) -> None:
         super().__post_init__()
         _check_tau(self)
-        _choose("TemperatureAnnealing", "scope", self.scope, ("pruned", "all"))
+        choose("TemperatureAnnealing: scope", self.scope, ("pruned", "all"))
 
     def anneal(self, a: float, mask: Tensor, state: Tensor | None) -> tuple[Probability, Probability]:
         """Linear in tau (1 - a)."""
@@ -221,11 +222,6 @@ def find(path: str) -> type[Law]:
         names = ", ".join(sorted(law.__name__ for law in Law.__subclasses__() if law.__module__ == __name__))
         raise ValueError(f"unknown law {path!r}; allowed: {names} or the import path of a subclass of ssa.Law")
     return candidate
-
-
-def _choose(law: str, key: str, value: object, allowed: tuple[str, ...]) -> None:
-    if value not in allowed:
-        raise ValueError(f"{law}: {key} is {value!r}; allowed: {', '.join(allowed)}")
 
 
 def _check_tau(law: TemperatureAnnealing | ConstantTemperature) -> None:

@@ -13,6 +13,7 @@ from torch import Size, Tensor, nn
 from ssa import criteria
 from ssa.allocations import FUNCTIONS, Counts
 from ssa.criteria import Batches, Tensors, evaluating, lowest
+from ssa.errors import choose
 from ssa.masks import Mask
 from ssa.specs import ALLOCATIONS, CRITERIA, STRUCTURES
 
@@ -91,13 +92,9 @@ def prune(
     """
     if not 0 <= sparsity < 1:
         raise ValueError(f"sparsity is {sparsity!r}; allowed: a fraction in [0, 1)")
-    for key, value, allowed in (
-        ("criterion", criterion, CRITERIA),
-        ("structure", structure, STRUCTURES),
-        ("allocation", allocation, ALLOCATIONS),
-    ):
-        if value not in allowed:
-            raise ValueError(f"{key} is {value!r}; allowed: {', '.join(allowed)}")
+    choose("criterion", criterion, CRITERIA)
+    choose("structure", structure, STRUCTURES)
+    choose("allocation", allocation, ALLOCATIONS)
     weights = prunable(model, select)
     shapes = {name: _shape_of_units(weight, structure) for name, weight in weights.items()}
     count = partial(FUNCTIONS[allocation], weights)

@@ -19,6 +19,7 @@ from torch.optim.optimizer import register_optimizer_step_post_hook
 from torch.utils._pytree import tree_leaves
 
 from ssa import criteria, masks
+from ssa.errors import choose
 from ssa.laws import Law, Probability
 from ssa.masks import Mask
 from ssa.pruning import lowest
@@ -72,8 +73,8 @@ class Subnetwork(nn.Module):
             )
         if regenerate and not law.regenerable:
             raise ValueError(f"{law} depends on the starting weights, which move: leave regenerate at False")
-        _choose("pruned_weights", pruned_weights, PRUNED_WEIGHTS)
-        _choose("masked_weights", masked_weights, MASKED_WEIGHTS)
+        choose("pruned_weights", pruned_weights, PRUNED_WEIGHTS)
+        choose("masked_weights", masked_weights, MASKED_WEIGHTS)
         self.module = module
         self.law = law
         self.seed = seed
@@ -420,8 +421,3 @@ def _either(mask: Tensor, kept: Probability, pruned: Probability) -> Tensor:
     """float32 of the mask's shape: ``kept`` where it is True, ``pruned`` elsewhere."""
     kept, pruned = (torch.as_tensor(p, dtype=torch.float32, device=mask.device) for p in (kept, pruned))
     return torch.where(mask, kept, pruned)
-
-
-def _choose(key: str, value: object, allowed: tuple[str, ...]) -> None:
-    if value not in allowed:
-        raise ValueError(f"{key} is {value!r}; allowed: {', '.join(allowed)}")
