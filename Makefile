@@ -10,7 +10,7 @@ READY := $(VENV)/.ready
 unexport PYTHONDONTWRITEBYTECODE
 unexport PYTHONPATH
 
-.PHONY: setup demo test slow check docs lock
+.PHONY: setup demo test slow bench check docs figures results record-check lock bundle
 .DEFAULT_GOAL := demo
 
 setup: $(READY)
@@ -33,6 +33,10 @@ test: $(READY)
 slow: $(READY)
 	$(BIN)/python -m pytest -m slow -rs
 
+# What the engine's speed is on this machine, the plain way beside it; QUICK=1 takes five minutes at most.
+bench: $(READY)
+	$(BIN)/python -m benchmarks $(if $(QUICK),--quick)
+
 check: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -45,8 +49,31 @@ docs: $(READY)
 	$(BIN)/sphinx-build --quiet --fresh-env --fail-on-warning --keep-going -b html docs docs/_build/html
 	@echo "$(CURDIR)/docs/_build/html/index.html"
 
+# Tables, figures, verdicts and the page of a folder under recorded/, without training.
+figures: $(READY)
+	$(BIN)/snakemake --cores 1 --config recorded=$(or $(RECORDED),$(error make figures RECORDED=<name>: a folder of recorded/)) --quiet rules
+	@echo "$(CURDIR)/results/$(RECORDED)/report.html"
+
+# What the README and the documentation say of the records and of speed, from committed tables.
+results: $(READY)
+	$(BIN)/python -m ssa summary README.md docs/findings.rst docs/speed.rst
+
+# Makes all of that anew for every record, elsewhere, and compares it with what is committed.
+record-check: $(READY)
+	$(BIN)/python -m pytest -m slow -rs tests/test_committed.py
+
 # Pins every dependency with hashes, and writes the same pins as a conda environment.
 lock:
 	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --extra dev --generate-hashes \
 	  --no-emit-index-url --no-annotate --custom-compile-command "make lock" -o requirements.txt pyproject.toml
 	$(BIN)/python envs/write.py
+
+# All that a machine without a network needs: wheels for this kind of machine, a study's data, and this repository.
+STUDY ?= config/paper.yaml
+BUNDLE ?= bundle
+bundle: $(READY)
+	mkdir -p $(BUNDLE)
+	$(BIN)/python -m pip download --quiet --dest $(BUNDLE)/wheels uv
+	$(BIN)/python -m pip download --quiet --no-deps --require-hashes --dest $(BUNDLE)/wheels -r requirements.txt
+	$(BIN)/python -m ssa data $(STUDY) --data-root $(BUNDLE)/data
+	git bundle create --quiet $(BUNDLE)/ssa.git HEAD

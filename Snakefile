@@ -11,6 +11,29 @@ min_version("9.19")
 include: "workflow/rules/common.smk"
 
 
+# On a cluster, what is light runs where Snakemake does, which also has the network for the data.
+localrules:
+    data,
+    tables,
+    claims,
+    figures,
+    page,
+
+
+onstart:
+    lock_study()
+    say_how_far()
+    start_following()
+
+
+onsuccess:
+    finish_following()
+
+
+onerror:
+    finish_following()
+
+
 rule all:
     default_target: True
     input:
@@ -18,7 +41,9 @@ rule all:
         tables(),
         claims(),
         figures(),
+        findings(),
 
 
 include: "workflow/rules/training.smk"
 include: "workflow/rules/results.smk"
+include: "workflow/rules/tracking.smk"

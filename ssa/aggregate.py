@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
+import math
+from array import array
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
-from ssa import laws, settings
+from ssa import ensemble_results, laws, settings
 from ssa.specs import DataSpec, Recipe
 from ssa.store import Store, write_atomically, write_json
 from ssa.study import REFERENCE, Child, ChildSettings, Study, total_epochs, train_images
@@ -26,6 +32,10 @@ COLUMNS = (
     *("validation_accuracy", "parent_accuracy", "dense_accuracy", "train_seconds", "diverged", "diverged_step"),
     *("child_id", "parent_id", "device", "git_commit"),
 )
+PARENT_COLUMNS = (
+    *("study", "parent", "dataset", "model", "parent_seed", "epochs", "accuracy", "nll", "ece", "validation_accuracy"),
+    *("train_loss_clean", "train_seconds", "parent_id", "device", "git_commit"),
+)
 # What holds for every child of every study, with where it comes from; the tests of the engine show that it does.
 FIXED = (
     ("sampling", "one mask per optimisation step and tensor, applied to the fp32 weight before any cast", "reviews"),
@@ -41,28 +51,112 @@ FIXED = (
 )
 
 
+@dataclass(frozen=True)
+class Collected:
+    """What a study's records say: its tables, and what made them (devices, versions, commits and times).
+
+    ``ensembles``: the tables of :data:`ssa.ensemble_results.TABLES` by name; none where the study has no ensembles.
+    """
+
+    children: pd.DataFrame
+    parents: pd.DataFrame
+    history: pd.DataFrame
+    made: dict[str, Any]
+    ensembles: dict[str, pd.DataFrame] = dataclasses.field(default_factory=dict)
+
+
 def aggregate(study: Study, store: Store) -> None:
-    """Write children.csv, parents.csv, history.parquet and study.json; ``UserError`` naming a missing record."""
-    folder = store.study_folder(study.name)
+    """Write children.csv and its companions; ``UserError`` naming a missing record."""
+    write(store.study_folder(study.name), study, collect(study, store))
+
+
+def write(folder: Path, study: Study, found: Collected) -> None:
+    """Write ``found`` as the files that tables, claims, figures and the page are made from."""
+    for name, table in {"children": found.children, "parents": found.parents, **found.ensembles}.items():
+        write_atomically(folder / f"{name}.csv", partial(table.to_csv, index=False))
+    write_atomically(folder / "history.parquet", partial(found.history.to_parquet, index=False))
+    write_json(folder / "study.json", resolved(study, found.made))
+
+
+def collect(study: Study, store: Store) -> Collected:
+    """The records of all of the study's runs; ``UserError`` naming a missing or damaged one."""
     parents = {spec.id: store.read_parent(spec) for spec in study.all_parents().values()}
-    records = [(child, store.read_child(child.spec)) for child in study.children]
-    rows = [_row(study, child, record, parents[child.spec.parent.id]) for child, record in records]
-    children = pd.DataFrame(rows)
+    rows, history, making = [], _History(), _Making()
+    for record in parents.values():
+        making.add(record, record["result"]["train_seconds"])
+    for child in study.children:
+        record = store.read_child(child.spec)
+        rows.append(row(study, child, record, parents[child.spec.parent.id]))
+        history.add(child.spec.id, record["history"])
+        making.add(record, record["result"]["train_seconds"])
+    ensembles, records = ensemble_results.collect(study, store)
+    for ensemble, record in zip(study.ensembles, records, strict=True):
+        runs = record["result"]["cost"]["runs"]
+        making.add(record, sum(runs[child.id]["seconds"] for child in ensemble.spec.children))
+    children = pd.DataFrame(rows, columns=[column for column in COLUMNS if column != "dense_accuracy"])
     children["dense_accuracy"] = _dense_accuracy(children)
-    write_atomically(folder / "children.csv", lambda path: children[list(COLUMNS)].to_csv(path, index=False))
-    history = pd.DataFrame(
-        [{"child_id": child.spec.id, **row} for child, record in records for row in record["history"]]
-    )
-    numeric = [str(column) for column in history if column != "child_id"]
-    history[numeric] = history[numeric].astype(float)
-    history["epoch"] = history["epoch"].astype(int)
-    write_atomically(folder / "history.parquet", lambda path: history.to_parquet(path, index=False))
-    parent_rows = pd.DataFrame(list(_parent_rows(study, parents)))
-    write_atomically(folder / "parents.csv", lambda path: parent_rows.to_csv(path, index=False))
-    write_json(folder / "study.json", resolved(study, [*parents.values(), *(record for _, record in records)]))
+    parent_rows = pd.DataFrame(_parent_rows(study, parents), columns=list(PARENT_COLUMNS))
+    return Collected(children[list(COLUMNS)], parent_rows, history.frame(), making.summary(), ensembles)
 
 
-def _row(study: Study, child: Child, record: dict[str, Any], parent: dict[str, Any]) -> dict[str, Any]:
+class _History:
+    """The rows of history.parquet by column: as one mapping a row, 100,000 children would take gigabytes."""
+
+    def __init__(self) -> None:
+        self.ids: list[str] = []
+        self.lengths: list[int] = []
+        self.rows = 0
+        self.columns: dict[str, array[float]] = {"epoch": array("d")}
+
+    def add(self, child_id: str, rows: list[dict[str, Any]]) -> None:
+        self.ids.append(child_id)
+        self.lengths.append(len(rows))
+        for key in dict.fromkeys((*self.columns, *rows[0])):
+            column = self.columns.setdefault(key, array("d", [math.nan]) * self.rows)
+            column.extend(math.nan if row.get(key) is None else row[key] for row in rows)
+        self.rows += len(rows)
+
+    def frame(self) -> pd.DataFrame:
+        """child_id, epoch as whole numbers, and the rest."""
+        ids = np.repeat(np.array(self.ids, dtype=object), self.lengths)
+        frame = pd.DataFrame({"child_id": ids, **{key: np.frombuffer(values) for key, values in self.columns.items()}})
+        return frame.astype({"epoch": int})
+
+
+class _Making:
+    """What made the records: devices, versions, commits and times."""
+
+    def __init__(self) -> None:
+        self.devices: Counter[str] = Counter()
+        self.versions: dict[str, set[str]] = {}
+        self.commits: set[str] = set()
+        self.started: list[str] = []
+        self.finished: list[str] = []
+        self.seconds = 0.0
+
+    def add(self, record: dict[str, Any], train_seconds: float) -> None:
+        made = record["made"]
+        self.devices[made["device"]] += 1
+        for package, version in made["versions"].items():
+            self.versions.setdefault(package, set()).add(version)
+        self.commits.add(made["git_commit"])
+        self.started.append(made["started"])
+        self.finished.append(made["finished"])
+        self.seconds += train_seconds
+
+    def summary(self) -> dict[str, Any]:
+        return {
+            "devices": dict(self.devices),
+            "versions": {package: ", ".join(sorted(found)) for package, found in sorted(self.versions.items())},
+            "git_commits": sorted(self.commits),
+            "started": min(self.started),
+            "finished": max(self.finished),
+            "train_hours": round(self.seconds / 3600, 3),
+        }
+
+
+def row(study: Study, child: Child, record: dict[str, Any], parent: dict[str, Any]) -> dict[str, Any]:
+    """A child's row of children.csv; ``parent``: its parent's record."""
     spec, result, args = child.spec, record["result"], dict(child.spec.law_args)
     annealed = args.get("epochs", 0) > 0
     return {
@@ -104,7 +198,7 @@ def _parent_rows(study: Study, records: dict[str, dict[str, Any]]) -> Iterator[d
             }
 
 
-def resolved(study: Study, records: list[dict[str, Any]]) -> dict[str, Any]:
+def resolved(study: Study, made: dict[str, Any]) -> dict[str, Any]:
     """The study as it was run: its texts, claims, every hyperparameter with its source, and what made the records."""
     claims = study.raw.get("claims") or {}
     text = {key: str(study.raw.get(key, "")).strip() for key in ("title", "question", "regime")}
@@ -113,15 +207,18 @@ def resolved(study: Study, records: list[dict[str, Any]]) -> dict[str, Any]:
         **text,
         "config_file": str(study.path),
         "claims": {**claims, "ssa": {"method": "temperature", **REFERENCE, **claims.get("ssa", {})}} if claims else {},
+        "ensembles": list(study.raw.get("ensembles") or []),
+        "findings": list(study.raw.get("findings") or []),
         "hyperparameters": list(hyperparameters(study)),
         "assumptions": list(study.raw.get("assumptions") or []),
         "deviations": list(study.raw.get("deviations") or []),
         "counts": {
             "parents": len(study.all_parents()),
             "children": len(study.children),
+            "ensembles": len(study.ensembles),
             "epochs": total_epochs(study),
         },
-        "record": _made([record["made"] for record in records], records),
+        "record": made,
     }
 
 
@@ -154,7 +251,7 @@ def _scope(
         given = field.name in values and values[field.name] != field.default
         if field.name == "method" or (only_given and field.name not in values):
             continue
-        if field.name not in values and field.default is dataclasses.MISSING:
+        if field.name not in values and (field.default is dataclasses.MISSING or settings.unused(field, field.default)):
             continue
         source = labels.get(field.name, "assumed") if given else field.metadata["source"]
         yield _entry(scope, field.name, values.get(field.name, field.default), source)
@@ -171,18 +268,3 @@ def _default_source(key: str) -> str:
 def _entry(scope: str, key: str, value: Any, source: str) -> dict[str, str]:
     shown = ", ".join(str(item) for item in value) if isinstance(value, (list, tuple)) else str(value)
     return {"scope": scope, "key": key, "value": "null" if value is None else shown, "source": source}
-
-
-def _made(made: list[dict[str, Any]], records: list[dict[str, Any]]) -> dict[str, Any]:
-    versions: dict[str, set[str]] = {}
-    for entry in made:
-        for package, version in entry["versions"].items():
-            versions.setdefault(package, set()).add(version)
-    return {
-        "devices": dict(Counter(entry["device"] for entry in made)),
-        "versions": {package: ", ".join(sorted(found)) for package, found in sorted(versions.items())},
-        "git_commits": sorted({entry["git_commit"] for entry in made}),
-        "started": min(entry["started"] for entry in made),
-        "finished": max(entry["finished"] for entry in made),
-        "train_hours": round(sum(record["result"]["train_seconds"] for record in records) / 3600, 3),
-    }

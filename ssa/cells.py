@@ -27,6 +27,12 @@ def read_children(results: Path) -> pd.DataFrame:
     return pd.read_csv(results / "children.csv", dtype=dict.fromkeys(TEXT, "str"))
 
 
+def read_epochs(results: Path, children: pd.DataFrame) -> pd.DataFrame:
+    """One row per child and epoch: ``children``, and what only the history of ``results`` says."""
+    history = pd.read_parquet(results / "history.parquet")
+    return history[["child_id", *history.columns.difference(children.columns)]].merge(children, on="child_id")
+
+
 def pairs(rows: pd.DataFrame, base: pd.DataFrame, column: str = "accuracy") -> pd.DataFrame:
     """``rows`` that have a partner in ``base``, with ``difference`` (row minus partner, in ``column``'s unit).
 

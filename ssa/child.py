@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
+import math
 import time
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -11,32 +13,34 @@ from typing import Any
 import torch
 from torch import nn
 
-from ssa import laws, provenance, scoring
+from ssa import gradients, laws, provenance, scoring
 from ssa.augment import Batches
 from ssa.data import Data
 from ssa.masks import Mask, realised_sparsity
 from ssa.scoring import Scores
 from ssa.seeds import derive
 from ssa.specs import ChildSpec
-from ssa.store import Store, write_record
+from ssa.store import Store
 from ssa.subnetwork import Subnetwork
 from ssa.training import Epoch, Training
 
 
 @dataclass(frozen=True)
 class Cell:
-    """What siblings share: the network that they start from, its data and the device."""
+    """What siblings share: the network that they start from, its data, the device and how steps are compiled."""
 
     parent: nn.Module
     content: Data
     device: torch.device
+    compile: str = "off"
 
 
-def train(store: Store, spec: ChildSpec, mask: Mask, cell: Cell) -> dict[str, Any]:
-    """Fine-tune one child of ``cell.parent`` under ``mask``, write its record, and return its result."""
+def train(store: Store, spec: ChildSpec, mask: Mask, cell: Cell) -> Subnetwork:
+    """Fine-tune one child of ``cell.parent`` under ``mask``, write its record, and return it."""
     started, clock = provenance.now(), time.monotonic()
     child = subnetwork(spec, mask, cell)
-    training = Training(child, cell.content, spec.recipe, _seed(spec, "batches"), spec.resample, spec.parent.recipe)
+    seed, parent_recipe = _seed(spec, "batches"), spec.parent.recipe
+    training = Training(child, cell.content, spec.recipe, seed, spec.resample, parent_recipe, cell.compile)
     scorer = _Scorer(spec, cell, child, training.batches)
     before = scorer.scores("test")
     history = [scorer.row(0, None)]
@@ -62,10 +66,10 @@ def train(store: Store, spec: ChildSpec, mask: Mask, cell: Cell) -> dict[str, An
         "train_seconds": seconds,
         "diverged_step": diverged,
     }
-    made = {**provenance.of_run(cell.device, started), "seconds": time.monotonic() - clock}
+    made = {**provenance.of_run(cell.device, started, training.compile), "seconds": time.monotonic() - clock}
     content = {"method": spec.method, "result": result, "history": history, "made": made}
-    write_record(store.child_record(spec), spec, content)
-    return result
+    store.record_child(spec, content)
+    return child
 
 
 def subnetwork(spec: ChildSpec, mask: Mask, cell: Cell) -> Subnetwork:
@@ -81,6 +85,15 @@ def subnetwork(spec: ChildSpec, mask: Mask, cell: Cell) -> Subnetwork:
         masked_weights=spec.masked_weights,
         rescale=spec.rescale,
     )
+
+
+def evaluated(spec: ChildSpec, cell: Cell, child: Subnetwork) -> nn.Module:
+    """The trained ``child`` as an ordinary network, with the BatchNorm statistics that its primary scores are of."""
+    if spec.batchnorm == "running":
+        return child.fold()
+    batches = Batches(cell.content.train, cell.content, spec.recipe)
+    with scoring.reestimated_batchnorm(child, batches, spec.bn_images, _seed(spec, "batchnorm")):
+        return child.fold()
 
 
 def _seed(spec: ChildSpec, purpose: str) -> int:
@@ -123,12 +136,22 @@ class _Scorer:
             "test_accuracy": None,
         }
         wanted = self.spec.score_epochs
-        if wanted is None or number in wanted or number == self.spec.recipe.epochs:
+        scored = wanted is None or number in wanted or number == self.spec.recipe.epochs
+        if scored:
             with self.reestimated():
                 row["test_accuracy"] = self.scores("test").accuracy
                 if len(self.cell.content.validation):
                     row["validation_accuracy"] = self.scores("validation").accuracy
-        return row
+        return row | self._gradient_noise(float(number), scored)
+
+    def _gradient_noise(self, time: float, scored: bool) -> dict[str, float | None]:
+        """Nothing unless the study asks for it; the same keys at every epoch, without values where not scored."""
+        count, seed = self.spec.gradient_batches, _seed(self.spec, "gradients")
+        if not count:
+            return {}
+        noise = gradients.measure(self.child, self.batches, time, count, seed) if scored else gradients.UNKNOWN
+        values = dataclasses.asdict(noise).items()
+        return {f"gradient_{key}": value if math.isfinite(value) else None for key, value in values}
 
     def final(self) -> dict[str, Any]:
         """The scores after the last step."""

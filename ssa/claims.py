@@ -15,30 +15,17 @@ import pandas as pd
 
 from ssa import statistics
 from ssa.cells import devices, pairs, read_children
+from ssa.claim_ensembles import compare_ensembles
 from ssa.claim_rules import CLAIMS, CONTROLS, FEWEST, SECTION, rule_of, settings_of
+from ssa.comparisons import NONE, Comparison, UntestableError
+from ssa.ensemble_cells import groups, has_ensembles, read_ensembles
 from ssa.methods import in_order, label
 from ssa.statistics import NOT_TESTABLE, PARENT, Interval, p_text
-
-NONE = Interval(math.nan, math.nan, math.nan, math.nan, 0)
-
-
-class UntestableError(Exception):
-    """The record lacks what a comparison needs; the message says what."""
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """One comparison of a claim: what is compared, its estimate, and the verdict."""
-
-    text: str
-    interval: Interval
-    verdict: str
-    p_holm: float = math.nan
 
 
 @dataclass(frozen=True)
 class Case:
-    """A claim before one arm's children: its settings, and the numbers that every rule shares."""
+    """A claim before one arm's children, or its ensembles: its settings, and the numbers that every rule shares."""
 
     settings: Mapping[str, Any]
     ssa: Mapping[str, Any]
@@ -46,6 +33,7 @@ class Case:
     history: pd.DataFrame
     smallest: float
     confidence: float
+    ensembles: pd.DataFrame | None = None
 
     def reference(self, cell: pd.DataFrame, method: str) -> pd.DataFrame:
         """The children of ``method`` at its reference setting; ``UntestableError`` if there are none."""
@@ -82,7 +70,8 @@ def write_claims(results: Path, out: Path) -> None:
     """Test the claims of ``results``/study.json on the record beside it; write claims.csv and claims.md to ``out``."""
     section = json.loads((results / "study.json").read_text()).get("claims") or {}
     children = read_children(results)
-    rows = judge_claims(section, children, pd.read_parquet(results / "history.parquet"))
+    ensembles = read_ensembles(results) if has_ensembles(results) else None
+    rows = judge_claims(section, children, pd.read_parquet(results / "history.parquet"), ensembles)
     out.mkdir(parents=True, exist_ok=True)
     columns = list(Row.__dataclass_fields__)
     frame = pd.DataFrame([asdict(row) for row in rows], columns=columns).astype({"n": "Int64"})
@@ -90,10 +79,22 @@ def write_claims(results: Path, out: Path) -> None:
     (out / "claims.md").write_text(f"{markdown(section, rows)}\nHardware: {devices(children)}.\n")
 
 
-def judge_claims(section: Mapping[str, Any], children: pd.DataFrame, history: pd.DataFrame) -> list[Row]:
-    """A row for each comparison of each claim in ``section`` and arm, then one with the arm's overall verdict."""
+def judge_claims(
+    section: Mapping[str, Any],
+    children: pd.DataFrame,
+    history: pd.DataFrame,
+    ensembles: pd.DataFrame | None = None,
+) -> list[Row]:
+    """A row for each comparison of each claim in ``section`` and arm, then one with the arm's overall verdict.
+
+    An arm is a kind of parents or, for the claim about ensembles where there are any, a data set and model.
+    """
     rows = []
     for name in (name for name in CLAIMS if name in section):
+        if name == "C3" and ensembles is not None:
+            for dataset, model, mine in groups(ensembles):
+                rows += _judge(section, name, f"{dataset}, {model}", children[:0], history, mine)
+            continue
         for arm in settings_of(section, name).get("parents") or sorted(children["parent"].unique()):
             rows += _judge(section, name, arm, children[children["parent"] == arm], history)
     return rows
@@ -107,7 +108,7 @@ def markdown(section: Mapping[str, Any], rows: list[Row]) -> str:
         "# Claims\n",
         f"SSA stands for {label(ssa['method'])} with tau {ssa['tau']:g}, {ssa['anneal_schedule']}, annealed over "
         f"{ssa['anneal_fraction']:g} of the epochs, fixed beforehand. Intervals are at {top['confidence']:.0%}, over "
-        "parents (n); p is two-sided, against no difference (a ratio of 1).\n",
+        "parents or, of ensembles, seeds (n); p is two-sided, against no difference (a ratio of 1).\n",
     ]
     if not rows:
         parts.append("This study tests no claims.\n")
@@ -138,26 +139,35 @@ def _estimate(row: Row) -> str:
     return f"{row.estimate:.2f}{bounds}"
 
 
-def _judge(section: Mapping[str, Any], name: str, arm: str, children: pd.DataFrame, history: pd.DataFrame) -> list[Row]:
+def _judge(
+    section: Mapping[str, Any],
+    name: str,
+    arm: str,
+    children: pd.DataFrame,
+    history: pd.DataFrame,
+    ensembles: pd.DataFrame | None = None,
+) -> list[Row]:
     """The rows of claim ``name`` for one arm."""
     top = {**SECTION, **section}
     settings = settings_of(section, name)
     ssa = {**SECTION["ssa"], **(section.get("ssa") or {})}
-    chosen = _select(children, settings) if settings else children
-    case = Case(settings, ssa, chosen, history, top["smallest_difference"], top["confidence"])
+    chosen = _select(children, settings) if "structure" in settings else children
+    case = Case(settings, ssa, chosen, history, top["smallest_difference"], top["confidence"], ensembles)
     try:
         found = TESTS[name](case)
     except UntestableError as reason:
         found = [Comparison("all", NONE, f"{NOT_TESTABLE}: {reason}")]
     overall = OVERALL.get(name, statistics.overall_verdict)(comparison.verdict for comparison in found)
     claim = CLAIMS[name]
-    head = (name, claim.statement, claim.source, arm, claim.measure)
-    rows = [Row(*head, c.text, *_numbers(c.interval), c.p_holm, verdict=c.verdict) for c in found]
-    return [*rows, Row(*head, "overall", verdict=overall)]
+    head = (name, claim.statement, claim.source, arm)
+    rows = [_row(head, c.measure or claim.measure, c) for c in found]
+    return [*rows, Row(*head, claim.measure, "overall", verdict=overall)]
 
 
-def _numbers(interval: Interval) -> tuple[float, float, float, int, float]:
-    return interval.mean, interval.low, interval.high, interval.n, interval.p
+def _row(head: tuple[str, str, str, str], measure: str, found: Comparison) -> Row:
+    interval = found.interval
+    numbers = {key: getattr(interval, key) for key in ("low", "high", "n", "p")}
+    return Row(*head, measure, found.text, interval.mean, **numbers, p_holm=found.p_holm, verdict=found.verdict)
 
 
 def _select(children: pd.DataFrame, settings: Mapping[str, Any]) -> pd.DataFrame:
@@ -165,7 +175,8 @@ def _select(children: pd.DataFrame, settings: Mapping[str, Any]) -> pd.DataFrame
     kept = children[children["method"] != "dense"]
     for key in ("structure", "allocation", "stem", "epochs"):
         if settings[key] is not None:
-            kept = kept[kept[key] == settings[key]]
+            allowed = settings[key] if isinstance(settings[key], list) else [settings[key]]
+            kept = kept[kept[key].isin(allowed)]
     for schedule, lr in (settings["lr"] or {}).items():
         kept = kept[(kept["lr_schedule"] != schedule) | (kept["lr"] == lr)]
     return kept
@@ -175,12 +186,14 @@ AXES = {
     "sparsity": ("sparsities", "{:g}%"),
     "criterion": ("criteria", "{} masks"),
     "lr_schedule": ("lr_schedules", "{} rate"),
+    "epochs": ("epochs", "{:g} epochs"),
 }
 
 
 def _cells(case: Case) -> Iterator[tuple[str, pd.DataFrame]]:
     """The cells that the claim names, or else all that the arm has, each with the words for it."""
-    for words, cell in _split(case.children, ["criterion", "lr_schedule", "sparsity"], case.settings):
+    several = ["epochs"] if isinstance(case.settings["epochs"], list) else []
+    for words, cell in _split(case.children, ["criterion", "lr_schedule", *several, "sparsity"], case.settings):
         yield ", ".join(words[axis] for axis in AXES if axis in words), cell
 
 
@@ -271,8 +284,10 @@ def _controls(case: Case) -> list[Comparison]:
     return _gain(replace(case, settings={**case.settings, "baselines": baselines}))
 
 
-def _no_ensembles(case: Case) -> list[Comparison]:
-    raise UntestableError("no ensembles in this study")
+def _ensembles(case: Case) -> list[Comparison]:
+    if case.ensembles is None:
+        raise UntestableError("no ensembles in this study")
+    return compare_ensembles(case.ensembles, case.settings, case.ssa["method"], case.smallest, case.confidence)
 
 
 def _best_length(case: Case) -> list[Comparison]:
@@ -373,7 +388,7 @@ def _small_gain(case: Case, method: str) -> list[Comparison]:
 TESTS: dict[str, Callable[[Case], list[Comparison]]] = {
     "C1": _gain_in_family,
     "C2": _gain,
-    "C3": _no_ensembles,
+    "C3": _ensembles,
     "C4": _best_length,
     "C5": _quoted,
     "C6": _drop,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import math
 import sys
 from collections.abc import Callable, Sequence
@@ -12,8 +13,10 @@ from typing import TYPE_CHECKING
 from ssa.errors import UserError
 
 if TYPE_CHECKING:
+    from ssa.deadline import Deadline
     from ssa.store import Store
     from ssa.study import Study
+    from ssa.tracking import Tracker
 
 Command = Callable[[argparse.Namespace], "int | None"]
 
@@ -51,18 +54,24 @@ def parser() -> argparse.ArgumentParser:
     plan = stage("plan", _plan, "check a study and print its size")
     plan.add_argument("--workers", type=int, default=1, help="cores or GPUs to balance jobs over (default: 1)")
     plan.add_argument("--jobs", action="store_true", help="list the jobs too")
+    status = stage("status", _status, "show how far a study is, what runs, and how long it will take")
+    status.add_argument("--watch", action="store_true", help="go on until all is recorded")
+    status.add_argument("--every", type=float, metavar="SECONDS", help="between two looks (default: 2, in a log 60)")
     fetch = stage("data", _data, "download and check the data sets of a study")
     parent = stage("parent", _parent, "train one parent")
     masks = stage("masks", _masks, "write all masks of one parent")
     children = stage("children", _children, "train the children of one job")
+    ensemble = stage("ensemble", _ensemble, "train what is missing of one ensemble, and score it")
     run = stage("run", _run, "train parent by parent without Snakemake, within a time budget")
     for sub in (parent, masks, children):
         sub.add_argument("--parent", required=True, help="the parent's id, as ssa plan lists it")
+    ensemble.add_argument("--ensemble", required=True, help="the ensemble's id, as ssa plan --jobs lists it")
+    children.add_argument("--child", help="one child's id, as in children.csv (default: all of the job's)")
     children.add_argument("--job", help="START-STOP-DIGEST, as in ssa plan --jobs (default: all of the parent's)")
-    children.add_argument("--done", type=Path, help="a file to touch when all of the job's children are recorded")
     run.add_argument("--parents", type=int, nargs="+", metavar="SEED", help="parent seeds to run (default: all)")
+    run.add_argument("--kinds", nargs="+", metavar="NAME", help="sections under parents: to run (default: all)")
     run.add_argument("--budget", type=float, default=math.inf, metavar="SECONDS", help="start nothing after this long")
-    for sub in (fetch, parent, masks, children, run):
+    for sub in (fetch, parent, masks, children, ensemble, run):
         training(sub)
     stage("aggregate", _aggregate, "collect the records of a study into children.csv and its companions")
     for name, command, text in (
@@ -73,6 +82,29 @@ def parser() -> argparse.ArgumentParser:
         sub = stage(name, command, text, study=False)
         sub.add_argument("results", type=Path, help="the study's results, such as results/demo")
         sub.add_argument("--out", type=Path, required=True, help="folder to write into")
+    found = stage("findings", _findings, "write tables and figures of what a study asks beyond the paper", study=False)
+    found.add_argument("results", type=Path, help="the study's results, such as results/demo")
+    found.add_argument("--tables", type=Path, required=True, help="folder to write tables into")
+    found.add_argument("--figures", type=Path, required=True, help="folder to draw figures into")
+    record = stage("record", _record, "add finished parents, each with all of its children, to a recorded folder")
+    record.add_argument("--out", type=Path, required=True, help="such as recorded/reduced-cpu")
+    record.add_argument("--how", required=True, help="how they were run: the command, and what else matters")
+    withdraw = stage("withdraw", _withdraw, "take recorded parents back, with the reason", study=False)
+    withdraw.add_argument("--parents", nargs="+", required=True, metavar="ID", help="parent ids")
+    withdraw.add_argument("--reason", required=True, help="what was wrong")
+    show = stage("show", _show, "one recorded child: its row, specification, history, and how to rerun it", study=False)
+    for sub in (withdraw, show):
+        sub.add_argument("folder", type=Path, help="such as recorded/reduced-cpu")
+    show.add_argument("child", help="its id, as in the folder's children.csv")
+    summary = stage("summary", _summary, "fill the marked places of pages from the committed records", study=False)
+    summary.add_argument("pages", type=Path, nargs="+", help="such as README.md docs/findings.rst")
+    track = stage("track", _track, "write W&B runs of what is recorded; upload them where wandb.mode is online")
+    track.add_argument("--follow", action="store_true", help="go on until interrupted, or until a pipe to it closes")
+    sync = stage("sync", _sync, "upload to W&B every run that is not yet there")
+    stage("dashboard", _dashboard, "create or update the study's workspace and report at W&B")
+    for sub in (track, sync):
+        sub.add_argument("--tables", type=Path, help="folder of the study's tables (default: paper_tables/STUDY)")
+        sub.add_argument("--figures", type=Path, help="folder of the study's figures (default: figures/STUDY)")
     diagnose = stage("diagnose", _diagnose, "name the failure signatures in a study's record", study=False)
     diagnose.add_argument("history", type=Path, help="the study's history, such as results/demo/history.parquet")
     report = stage("report", _report, "write the study's page", study=False)
@@ -91,54 +123,107 @@ def _plan(options: argparse.Namespace) -> None:
     if options.jobs:
         for job in jobs.plan(loaded, options.workers):
             print(f"{job.parent_id} {job.name}")
+        for ensemble in loaded.ensembles:
+            print(f"ensemble {ensemble.spec.id}")
+
+
+def _status(options: argparse.Namespace) -> None:
+    from ssa import status, study
+    from ssa.store import Store
+
+    loaded, store = study.load(options.study), Store(options.results)
+    if options.watch:
+        with contextlib.suppress(KeyboardInterrupt):
+            status.watch(loaded, store, sys.stdout, options.every)
+    else:
+        print(status.text(status.read(loaded, store), status.blocks_of(sys.stdout)))
 
 
 def _training(options: argparse.Namespace) -> tuple[Study, Store]:
-    from ssa import jobs, study
+    from ssa import study
     from ssa.store import Store
 
-    jobs.use_threads(options.threads)
     return study.load(options.study, data_root=options.data_root), Store(options.results)
+
+
+def _take_machine(study: Study, options: argparse.Namespace) -> None:
+    """Give this process its threads and, where the study runs on GPUs and there are any, its share of one."""
+    from ssa import jobs, leases
+
+    if study.device != "cpu":
+        leases.lease()
+    jobs.use_threads(options.threads)
+
+
+def _warned(deadline: Deadline, saved: str) -> int:
+    print(f"ssa: stopped by {deadline.warning}: {saved}; the next attempt goes on from there", file=sys.stderr)
+    return 3
 
 
 def _data(options: argparse.Namespace) -> None:
     from ssa import jobs
 
+    jobs.use_threads(options.threads)
     jobs.fetch_data(_training(options)[0])
 
 
-def _parent(options: argparse.Namespace) -> None:
+def _parent(options: argparse.Namespace) -> int:
     from ssa import jobs
 
-    jobs.train_parent(*_training(options), options.parent)
+    return _train_one(jobs.train_parent, options.parent, options, "its last epoch is saved")
+
+
+def _train_one(
+    train: Callable[[Study, Store, str, Deadline], bool], key: str, options: argparse.Namespace, saved: str
+) -> int:
+    """Let ``train`` make what is called ``key``, until a warning comes; ``saved`` says what is then kept."""
+    from ssa.deadline import Deadline
+
+    (study, store), deadline = _training(options), Deadline()
+    with deadline.listening():
+        _take_machine(study, options)
+        done = train(study, store, key, deadline)
+    return 0 if done else _warned(deadline, saved)
 
 
 def _masks(options: argparse.Namespace) -> None:
     from ssa import jobs
 
+    jobs.use_threads(options.threads)
     jobs.write_masks(*_training(options), options.parent)
 
 
-def _children(options: argparse.Namespace) -> None:
-    from ssa import jobs, study
-    from ssa.store import Store
+def _children(options: argparse.Namespace) -> int:
+    from ssa import jobs
+    from ssa.deadline import Deadline
 
-    loaded, store = study.load(options.study, data_root=options.data_root), Store(options.results)
-    children = jobs.children_of(loaded, options.parent, options.job)
-    if not all(store.recorded(child.spec) for child in children):
-        jobs.use_threads(options.threads)
-    jobs.train_children(loaded, store, options.parent, children)
-    if options.done:
-        options.done.parent.mkdir(parents=True, exist_ok=True)
-        options.done.touch()
+    (study, store), deadline = _training(options), Deadline()
+    children = jobs.children_of(study, options.parent, options.job)
+    if options.child:
+        children = [jobs.find_child(children, options.child)]
+    if store.recorded_children(options.parent).issuperset(child.spec.id for child in children):
+        return 0  # without the seconds that PyTorch takes
+    with deadline.listening():
+        _take_machine(study, options)
+        left = jobs.train_children(study, store, options.parent, children, deadline)
+    return _warned(deadline, f"{len(children) - left} of {len(children)} children are recorded") if left else 0
+
+
+def _ensemble(options: argparse.Namespace) -> int:
+    from ssa import jobs
+
+    return _train_one(jobs.train_ensemble, options.ensemble, options, "the members that are trained are kept")
 
 
 def _run(options: argparse.Namespace) -> int:
     from ssa import jobs
+    from ssa.deadline import Deadline
 
-    study, store = _training(options)
-    left = jobs.run(study, store, options.parents, options.budget)
-    print(f"{left} children left: run the same command again to go on" if left else "all children are recorded")
+    (study, store), deadline = _training(options), Deadline(options.budget)
+    with deadline.listening():
+        _take_machine(study, options)
+        left = jobs.run(study, store, options.parents, deadline, options.kinds)
+    print(f"{left} runs left: run the same command again to go on" if left else "all is recorded")
     return 3 if left else 0
 
 
@@ -148,6 +233,35 @@ def _aggregate(options: argparse.Namespace) -> None:
     from ssa.store import Store
 
     aggregate(study.load(options.study), Store(options.results))
+
+
+def _record(options: argparse.Namespace) -> None:
+    from ssa import recorded, study
+    from ssa.store import Store
+
+    added = recorded.add(study.load(options.study), Store(options.results), options.out, options.how)
+    print("{} parents and {} ensembles added to {}".format(*added, options.out))
+
+
+def _withdraw(options: argparse.Namespace) -> None:
+    from ssa import recorded
+
+    recorded.withdraw(options.folder, options.parents, options.reason)
+
+
+def _show(options: argparse.Namespace) -> None:
+    import json
+
+    from ssa import recorded
+
+    print(json.dumps(recorded.show(options.folder, options.child), indent=1))
+
+
+def _summary(options: argparse.Namespace) -> None:
+    from ssa import summary
+
+    for page in options.pages:
+        print(f"{page} {'filled' if summary.fill(page, Path()) else 'is up to date'}")
 
 
 def _tables(options: argparse.Namespace) -> None:
@@ -166,6 +280,51 @@ def _figures(options: argparse.Namespace) -> None:
     from ssa.figures import write_figures
 
     write_figures(options.results, options.out)
+
+
+def _findings(options: argparse.Namespace) -> None:
+    from ssa.findings import write_findings
+
+    write_findings(options.results, options.tables, options.figures)
+
+
+def _tracker(options: argparse.Namespace) -> Tracker:
+    from ssa import study
+    from ssa.store import Store
+    from ssa.tracking import Tracker
+    from ssa.tracking_study import StudyFiles
+
+    loaded, store = study.load(options.study), Store(options.results)
+    tables = options.tables or Path("paper_tables") / loaded.name
+    figures = options.figures or Path("figures") / loaded.name
+    return Tracker(loaded, store, StudyFiles(store.study_folder(loaded.name), tables, figures))
+
+
+def _track(options: argparse.Namespace) -> None:
+    tracker = _tracker(options)
+    if options.follow:
+        from ssa.tracking_follow import follow
+
+        return follow(tracker)
+    print(f"{tracker.write()} W&B runs written to {tracker.uploads.folder}: wandb leet {tracker.uploads.folder}")
+    if tracker.settings.mode == "online":
+        print(f"{tracker.uploads.upload()} of them uploaded")
+
+
+def _sync(options: argparse.Namespace) -> None:
+    tracker = _tracker(options)
+    tracker.write()
+    print(f"{tracker.uploads.upload()} W&B runs uploaded; every run that is recorded is now there")
+
+
+def _dashboard(options: argparse.Namespace) -> None:
+    from ssa import dashboard, study, tracking_settings
+    from ssa.store import Store
+
+    loaded = study.load(options.study)
+    folder = Store(options.results).study_folder(loaded.name) / "wandb"
+    made = dashboard.save(loaded, tracking_settings.resolve(loaded.raw, loaded.name), folder)
+    print("\n".join(f"{kind}: {address}" for kind, address in made.items()))
 
 
 def _diagnose(options: argparse.Namespace) -> None:

@@ -60,17 +60,25 @@ class Data:
         return replace(self, **splits)
 
 
-def load(spec: DataSpec, root: Path, parent_seed: int) -> Data:
-    """The data set of ``spec``, split; ``UserError`` where its files are missing or damaged."""
+def load(spec: DataSpec, root: Path, parent_seed: int, data_seed: int | None = None) -> Data:
+    """The data set of ``spec``, split; ``UserError`` where its files are missing or damaged.
+
+    A split of the parent's own follows ``data_seed``, or ``parent_seed`` where that is None; a bag always follows
+    ``parent_seed``. All bags of one split are normalised alike.
+    """
     sources = {"digits": _digits, "cifar10": _cifar, "cifar100": _cifar, "imagefolder": _imagefolder}
     pool, test, classes = sources[spec.source](spec, root)
     # A data set without a test split of its own tests on what training and validation leave.
     available = len(pool) if test else len(pool) - 1
     train_count = _checked_count(spec, available)
-    order = numpy_generator("split", parent_seed if spec.split == "parent" else 0).permutation(len(pool))
+    split_seed = parent_seed if data_seed is None else data_seed
+    order = numpy_generator("split", split_seed if spec.split == "parent" else 0).permutation(len(pool))
     held, chosen, rest = np.split(order, [spec.validation, spec.validation + train_count])
     train = pool.take(np.sort(chosen))
     mean, std = STATISTICS.get(spec.source) or _statistics(train)
+    if spec.bag < 1:
+        bag = numpy_generator("bag", parent_seed).permutation(len(train))[: spec.bagged(len(train))]
+        train = train.take(np.sort(bag))
     return Data(train, pool.take(np.sort(held)), test or pool.take(np.sort(rest)), classes, mean, std)
 
 
@@ -101,10 +109,10 @@ def _cifar(spec: DataSpec, root: Path) -> tuple[Split, Split, int]:
     from torchvision import datasets
 
     kind = {"cifar10": datasets.CIFAR10, "cifar100": datasets.CIFAR100}[spec.source]
-    splits = []
+    splits, present = [], _present(kind, root)
     for train in (True, False):
         try:
-            part = kind(str(root), train=train, download=not _present(kind, root))
+            part = kind(str(root), train=train, download=not present)
         except Exception as error:  # no network, a refused connection, a damaged archive: torchvision raises many kinds
             raise UserError(
                 f"data set {spec.source} is not in {root} and could not be downloaded "
@@ -134,27 +142,35 @@ def _imagefolder(spec: DataSpec, root: Path) -> tuple[Split, Split, int]:
         raise UserError(
             "data set imagefolder: folder is missing; name the folder under data_root that holds train/ and test/"
         )
-    train, names = _read_folder(root / spec.folder / "train", spec.image_size)
-    test, test_names = _read_folder(root / spec.folder / "test", spec.image_size)
+    train, names = _read_folder(root / spec.folder / "train", spec.image_size, root)
+    test, test_names = _read_folder(root / spec.folder / "test", spec.image_size, root)
     if names != test_names:
         raise UserError(f"data set {root / spec.folder}: train/ and test/ have different class folders")
     return train, test, len(names)
 
 
-def _read_folder(folder: Path, size: int) -> tuple[Split, list[str]]:
-    from PIL import Image, UnidentifiedImageError
+def _check_inside(path: Path, root: Path) -> None:
+    """``UserError`` where ``path``, its links followed, is not under ``root``: a data set reads nothing else."""
+    if not path.resolve().is_relative_to(root.resolve()):
+        raise UserError(f"{path} leads out of {root}; name a folder inside it, with no links that lead elsewhere")
+
+
+def _read_folder(folder: Path, size: int, root: Path) -> tuple[Split, list[str]]:
+    from PIL import Image
     from torchvision.datasets import ImageFolder
 
+    _check_inside(folder, root)
     try:
         listing = ImageFolder(str(folder))
     except (FileNotFoundError, OSError) as error:
         raise UserError(f"data set {folder}: {error}; expected one folder per class with images in it") from error
     images = np.empty((len(listing), 3, size, size), dtype=np.uint8)
     for i, (path, _) in enumerate(listing.samples):
+        _check_inside(Path(path), root)
         try:
             with Image.open(path) as image:
                 resized = image.convert("RGB").resize((size, size), Image.Resampling.BICUBIC)
-        except (UnidentifiedImageError, OSError) as error:
+        except Exception as error:  # Pillow raises many kinds at a damaged file, and one where it asks for all memory
             raise UserError(f"image {path} cannot be read: {error}; replace or remove it") from error
         images[i] = np.asarray(resized).transpose(2, 0, 1)
     return Split(torch.from_numpy(images), torch.tensor(listing.targets)), listing.classes

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 
 class UserError(Exception):
@@ -13,3 +15,14 @@ def choose(key: str, value: object, allowed: Collection[str]) -> None:
     """``ValueError`` saying what is allowed unless ``value`` is."""
     if value not in allowed:
         raise ValueError(f"{key} is {value!r}; allowed: {', '.join(allowed)}")
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turn a full disk, or a folder that cannot be written, into a ``UserError`` that names ``path``."""
+    try:
+        yield
+    except Exception as error:  # safetensors has an error of its own for it
+        if isinstance(error, OSError) or "I/O error" in str(error) or "No space" in str(error):
+            raise UserError(f"{path} could not be written: {error}; free or change the disk and run again") from error
+        raise

@@ -33,7 +33,7 @@ def save(child: Subnetwork, path: str | Path) -> None:
     layout = {"shapes": {name: list(entry.shape) for name, entry in entries.items()}, "tied": mask.tied}
     tensors = {
         "layout": torch.tensor(list(json.dumps(layout).encode()), dtype=torch.uint8),
-        "mask": pack(child.target),
+        "mask": pack(torch.cat([child.target[:0], *(entry.flatten() for entry in entries.values())])),
         **{f"kept/{name}": value for name, value in kept.items()},
         **{f"whole/{name}": value for name, value in whole.items()},
     }

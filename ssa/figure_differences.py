@@ -72,7 +72,9 @@ def forest_differences(children: pd.DataFrame, drawn: dict[str, Style]) -> Figur
         return sentence("No method of this study has a one-shot child to be compared with.")
     blocks = [panels[i : i + 3] for i in range(0, len(panels), 3)]
     rows = [_forest_rows(pd.concat(block)) for block in blocks]
-    heights = [0.45 + 0.125 * len(some) for some in rows]
+    names = titles(panels, PANEL, 28)
+    lines = [max(name.count("\n") for name in names[i : i + 3]) for i in range(0, len(panels), 3)]
+    heights = [0.45 + 0.125 * len(some) + 0.14 * more for some, more in zip(rows, lines, strict=True)]
     figure = blank(WIDE, 0.4 + sum(heights))
     axes = figure.subplots(len(blocks), len(blocks[0]), squeeze=False, height_ratios=heights)
     found = [estimates(panel, ROW, "difference") for panel in panels]
@@ -83,7 +85,7 @@ def forest_differences(children: pd.DataFrame, drawn: dict[str, Style]) -> Figur
             ax.tick_params(labelleft=j == 0)
         else:
             ax.remove()
-    for ax, title in zip(figure.axes, titles(panels, PANEL, 28), strict=True):
+    for ax, title in zip(figure.axes, names, strict=True):
         ax.set_title(title)
     outer_labels(figure, "Difference to one-shot (points)", "")
     if paired["diverged"].any():

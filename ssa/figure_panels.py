@@ -62,7 +62,8 @@ def titles(parts: list[pd.DataFrame], keys: list[str], width: int) -> list[str]:
     told = [key for key in keys if key in ALWAYS or (key in DIFFERING and whole[key].nunique() > 1)]
     values = pd.DataFrame([part[keys].iloc[0] for part in parts])
     for key in keys:
-        if len(values[[*told, *usual]].drop_duplicates()) < len(values) and key not in (*told, *usual):
+        missing = key not in (*told, *usual) and values[key].nunique() > 1
+        if missing and len(values[[*told, *usual]].drop_duplicates()) < len(values):
             told.append(key)
     return [
         _title({key: row[key] for key in keys if key in told or row[key] != usual.get(key, row[key])}, width)

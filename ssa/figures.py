@@ -12,6 +12,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullLocator
 
 from ssa.cells import read_children
+from ssa.ensemble_cells import has_ensembles
+from ssa.ensemble_figures import write_ensemble_figures
 from ssa.figure_differences import ablation_heatmap, forest_differences
 from ssa.figure_panels import (
     CELL,
@@ -68,7 +70,7 @@ def write_figures(results: Path, out: Path) -> None:
     """Draw every figure of :data:`CAPTIONS` from ``results``/children.csv and history.parquet into ``out``.
 
     Each becomes ``out``/<name>.pdf and .png; the same record gives the same bytes. Where the study has nothing
-    to draw, the figure says so.
+    to draw, the figure says so. Where it has ensembles, their figures are drawn too.
     """
     children = usual_recipe(read_children(results))
     curves = pd.read_parquet(results / "history.parquet", columns=["child_id", "epoch", "test_accuracy", "keep_pruned"])
@@ -81,6 +83,8 @@ def write_figures(results: Path, out: Path) -> None:
         save(ablation_heatmap(children), out / "ablation_heatmap")
         save(keep_probability(history, drawn), out / "keep_probability")
         save(forest_differences(children, drawn), out / "forest_differences")
+    if has_ensembles(results):
+        write_ensemble_figures(results, out)
 
 
 def usual_recipe(children: pd.DataFrame) -> pd.DataFrame:

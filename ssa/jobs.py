@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import math
 import os
+import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
+from ssa import leases
+from ssa.deadline import Deadline
 from ssa.errors import UserError
 from ssa.store import Store, digest
 from ssa.study import Child, Study
@@ -19,6 +23,7 @@ if TYPE_CHECKING:
 
     from ssa.specs import ParentSpec
 
+T = TypeVar("T")
 IMBALANCE = 1.1  # how much longer than a perfect split a plan may take
 
 
@@ -71,6 +76,14 @@ def children_of(study: Study, parent_id: str, name: str | None) -> list[Child]:
     return list(children[job.start : job.stop])
 
 
+def find_child(children: Sequence[Child], child_id: str) -> Child:
+    """The one of ``children`` with this id; ``UserError`` where there is none."""
+    for child in children:
+        if child.spec.id == child_id:
+            return child
+    raise UserError(f"no child {child_id!r} there; the column child_id of a children.csv names children")
+
+
 def _find_job(study: Study, parent_id: str, name: str) -> Job:
     try:
         start, stop = (int(part) for part in name.split("-")[:2])
@@ -82,16 +95,17 @@ def _find_job(study: Study, parent_id: str, name: str) -> Job:
     return job
 
 
-def train_parent(study: Study, store: Store, parent_id: str, deadline: float = math.inf) -> bool:
-    """Train one parent and write its weights and record; False where ``deadline`` (monotonic) came first."""
+def train_parent(study: Study, store: Store, parent_id: str, deadline: Deadline | None = None) -> bool:
+    """Train one parent and write its weights and record; False where ``deadline`` came first."""
     from ssa import parent as parents
 
     spec = _find_parent(study, parent_id)
     keep = study.start_epochs_of(parent_id)
     if parents.trained(store, spec, keep):
         return True
-    device = choose_device(study)
-    return parents.train(store, spec, parents.content_of(spec, study.data_root, device), device, deadline, keep)
+    device, deadline = choose_device(study), deadline or Deadline()
+    content = parents.content_of(spec, study.data_root, device)
+    return with_room(lambda: parents.train(store, spec, content, device, deadline, keep, study.compile), parent_id)
 
 
 def write_masks(study: Study, store: Store, parent_id: str) -> None:
@@ -109,17 +123,20 @@ def write_masks(study: Study, store: Store, parent_id: str) -> None:
 
 
 def train_children(
-    study: Study, store: Store, parent_id: str, children: Sequence[Child], deadline: float = math.inf
+    study: Study, store: Store, parent_id: str, children: Sequence[Child], deadline: Deadline | None = None
 ) -> int:
-    """Train those of ``children`` that are not recorded; returns how many ``deadline`` (monotonic) left undone."""
-    pending = []
-    for child in children:
-        if store.recorded(child.spec):
-            store.read_child(child.spec)  # a damaged record is named now, not after hours
-        else:
-            pending.append(child)
+    """Train those of ``children`` that are not recorded; returns how many ``deadline`` left undone.
+
+    A child that a warning cuts short is not saved: it takes a minute on a GPU, and the next attempt trains it anew.
+    """
+    recorded = store.recorded_children(parent_id)
+    pending = [child for child in children if child.spec.id not in recorded]
     if not pending:
         return 0
+    for child in pending:
+        if lost := store.records(parent_id).damaged.get(child.spec.id):
+            print(f"the record of {child.spec.id} is damaged ({lost}); training it again", file=sys.stderr)
+    deadline = deadline or Deadline()
     from ssa import child as child_training
     from ssa import masking, progress
     from ssa import parent as parents
@@ -132,19 +149,54 @@ def train_children(
     path = store.masks(parent_id, (mask.id for mask in study.masks_of(parent_id)))
     masks = masking.read(path, spec, [child.spec.mask for child in pending])
     longest = 0.0
-    with progress.bar(len(pending), parent_id, "child") as bar:
+    with progress.Progress(store.root, parent_id, len(pending), "child") as bar:
         for done, child in enumerate(pending):
             started = time.monotonic()
-            if started + 1.2 * longest > deadline:
+            cell = child_training.Cell(starts[child.spec.start_epoch], content, device, study.compile)
+            train = partial(child_training.train, store, child.spec, masks[child.spec.mask.id], cell)
+            if deadline.passed(1.2 * longest) or not deadline.attempt(partial(with_room, train, child.spec.id)):
                 return len(pending) - done
-            cell = child_training.Cell(starts[child.spec.start_epoch], content, device)
-            child_training.train(store, child.spec, masks[child.spec.mask.id], cell)
             longest = max(longest, time.monotonic() - started)
             bar.update()
     return 0
 
 
-def ready(study: Study, store: Store, parent_id: str, deadline: float) -> bool:
+def train_ensemble(study: Study, store: Store, ensemble_id: str, deadline: Deadline | None = None) -> bool:
+    """Train what is missing of one ensemble and score it; False where ``deadline`` came first."""
+    spec = study.ensemble(ensemble_id).spec
+    if store.ensemble_record(spec.id).exists():
+        store.read_ensemble(spec)
+        return True
+    deadline = deadline or Deadline()
+    for parent in spec.parents:
+        if not train_parent(study, store, parent.id, deadline):
+            return False
+    from ssa import ensemble
+
+    place = ensemble.Place(store, study.data_root, choose_device(study), study.compile)
+    return with_room(lambda: ensemble.train(place, spec, deadline), spec.id)
+
+
+def with_room(train: Callable[[], T], name: str) -> T:
+    """What ``train`` returns. Where GPU memory runs out it is tried once more, with the GPU to itself."""
+    import torch
+
+    try:
+        return train()
+    except torch.OutOfMemoryError:
+        print(f"{name}: out of GPU memory; waiting to have the GPU alone, then once more", file=sys.stderr)
+    leases.have_alone()
+    torch.cuda.empty_cache()
+    try:
+        return train()
+    except torch.OutOfMemoryError as error:
+        raise UserError(
+            f"{name} needs more memory than its GPU has, even alone ({str(error).splitlines()[0]}); "
+            "lower its batch_size in the study, or use a larger GPU"
+        ) from error
+
+
+def ready(study: Study, store: Store, parent_id: str, deadline: Deadline) -> bool:
     """Make the parent and its masks where they are missing; False where ``deadline`` came first."""
     if not train_parent(study, store, parent_id, deadline):
         return False
@@ -153,20 +205,45 @@ def ready(study: Study, store: Store, parent_id: str, deadline: float) -> bool:
     return True
 
 
-def run(study: Study, store: Store, seeds: Sequence[int] | None, budget: float) -> int:
-    """Parent by parent, each with its masks and children, for ``budget`` seconds; returns the children left undone."""
-    deadline = time.monotonic() + budget
-    wanted = [key for key, spec in study.all_parents().items() if seeds is None or spec.seed in seeds]
-    return sum(train_children(study, store, key, study.children_of(key), deadline) for key in wanted)
+def run(
+    study: Study,
+    store: Store,
+    seeds: Sequence[int] | None,
+    deadline: Deadline,
+    kinds: Sequence[str] | None = None,
+) -> int:
+    """Parent by parent, each with its masks and children, then ensembles, until ``deadline``.
+
+    Of all ``kinds`` of parents and ``seeds``, or those named. Returns how many children and ensembles are left undone.
+    """
+    for kind in kinds or ():
+        if kind not in study.parents:
+            raise UserError(f"{study.path} has no parents {kind!r}; allowed: {', '.join(study.parents)}")
+    chosen = {kind: specs for kind, specs in study.parents.items() if kinds is None or kind in kinds}
+    parents = [spec.id for specs in chosen.values() for spec in specs if seeds is None or spec.seed in seeds]
+    left = sum(train_children(study, store, key, study.children_of(key), deadline) for key in parents)
+    for ensemble in study.ensembles:
+        if ensemble.parent in chosen and (seeds is None or ensemble.spec.seed in seeds):
+            left += not train_ensemble(study, store, ensemble.spec.id, deadline)
+    return left
 
 
 def fetch_data(study: Study) -> None:
-    """Load every data set of the study once, so that it is downloaded and checked before any job needs it."""
+    """Load every data set of the study once, so that it is downloaded and checked before any job needs it.
+
+    Corrupted test sets that cannot be fetched are generated by the ensembles that are scored on them.
+    """
     from ssa import data
 
     specs = {spec.data: spec for spec in study.all_parents().values()}
     for data_spec, parent in specs.items():
-        data.load(data_spec, study.data_root, parent.seed)
+        data.load(data_spec, study.data_root, parent.seed, parent.data_seed)
+    corrupted = [e.spec.parents[0].data for e in study.ensembles if e.spec.corruptions]
+    for source, data_spec in {spec.source: spec for spec in corrupted}.items():
+        from ssa import corruptions
+
+        if reason := corruptions.fetch(data_spec, study.data_root):
+            print(f"corrupted test images of {source} are generated: {reason}", file=sys.stderr)
 
 
 def choose_device(study: Study) -> torch.device:
@@ -192,8 +269,13 @@ def mark(study: Study, store: Store, job: Job) -> Path:
     return store.study_folder(study.name) / "marks" / "jobs" / job.parent_id / f"{job.name}.done"
 
 
+def mark_of_ensemble(study: Study, store: Store, ensemble_id: str) -> Path:
+    """The file that says that an ensemble is recorded."""
+    return store.study_folder(study.name) / "marks" / "ensembles" / f"{ensemble_id}.done"
+
+
 def wanted_marks(study: Study, store: Store, workers: int) -> list[Path]:
-    """The marks of the jobs that were done, however they were split, and of those that have a child to train.
+    """The marks of the jobs that were done, however they were split, and of those that have anything to train.
 
     A job whose children were all recorded by others (another study, another split into jobs) is not wanted: it
     would ask for a parent that nothing needs.
@@ -204,11 +286,18 @@ def wanted_marks(study: Study, store: Store, workers: int) -> list[Path]:
         ids = [child.spec.id for child in study.children_of(job.parent_id)[job.start : job.stop]]
         if not done[job.parent_id].issuperset(ids):
             marks.add(mark(study, store, job))
+    for ensemble in study.ensembles:
+        path = mark_of_ensemble(study, store, ensemble.spec.id)
+        if path.exists() or not store.ensemble_record(ensemble.spec.id).exists():
+            marks.add(path)
     return sorted(marks)
 
 
 def drop_stale_marks(study: Study, store: Store) -> None:
-    """Remove the marks of jobs that have lost a child's record, so that they run again."""
+    """Remove the marks of jobs that have lost a record, so that they run again."""
+    for ensemble in study.ensembles:
+        if not store.ensemble_record(ensemble.spec.id).exists():
+            mark_of_ensemble(study, store, ensemble.spec.id).unlink(missing_ok=True)
     done = _recorded(study, store)
     for path, job in _marks(study, store).items():
         ids = [child.spec.id for child in study.children_of(job.parent_id)[job.start : job.stop]]

@@ -2,7 +2,8 @@
 
 A law is asked for one tensor at a time. It answers with two probabilities, one for the kept weights
 (mask 1) and one for the pruned weights (mask 0), each a float in [0, 1] or a tensor that broadcasts to
-the mask. From ``epochs`` on the answer is always ``(1, 0)``: exactly the target subnetwork.
+the mask. From ``epochs`` on the answer is always ``(1, 0)``: exactly the target subnetwork. Where the answer for a
+weight depends on that weight alone (``elementwise``), all tensors are asked at once, laid end to end.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import importlib
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from ssa.errors import choose
 from ssa.schedules import Schedule, resolve
@@ -18,7 +19,7 @@ from ssa.schedules import Schedule, resolve
 if TYPE_CHECKING:
     from torch import Generator, Tensor
 
-Probability: TypeAlias = "float | Tensor"
+    from ssa.sampling import Bits, Probability
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,7 @@ class Law:
     schedule: str | Schedule = "linear"
     expected: bool = False
     gradual: ClassVar[bool] = True  # whether the schedule matters
+    elementwise: ClassVar[bool] = False  # whether a weight's probability depends on its own mask and state alone
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.epochs) and self.epochs >= 0):
@@ -61,6 +63,12 @@ class Law:
         """The keep-probabilities of kept and pruned weights when the annealing stands at ``a`` < 1."""
         raise NotImplementedError(f"{type(self).__name__} must define anneal()")
 
+    def sample(self, a: float, mask: Tensor, state: Tensor | None, bits: Bits) -> Tensor:
+        """One mask drawn with the probabilities of :meth:`anneal`: bool, of the mask's shape."""
+        from ssa.sampling import sample
+
+        return sample(mask, *self.anneal(a, mask, state), bits)
+
     def probability(self, t: float, mask: Tensor, state: Tensor | None) -> tuple[Probability, Probability]:
         """The keep-probabilities of kept and pruned weights at ``t`` epochs; exactly (1, 0) from ``epochs`` on."""
         return (1.0, 0.0) if t >= self.epochs else self.anneal(self.progress(t), mask, state)
@@ -69,6 +77,8 @@ class Law:
 @dataclass(frozen=True)
 class OneShot(Law):
     """The target mask from the first step on."""
+
+    elementwise: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -122,8 +132,11 @@ class Iterative(Law):
 
     def anneal(self, a: float, mask: Tensor, state: Tensor | None) -> tuple[Probability, Probability]:
         """1 until a weight's turn, then 0."""
+        import torch
+
         assert state is not None
-        return 1.0, (state >= round(a * int((~mask).sum()))).float()
+        gone = (a * (~mask).sum(dtype=torch.float64)).round().int()  # stays on the device: no step waits for it
+        return 1.0, state >= gone
 
 
 @dataclass(frozen=True)
@@ -131,32 +144,37 @@ class RandomAnnealing(Law):
     """Kept weights ``u + (1 - u) a``, pruned weights ``u (1 - a)``; u is drawn once per weight and child.
 
     ``coupled``: u ~ U(s, 1) for kept and U(0, s) for pruned weights, s the tensor's sparsity, as if the mask
-    were the thresholded u. ``independent``: u ~ U(0, 1) for all. u's base draw is kept in 8 bits.
+    were the thresholded u. ``independent``: u ~ U(0, 1) for all. Kept in 8 bits is how far p starts from the target,
+    1 - u for kept and u for pruned weights, rounded up or down at random so that its mean stays.
     """
 
     draw: Literal["coupled", "independent"] = "coupled"
+    elementwise: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         super().__post_init__()
         choose("RandomAnnealing: draw", self.draw, ("coupled", "independent"))
 
     def prepare(self, mask: Tensor, weight: Tensor, generator: Generator) -> Tensor | None:
-        """256 equal steps of U(0, 1), as uint8."""
+        """The distance of p from the target at the start, in 1/256, as uint8."""
         import torch
 
-        return torch.randint(0, 256, mask.shape, generator=generator, dtype=torch.uint8, device=mask.device)
+        u, rounding = torch.rand((2, *mask.shape), generator=generator, device=mask.device)
+        if self.draw == "coupled":
+            kept = mask.count_nonzero() / mask.numel()
+            u *= torch.where(mask, kept, 1 - kept)
+        return (u * 256 + rounding).clamp_max_(255).to(torch.uint8)
 
     def anneal(self, a: float, mask: Tensor, state: Tensor | None) -> tuple[Probability, Probability]:
-        """The two lines of the table in the paper's method, from the stored draw."""
+        """``1 - d (1 - a)`` and ``d (1 - a)``: the two lines of the table in the paper's method, d the distance."""
         assert state is not None
-        v = state.float().add_(0.5).div_(256)
-        if self.draw == "independent":
-            low, high = 1.0, 0.0
-        else:
-            low = high = 1 - float(mask.count_nonzero()) / mask.numel()
-        # pruned: u (1 - a) with u = low v. Kept: u + (1 - u) a = 1 - (1 - u) (1 - a) with 1 - u = (1 - high) (1 - v).
-        room = (1 - high) * (1 - a)
-        return (v * room).add_(1 - room), v * (low * (1 - a))
+        far = state.float().mul_((1 - a) / 256)
+        return 1 - far, far
+
+    def sample(self, a: float, mask: Tensor, state: Tensor | None, bits: Bits) -> Tensor:
+        """A weight differs from the target where two independent events fall together, of 1 - a and of d."""
+        assert state is not None
+        return (bits.byte() < state).logical_and_(bits.below(1 - a)).logical_xor_(mask)
 
 
 @dataclass(frozen=True)
@@ -168,6 +186,7 @@ class TemperatureAnnealing(Law):
 
     tau: float = 0.5
     scope: Literal["pruned", "all"] = "pruned"
+    elementwise: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -185,6 +204,7 @@ class DenseThenCut(Law):
     """Control: everything is kept until ``epochs``, then the mask at once; tells what late pruning alone does."""
 
     gradual: ClassVar[bool] = False
+    elementwise: ClassVar[bool] = True
 
     def anneal(self, a: float, mask: Tensor, state: Tensor | None) -> tuple[Probability, Probability]:
         """1 for all."""
@@ -197,6 +217,7 @@ class ConstantTemperature(Law):
 
     tau: float = 0.5
     gradual: ClassVar[bool] = False
+    elementwise: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -14,7 +14,7 @@ from ssa.augment import Normalise, pad
 from ssa.data import Data
 from ssa.errors import UserError
 from ssa.masks import Mask
-from ssa.pruning import Predicate, layers, prune
+from ssa.pruning import Predicate, layers, partition, prune
 from ssa.scoring import BATCH
 from ssa.seeds import derive
 from ssa.specs import MaskSpec, ParentSpec
@@ -25,16 +25,22 @@ def make(parent: nn.Module, spec: MaskSpec, parent_seed: int, content: Data) -> 
     """The mask of ``spec``, on the parent's device; ``UserError`` where it would leave a layer empty."""
     if spec.criterion == "none":
         return Mask({})
+    seed = derive("mask", parent_seed, spec.seed)
+    select = _without_stem(parent) if spec.stem == "dense" else None
+    example = torch.zeros(1, *content.test.images.shape[1:])
     try:
+        if spec.criterion == "partition":
+            parts = round(100 / (100 - spec.sparsity))
+            return partition(parent, parts, spec.part, spec.structure, seed, select, example)
         return prune(
             parent,
             spec.sparsity / 100,
             spec.criterion,
             spec.structure,
             spec.allocation,
-            derive("mask", parent_seed, spec.seed),
-            _without_stem(parent) if spec.stem == "dense" else None,
-            torch.zeros(1, *content.test.images.shape[1:]),
+            seed,
+            select,
+            example,
             score_batches(content, spec.score_images),
         )
     except ValueError as error:
@@ -52,7 +58,7 @@ def score_batches(content: Data, count: int) -> Iterator[tuple[Tensor, Tensor]]:
 
     Evenly spaced, in order: files that are sorted by class would otherwise give the first classes alone.
     """
-    train, normalise = content.train, Normalise(content, content.train.labels.device)
+    train, normalise = content.train, Normalise(content, content.train)
     count = min(count, len(train))
     for start in range(0, count, BATCH):
         index = torch.arange(start, min(start + BATCH, count), device=train.labels.device) * len(train) // count

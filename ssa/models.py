@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from ssa import settings
 from ssa.errors import UserError
+from ssa.settings import setting
 
 if TYPE_CHECKING:
     from torch import nn
@@ -82,26 +85,82 @@ BUILDERS: dict[str, Builder] = {
 MEGA_MACS = {"resnet18": 556, "resnet18-maxpool": 140, "wrn-28-10": 5247, "lenet-l": 28, "vit": 860}
 
 
+def mega_macs(name: str, options: Mapping[str, Any]) -> float | None:
+    """What an image costs in a training step, as in MEGA_MACS; None for models of unknown cost."""
+    passes = (options.get("batch_ensemble") or 1) * (options.get("batch_repetitions") or 1)
+    return MEGA_MACS[name] * passes if name in MEGA_MACS else None
+
+
 def check_name(name: str, where: str) -> None:
     """``UserError`` unless ``name`` is one of BUILDERS or begins with ``timm/``."""
     if name not in BUILDERS and not name.startswith("timm/"):
         raise UserError(f"{where}: {name!r} is not allowed; allowed: {', '.join(BUILDERS)} or timm/<classifier>")
 
 
+@dataclass(frozen=True)
+class Wrapping:
+    """What any model can be made into, by options beside its own.
+
+    ``dropout_everywhere``: dropout of this probability after every convolution and linear layer but the last;
+    ``batch_ensemble``: a BatchEnsemble of so many members; ``mimo``: a MIMO network of so many, whose members see the
+    batch ``batch_repetitions`` times in a training step.
+    """
+
+    dropout_everywhere: float | None = setting(None, low=0, below=1)
+    batch_ensemble: int | None = setting(None, low=1)
+    mimo: int | None = setting(None, low=1)
+    batch_repetitions: int | None = setting(None, low=1)
+
+
+def wrapping(options: Mapping[str, Any], where: str) -> Wrapping:
+    """Those of ``options`` that any model takes; ``UserError`` that begins with ``where`` for a wrong value."""
+    names = settings.names(Wrapping)
+    found = settings.read(Wrapping, {name: options[name] for name in names if name in options}, where)
+    if found.batch_ensemble and found.mimo:
+        raise UserError(f"{where}: batch_ensemble and mimo exclude each other; name one")
+    if found.batch_repetitions and not found.mimo:
+        raise UserError(f"{where}.batch_repetitions: not allowed without mimo, whose setting it is")
+    return found
+
+
 def build(name: str, options: dict[str, Any], channels: int, classes: int, size: int, seed: int) -> nn.Module:
     """The model called ``name`` (one of BUILDERS, or ``timm/<any timm classifier>``), initialised from ``seed``.
 
-    ``size`` is the images' side in pixels. ``UserError`` for an unknown model or option.
+    ``size`` is the images' side in pixels. ``options``: the model's own, and those of :class:`Wrapping`. ``UserError``
+    for an unknown model or option.
     """
     import torch
 
+    wrap = wrapping(options, f"model {name}")
+    own = {key: value for key, value in options.items() if key not in settings.names(Wrapping)}
+    inputs, outputs = channels * (wrap.mimo or 1), classes * (wrap.mimo or 1)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         try:
-            if name in BUILDERS:
-                return BUILDERS[name](channels, classes, size, **options)
-            import timm
-
-            return timm.create_model(name.removeprefix("timm/"), num_classes=classes, in_chans=channels, **options)
+            return _wrapped(_plain(name, own, inputs, outputs, size), wrap)
         except (TypeError, ValueError, RuntimeError) as error:
             raise UserError(f"model {name} with options {options}: {error}") from error
+
+
+def _plain(name: str, options: dict[str, Any], channels: int, classes: int, size: int) -> nn.Module:
+    if name in BUILDERS:
+        return BUILDERS[name](channels, classes, size, **options)
+    import timm
+
+    return timm.create_model(name.removeprefix("timm/"), num_classes=classes, in_chans=channels, **options)
+
+
+def _wrapped(model: nn.Module, wrap: Wrapping) -> nn.Module:
+    if wrap.dropout_everywhere:
+        from ssa.networks import dropout
+
+        model = dropout.wrap(model, wrap.dropout_everywhere)
+    if wrap.batch_ensemble:
+        from ssa.networks.batch_ensemble import BatchEnsemble
+
+        return BatchEnsemble(model, wrap.batch_ensemble)
+    if wrap.mimo:
+        from ssa.networks.mimo import Mimo
+
+        return Mimo(model, wrap.mimo, wrap.batch_repetitions or 1)
+    return model

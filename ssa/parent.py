@@ -13,6 +13,7 @@ from torch import nn
 
 from ssa import data, models, progress, provenance, scoring
 from ssa.data import Data
+from ssa.deadline import Deadline
 from ssa.errors import UserError
 from ssa.laws import OneShot
 from ssa.masks import Mask
@@ -61,19 +62,21 @@ def train(
     spec: ParentSpec,
     content: Data,
     device: torch.device,
-    deadline: float = math.inf,
+    deadline: Deadline,
     keep: Collection[int] = (),
+    compile: str = "off",
 ) -> bool:
     """Train the parent and write its weights, then its record; ``keep``: epochs whose weights are written too.
 
-    False where ``deadline``, on the monotonic clock, came first: a checkpoint then holds what was done.
+    False where ``deadline`` came first: a checkpoint then holds what was done.
     """
     started, clock = provenance.now(), time.monotonic()
     model = untrained(spec, content).to(device)
-    training = Training(Subnetwork(model, Mask({}), OneShot()), content, spec.recipe, derive("parent", spec.seed))
-    _resume(store.checkpoint(spec.id), spec, training)
+    network, seed = Subnetwork(model, Mask({}), OneShot()), derive("parent", spec.seed)
+    training = Training(network, content, spec.recipe, seed, compile=compile)
+    earlier = _resume(store.checkpoint(spec.id), spec, training)
     saved, loss = time.monotonic(), math.nan
-    with progress.bar(spec.recipe.epochs, spec.id, "epoch", training.epoch) as bar:
+    with progress.Progress(store.root, spec.id, spec.recipe.epochs, "epoch", training.epoch) as bar:
         while training.epoch < spec.recipe.epochs:
             if training.epoch in keep:
                 write_tensors(store.early_weights(spec.id, training.epoch), model.state_dict(), {"id": spec.id})
@@ -81,15 +84,15 @@ def train(
             if epoch.diverged_step is not None:
                 raise UserError(f"parent {spec.id} diverged at step {epoch.diverged_step}; lower its lr in the study")
             loss = epoch.loss
-            bar.set_postfix_str(f"loss {loss:.3f}", refresh=False)
-            bar.update()
-            late = time.monotonic() > deadline and epoch.number < spec.recipe.epochs
+            bar.update(f"loss {loss:.3f}")
+            late = deadline.passed() and epoch.number < spec.recipe.epochs
             if late or time.monotonic() - saved > CHECKPOINT_SECONDS:
-                write_tensors(store.checkpoint(spec.id), training.state(), {"id": spec.id, "epoch": str(epoch.number)})
+                done = {"epoch": str(epoch.number), "seconds": str(earlier + time.monotonic() - clock)}
+                write_tensors(store.checkpoint(spec.id), training.state(), {"id": spec.id, **done})
                 saved = time.monotonic()
             if late:
                 return False
-    seconds = time.monotonic() - clock
+    seconds = earlier + time.monotonic() - clock
     scores = {
         name: scoring.score(scoring.logits(model, split, content, spec.recipe.precision), split.labels)
         for name, split in (("test", content.test), ("validation", content.validation), ("train", content.train))
@@ -106,25 +109,31 @@ def train(
         "train_loss": loss,
         "train_seconds": seconds,
     }
-    write_record(store.parent_record(spec.id), spec, {"result": result, "made": provenance.of_run(device, started)})
+    made = provenance.of_run(device, started, training.compile)
+    write_record(store.parent_record(spec.id), spec, {"result": result, "made": made})
     store.checkpoint(spec.id).unlink(missing_ok=True)
     return True
 
 
-def _resume(checkpoint: Path, spec: ParentSpec, training: Training) -> None:
-    """Go on from ``checkpoint`` where there is one; a damaged one is left aside, since the parent can start again."""
+def _resume(checkpoint: Path, spec: ParentSpec, training: Training) -> float:
+    """Go on from ``checkpoint`` where there is one; returns the seconds of training that led to it.
+
+    A damaged one is left aside, since the parent can start again.
+    """
     if not checkpoint.exists():
-        return
+        return 0.0
     try:
         tensors, metadata = read_tensors(checkpoint)
     except UserError as error:
         print(f"{error}; starting this parent from its beginning", file=sys.stderr)
         checkpoint.unlink()
-        return
-    if metadata.get("id") == spec.id:
-        training.resume(int(metadata["epoch"]), tensors)
+        return 0.0
+    if metadata.get("id") != spec.id:
+        return 0.0
+    training.resume(int(metadata["epoch"]), tensors)
+    return float(metadata.get("seconds", 0.0))
 
 
 def content_of(spec: ParentSpec, data_root: Path, device: torch.device) -> Data:
     """The parent's data set on ``device``."""
-    return data.load(spec.data, data_root, spec.seed).to(device)
+    return data.load(spec.data, data_root, spec.seed, spec.data_seed).to(device)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import Counter
 
 from ssa.jobs import plan
-from ssa.models import MEGA_MACS
-from ssa.study import Study, total_epochs, train_images
+from ssa.models import mega_macs
+from ssa.study import Study, all_children, total_epochs, train_images
 
 TERAFLOPS = 100  # what a Hopper GPU is assumed to sustain in bf16, for estimates alone
 
@@ -17,9 +17,10 @@ def summary(study: Study, workers: int) -> str:
     parts = ", ".join(f"{count} of {name}" for name, count in children.items())
     hours = gpu_hours(study)
     estimate = f", about {hours:.1f} GPU-hours at {TERAFLOPS} TFLOP/s sustained" if hours else ""
+    ensembles = f", {len(study.ensembles)} ensembles" if study.ensembles else ""
     return (
         f"study {study.name}: {len(study.all_parents())} parents, {len(plan(study, workers))} jobs, "
-        f"{len(study.children)} children ({parts}), {total_epochs(study)} epochs{estimate}"
+        f"{len(study.children)} children ({parts}){ensembles}, {total_epochs(study)} epochs{estimate}"
     )
 
 
@@ -27,10 +28,11 @@ def gpu_hours(study: Study) -> float | None:
     """Training FLOPs (three forward passes an image) over an assumed rate; None for models of unknown cost."""
     total = 0.0
     runs = [(spec, spec.recipe) for spec in study.all_parents().values()]
-    runs += [(child.spec.parent, child.spec.recipe) for child in study.children]
+    runs += [(child.parent, child.recipe) for child in all_children(study)]
     for parent, recipe in runs:
         images = train_images(parent.data)
-        if parent.model not in MEGA_MACS or images is None:
+        macs = mega_macs(parent.model, dict(parent.model_options))
+        if macs is None or images is None:
             return None
-        total += recipe.epochs * images * 3 * 2 * MEGA_MACS[parent.model] * 1e6
+        total += recipe.epochs * images * 3 * 2 * macs * 1e6
     return total / (TERAFLOPS * 1e12) / 3600

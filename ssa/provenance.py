@@ -62,12 +62,13 @@ def now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-def of_run(device: torch.device, started: str) -> dict[str, Any]:
+def of_run(device: torch.device, started: str, compile: str) -> dict[str, Any]:
     """What each record says about its making."""
     import torch
 
     return {
         "device": device_name(device),
+        "compile": compile,
         "threads": torch.get_num_threads() if device.type == "cpu" else None,
         "versions": versions(),
         "git_commit": git_commit(),

@@ -79,11 +79,12 @@ def prune(
 ) -> Mask:
     """The mask that removes the fraction ``sparsity``, in [0, 1), of the prunable weights of ``model``.
 
-    ``criterion`` says which weights go: ``random``; ``anti-random``, those that ``random`` of the same seed keeps;
-    ``magnitude``, the smallest; ``taylor``, the least w * gradient over ``batches`` of (images, labels); ``synflow``,
-    the least synaptic flow for an input of ``example``'s shape. ``allocation`` says how many of each tensor's n weights
-    (or neurons) go: ``layerwise``, ``round(sparsity * n)``; ``global``, ``erk`` and ``lamp``, that many over all
-    tensors together, shared out by the criterion's own scores, by the tensors' shapes, or by layer-adaptive magnitudes.
+    ``criterion`` says which weights go: ``random``; ``anti-random``, those that ``random`` of the same seed keeps (at
+    50% of an odd number both round alike, and one weight is in both masks or in neither); ``magnitude``, the smallest;
+    ``taylor``, the least w * gradient over ``batches`` of (images, labels); ``synflow``, the least synaptic flow for an
+    input of ``example``'s shape. ``allocation`` says how many of each tensor's n weights (or neurons) go:
+    ``layerwise``, ``round(sparsity * n)``; ``global``, ``erk`` and ``lamp``, that many over all tensors together,
+    shared out by the criterion's own scores, by the tensors' shapes, or by layer-adaptive magnitudes.
     Ties go in the order of the weights: the earlier one is removed, on every device.
 
     With ``structure="neurons"`` whole output rows go, with their bias and BatchNorm; ``example``, one input batch,
@@ -103,6 +104,36 @@ def prune(
     _check(scores, counts, sparsity, allocation)
     mask = Mask({name: ~lowest(score, counts[name]) for name, score in scores.items()})
     return mask if structure == "connections" else _with_companions(model, mask, example)
+
+
+def partition(
+    model: nn.Module,
+    parts: int,
+    part: int,
+    structure: str = "connections",
+    seed: int = 0,
+    select: Select | None = None,
+    example: Tensor | None = None,
+) -> Mask:
+    """The mask that keeps part ``part``, from 0, of a random partition of each prunable tensor into ``parts``.
+
+    The parts of one seed share no weight (or neuron) and leave none out; their sizes differ by one at most.
+    ``structure``, ``select`` and ``example`` as in :func:`prune`. ``ValueError`` where a tensor has too few to share.
+    """
+    if not 0 <= part < parts:
+        raise ValueError(f"part is {part!r}; allowed: 0 to {parts - 1}, since there are {parts} parts")
+    choose("structure", structure, STRUCTURES)
+    weights = prunable(model, select)
+    shapes = {name: _shape_of_units(weight, structure) for name, weight in weights.items()}
+    kept = {}
+    for name, score in criteria.uniform(weights, shapes, seed).items():
+        units = score.numel()
+        if units < parts:
+            raise ValueError(f"{name!r} has {units} to share among {parts}; lower that, or leave it out with select=")
+        chosen = score.flatten().argsort(stable=True)[part * units // parts : (part + 1) * units // parts]
+        kept[name] = torch.zeros(units, dtype=torch.bool, device=score.device).index_fill_(0, chosen, True)
+        kept[name] = kept[name].view(score.shape)
+    return Mask(kept) if structure == "connections" else _with_companions(model, Mask(kept), example)
 
 
 def _shape_of_units(weight: Tensor, structure: str) -> Size:

@@ -4,10 +4,18 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from ssa.errors import UserError
 
 if TYPE_CHECKING:
     from ssa.specs import Recipe
+
+# The settings of cycles that each schedule needs, and no other takes.
+CYCLIC = {
+    "cosine-cycles": ("cycle_epochs",),
+    "fge": ("cycle_epochs", "cycles_from", "cycle_high_lr", "cycle_low_lr"),
+}
 
 
 @dataclass(frozen=True)
@@ -34,6 +42,10 @@ def at_step(recipe: Recipe, step: int, steps_per_epoch: int, parent: Recipe | No
         return one_cycle(recipe, step, total)
     if recipe.lr_schedule == "step-linear":
         return Rate(step_linear(recipe, step / total))
+    if recipe.lr_schedule == "cosine-cycles":
+        return Rate(cosine_cycles(recipe, step, steps_per_epoch))
+    if recipe.lr_schedule == "fge":
+        return Rate(fge(recipe, step, steps_per_epoch))
     return Rate(warmup_cosine(recipe, step, total, steps_per_epoch))
 
 
@@ -65,6 +77,78 @@ def warmup_cosine(recipe: Recipe, step: int, total: int, steps_per_epoch: int) -
     if step < warm:
         return recipe.lr * (step + 1) / warm
     return _cosine(recipe.lr, recipe.final_lr, (step - warm) / max(total - warm, 1))
+
+
+def cosine_cycles(recipe: Recipe, step: int, steps_per_epoch: int) -> float:
+    """A cosine from ``lr`` to ``final_lr`` in each cycle (snapshot ensembles, Huang et al., 2017, arXiv 1704.00109)."""
+    length = _cycle(recipe, "cycle_epochs")[0] * steps_per_epoch
+    return _cosine(recipe.lr, recipe.final_lr, step % length / length)
+
+
+def fge(recipe: Recipe, step: int, steps_per_epoch: int) -> float:
+    """Fast geometric ensembles, equation 2 of Garipov et al. (2018, arXiv 1802.10026).
+
+    The first ``cycles_from`` epochs train as :func:`step_linear` does in so many. Then each cycle goes linearly from
+    ``cycle_high_lr`` to ``cycle_low_lr``, which the last step of its first half has, and back.
+    """
+    length, first, high, low = _cycle(recipe, *CYCLIC["fge"])
+    done = step - first * steps_per_epoch
+    if done < 0:
+        return step_linear(recipe, step / (first * steps_per_epoch))
+    length *= steps_per_epoch
+    return low + (high - low) * abs(1 - 2 * (done % length + 1) / length)
+
+
+def snapshot_epochs(recipe: Recipe) -> tuple[int, ...]:
+    """The epochs, from 1, after which the weights are members: none for a schedule without cycles.
+
+    Snapshot ensembles take the end of each cycle; fast geometric ensembles take what the first cycle starts from, and
+    the low point in the middle of each cycle. The last may be ``recipe.epochs``.
+    """
+    if recipe.lr_schedule == "cosine-cycles":
+        (length,) = _cycle(recipe, "cycle_epochs")
+        return tuple(range(length, recipe.epochs + 1, length))
+    if recipe.lr_schedule == "fge":
+        length, first = _cycle(recipe, "cycle_epochs", "cycles_from")
+        return (first, *range(first + length // 2, recipe.epochs + 1, length))
+    return ()
+
+
+def check_cycles(recipe: Recipe, where: str) -> None:
+    """``UserError`` unless the schedule has the cycle settings that it needs, no other has any, and cycles are whole.
+
+    The last cycle of ``fge`` may end in its middle, as published.
+    """
+    schedule, needs = recipe.lr_schedule, CYCLIC.get(recipe.lr_schedule, ())
+    for name in CYCLIC["fge"]:
+        value = getattr(recipe, name)
+        if value is None and name in needs:
+            raise UserError(f"{where}.{name}: missing; allowed: a number, as lr_schedule {schedule} needs one")
+        if value is not None and name not in needs:
+            takers = " or ".join(key for key, names in CYCLIC.items() if name in names)
+            raise UserError(f"{where}.{name}: {value} is not allowed with lr_schedule {schedule}; allowed: {takers}")
+    if not needs:
+        return
+    (length,) = _cycle(recipe, "cycle_epochs")
+    first = recipe.cycles_from or 0
+    if first >= recipe.epochs:
+        raise UserError(f"{where}.cycles_from: {first} is not allowed; allowed: less than epochs, {recipe.epochs}")
+    if schedule == "fge" and length % 2:
+        raise UserError(f"{where}.cycle_epochs: {length} is not allowed; allowed: an even number, as fge needs")
+    unit = length // 2 if schedule == "fge" else length
+    if (recipe.epochs - first) % unit:
+        raise UserError(
+            f"{where}.cycle_epochs: {length} is not allowed; allowed: cycles that fill the {recipe.epochs - first} "
+            f"epochs from {first} to {recipe.epochs}"
+        )
+
+
+def _cycle(recipe: Recipe, *names: str) -> list[Any]:
+    """These settings of ``recipe``; ``ValueError`` for one that is missing."""
+    values = [getattr(recipe, name) for name in names]
+    if None in values:
+        raise ValueError(f"lr_schedule {recipe.lr_schedule!r} needs {names[values.index(None)]}")
+    return values
 
 
 def _cosine(start: float, end: float, x: float) -> float:

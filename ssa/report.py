@@ -1,14 +1,11 @@
-"""The study on one page: a single HTML file that needs nothing else, its figures within it."""
+"""The study on one page: a single HTML file that needs nothing else, its figures and its plotting library within."""
 
 from __future__ import annotations
 
 import base64
 import json
-import math
-import re
 import struct
 from collections import Counter
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -16,17 +13,23 @@ from typing import Any
 
 import jinja2
 import pandas as pd
+from markupsafe import Markup
 
-from ssa.claim_rules import SECTION, rule_of
+from ssa.cells import read_children
+from ssa.claim_rules import SECTION
+from ssa.ensemble_figures import CAPTIONS as ENSEMBLE_CAPTIONS
 from ssa.errors import UserError
 from ssa.figure_style import RC
 from ssa.figures import CAPTIONS
 from ssa.methods import label
-from ssa.statistics import p_text, t_interval
+from ssa.report_claims import MARKS, capitalise, read_claims, tally
+from ssa.report_explorer import explorer, library
+from ssa.report_tables import Table, blocks, duration, read_parents, read_tables
 
 TEMPLATES = Path(__file__).parent / "templates"
-DASH, HOLM = "–", "p (Holm)"
 PIXELS_PER_INCH = 130  # of a figure on screen: print type, made a third larger
+# Figures and tables of a part that not every study has: those that exist are shown, in a section of their own.
+ENSEMBLES = ("ensemble_", "table_ensembles")
 # The labels of a hyperparameter's source, as a reader needs them.
 SOURCES = {
     "paper": "the paper's abstract, and what a published summary attributes to the paper",
@@ -40,54 +43,18 @@ SOURCES = {
 
 @dataclass(frozen=True)
 class Image:
-    """A figure within the page: its data URL, and the size in CSS pixels at which it is shown."""
+    """A figure within the page: its name, caption and data URL, and the size in CSS pixels that it is drawn for."""
 
+    name: str
+    caption: str
     url: str
     width: int
     height: int
 
-
-@dataclass(frozen=True)
-class Cell:
-    """A table's cell: its text, and whether it is bold."""
-
-    text: str
-    bold: bool = False
-
-
-@dataclass(frozen=True)
-class Table:
-    """A table to read: its caption, column heads, and rows of cells."""
-
-    caption: str
-    head: list[str]
-    rows: list[list[Cell]]
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """A claim before one arm: the overall verdict, its comparisons, and how many of these say what."""
-
-    arm: str
-    text: str
-    tally: str
-    comparisons: Table
-
     @property
-    def kind(self) -> str:
-        """The first word, which names the verdict's colour."""
-        return self.text.split(",")[0].split(" ")[0]
-
-
-@dataclass(frozen=True)
-class Claim:
-    """A claim of the paper, the rule that judges it, and a verdict for each arm."""
-
-    name: str
-    statement: str
-    source: str
-    rule: str
-    verdicts: list[Verdict]
+    def alt(self) -> str:
+        """What a reader who does not see the figure is told; the numbers stand in the tables."""
+        return f"Chart. {self.caption.split('. ')[0].rstrip('.')}. The tables give the same numbers in text."
 
 
 def write_report(results: Path, tables: Path, figures: Path, out: Path) -> None:
@@ -97,17 +64,35 @@ def write_report(results: Path, tables: Path, figures: Path, out: Path) -> None:
     input gives the same bytes. ``UserError`` names a file that is missing.
     """
     study = json.loads(_existing(results / "study.json", "aggregate").read_text())
+    children = read_children(_existing(results / "children.csv", "aggregate").parent)
+    history = pd.read_parquet(_existing(results / "history.parquet", "aggregate"))
+    claims = read_claims(_existing(tables / "claims.csv", "claims"), study["claims"])
+    shown, shown_tables = read_figures(figures), _study_tables(tables)
+    parents = pd.read_csv(_existing(results / "parents.csv", "aggregate"))
+    smallest = {**SECTION, **study["claims"]}["smallest_difference"]
     page = (
         environment()
         .get_template("report.html.j2")
         .render(
             study=study,
-            claims=read_claims(_existing(tables / "claims.csv", "claims"), study["claims"]),
-            figures=[(name, caption, embedded(figures / f"{name}.png")) for name, caption in CAPTIONS.items()],
-            tables=[read_tables(path) for path in sorted(tables.glob("*.md")) if path.name != "claims.md"],
-            parents=read_parents(_existing(results / "parents.csv", "aggregate")),
+            claims=claims,
+            verdicts=tally(verdict.text for claim in claims for verdict in claim.verdicts),
+            marks=MARKS,
+            figures=[image for image in shown if not image.name.startswith(ENSEMBLES)],
+            tables=[part for name, part in shown_tables if not name.startswith(ENSEMBLES)],
+            ensembles=_ensembles(results / "ensembles.csv", shown, shown_tables),
+            parents=read_parents(results / "parents.csv"),
+            blocks=blocks(children),
+            hours={
+                "parents": parents["train_seconds"].sum() / 3600,
+                "children": children["train_seconds"].sum() / 3600,
+            },
+            diverged=int(children["diverged"].sum()),
             ssa={**SECTION["ssa"], **study["claims"].get("ssa", {})},
             sources=SOURCES,
+            source_counts=Counter(entry["source"] for entry in study["hyperparameters"]),
+            explorer=explorer(children, history, smallest),
+            library=library(),
         )
     )
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -123,92 +108,43 @@ def environment() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.filters.update(moment=moment, label=label)
+    made.filters.update(moment=moment, label=label, duration=duration, capitalise=capitalise)
+    made.globals.update(asset=lambda name: Markup((TEMPLATES / name).read_text(encoding="utf-8")))
     return made
 
 
-def read_claims(path: Path, section: dict[str, Any]) -> list[Claim]:
-    """The claims of claims.csv in its order; ``section`` is the study's claims section, for the rules' numbers."""
-    confidence = {**SECTION, **section}["confidence"]
-    claims = []
-    for name, rows in pd.read_csv(path).groupby("claim", sort=False):
-        verdicts = [_verdict(part, confidence) for _, part in rows.groupby("arm", sort=False)]
-        first = rows.iloc[0]
-        claims.append(Claim(str(name), first["statement"], first["source"], rule_of(section, str(name)), verdicts))
-    return claims
+def read_figures(folder: Path) -> list[Image]:
+    """The study's figures, in the order of their captions; those of the ensembles where they exist."""
+    scored = {name: text for name, text in ENSEMBLE_CAPTIONS.items() if (folder / f"{name}.png").is_file()}
+    wanted = {**CAPTIONS, **scored}
+    return [embedded(folder / f"{name}.png", name, caption) for name, caption in wanted.items()]
 
 
-def _verdict(rows: pd.DataFrame, confidence: float) -> Verdict:
-    """One arm's ``rows`` of a claim, the overall verdict among them."""
-    found = rows[rows["comparison"] != "overall"]
-    overall = rows.loc[rows["comparison"] == "overall", "verdict"].iloc[0]
-    count = Counter(str(verdict).split(":")[0] for verdict in found["verdict"])
-    tally = ", ".join(f"{number} {verdict}" for verdict, number in count.most_common())
-    measure = rows["measure"].iloc[0].capitalize()
-    lines = [_comparison(row, measure, f"{confidence:.0%} CI") for row in found.to_dict("records")]
-    if found["p_holm"].isna().all():
-        lines = [{head: text for head, text in line.items() if head != HOLM} for line in lines]
-    return Verdict(rows["arm"].iloc[0], overall, tally, _table(f"Parents {rows['arm'].iloc[0]}: {overall}", lines))
+def _study_tables(folder: Path) -> list[tuple[str, tuple[str, list[Table]]]]:
+    return [(path.stem, read_tables(path)) for path in sorted(folder.glob("table*.md"))]
 
 
-def _comparison(row: Mapping[Any, Any], measure: str, interval: str) -> dict[str, str]:
+def _ensembles(
+    path: Path, figures: list[Image], tables: list[tuple[str, tuple[str, list[Table]]]]
+) -> dict[str, Any] | None:
+    """The section on ensembles: how many there are, figures and tables; None where the study has none."""
+    if not path.is_file():
+        return None
     return {
-        "Comparison": row["comparison"],
-        measure: _number(row["estimate"]),
-        interval: DASH if math.isnan(row["low"]) else f"{_number(row['low'])} to {_number(row['high'])}",
-        "n": f"{row['n']:g}",
-        "p": p_text(row["p"]),
-        HOLM: p_text(row["p_holm"]),
-        "Verdict": row["verdict"],
+        "count": len(pd.read_csv(path)),
+        "figures": [image for image in figures if image.name.startswith(ENSEMBLES)],
+        "tables": [part for name, part in tables if name.startswith(ENSEMBLES)],
     }
 
 
-def read_parents(path: Path) -> Table:
-    """One line for each kind of parent in parents.csv: seeds, training and accuracy."""
-    lines = []
-    for (kind, dataset, model, epochs), rows in pd.read_csv(path).groupby(["parent", "dataset", "model", "epochs"]):
-        accuracy = t_interval(rows["accuracy"])
-        spread = "" if math.isnan(accuracy.half_width) else f" ± {accuracy.half_width:.2f}"
-        seeds = ", ".join(str(seed) for seed in sorted(rows["parent_seed"]))
-        names = {"Parents": str(kind), "Data": str(dataset), "Model": str(model), "Epochs": f"{epochs:g}"}
-        lines.append(
-            {**names, "Seeds": seeds, "n": str(len(rows)), "Test accuracy (%)": f"{accuracy.mean:.2f}{spread}"}
-        )
-    return _table("The parents. Accuracy: mean ± half-width of the 95% t-interval over n parents.", lines)
-
-
-def _table(caption: str, lines: list[dict[str, str]]) -> Table:
-    return Table(caption, list(lines[0]), [[Cell(text) for text in line.values()] for line in lines])
-
-
-def _number(value: float) -> str:
-    return DASH if math.isnan(value) else f"{value:.2f}".replace("-", "\N{MINUS SIGN}")
-
-
-def read_tables(path: Path) -> tuple[str, list[Table]]:
-    """The title and the parts of one of the study's tables, from the Markdown that :mod:`ssa.tables` writes."""
-    title, *blocks = [block.strip() for block in path.read_text(encoding="utf-8").split("\n\n") if block.strip()]
-    parts = []
-    for caption, grid in zip(blocks[::2], blocks[1::2], strict=True):
-        head, _, *rows = [_cells(line) for line in grid.splitlines()]
-        parts.append(Table(caption, [cell.text for cell in head], rows))
-    return title.removeprefix("# "), parts
-
-
-def _cells(line: str) -> list[Cell]:
-    """The cells of one line of a Markdown table: ``\\|`` is a bar within a cell, ``**`` encloses bold text."""
-    texts = [text.strip().replace("\\|", "|") for text in re.split(r"(?<!\\)\|", line)[1:-1]]
-    return [Cell(text.replace("**", ""), text.startswith("**")) for text in texts]
-
-
-def embedded(path: Path) -> Image:
+def embedded(path: Path, name: str, caption: str) -> Image:
     """A PNG file as part of the page, as wide as it is in print."""
     content = _existing(path, "figures").read_bytes()
     # A PNG starts with its signature and the header chunk, which holds width and height at bytes 16 to 24.
     width, height = struct.unpack(">II", content[16:24])
     scale = PIXELS_PER_INCH / RC["savefig.dpi"]
     url = f"data:image/png;base64,{base64.b64encode(content).decode()}"
-    return Image(url, round(width * scale), round(height * scale))
+    return Image(name, caption, url, round(width * scale), round(height * scale))
 
 
 def moment(iso: str) -> str:

@@ -16,7 +16,7 @@ from torch.optim.swa_utils import update_bn
 from ssa.augment import Batches, Normalise, pad
 from ssa.data import Data, Split
 from ssa.masks import Mask, apply
-from ssa.training import autocast
+from ssa.step import autocast
 
 ECE_BINS = 15
 BATCH = 500
@@ -37,7 +37,7 @@ class Scores:
 def logits(network: nn.Module, split: Split, data: Data, precision: str = "fp32") -> Tensor:
     """float32 (n, classes): the network's outputs in eval mode, without augmentation."""
     network.eval()
-    normalise = Normalise(data, split.labels.device)
+    normalise = Normalise(data, split)
     outputs = []
     for images in split.images.split(BATCH):
         with autocast(precision, images.device):
@@ -45,7 +45,7 @@ def logits(network: nn.Module, split: Split, data: Data, precision: str = "fp32"
     return torch.cat(outputs)
 
 
-def score(outputs: Tensor, labels: Tensor) -> Scores:
+def score(outputs: Tensor, labels: Tensor, bins: int = ECE_BINS) -> Scores:
     """Scores of ``outputs`` (n, classes); a network whose outputs are not all finite is scored as a uniform guess."""
     if not outputs.isfinite().all():
         classes = outputs.shape[1]
@@ -55,17 +55,21 @@ def score(outputs: Tensor, labels: Tensor) -> Scores:
     correct = predicted == labels
     nll = functional.cross_entropy(outputs.double(), labels)
     return Scores(
-        100 * float(correct.double().mean()), float(nll), 100 * expected_calibration_error(confidence, correct)
+        100 * float(correct.double().mean()), float(nll), 100 * expected_calibration_error(confidence, correct, bins)
     )
 
 
-def expected_calibration_error(confidence: Tensor, correct: Tensor) -> float:
-    """ECE in [0, 1] over 15 equal bins of confidence (Guo et al., 2017, arXiv 1706.04599)."""
-    edges = torch.linspace(0, 1, ECE_BINS + 1, dtype=confidence.dtype, device=confidence.device)
-    bins = torch.bucketize(confidence, edges[1:-1])
-    gap = torch.zeros(ECE_BINS, dtype=torch.float64, device=confidence.device)
-    gap.index_add_(0, bins, confidence.double() - correct.double())
+def expected_calibration_error(confidence: Tensor, correct: Tensor, bins: int = ECE_BINS) -> float:
+    """ECE in [0, 1] over equal ``bins`` of confidence (Guo et al., 2017, arXiv 1706.04599)."""
+    gap = torch.zeros(bins, dtype=torch.float64, device=confidence.device)
+    gap.index_add_(0, bin_of(confidence, bins), confidence.double() - correct.double())
     return float(gap.abs().sum() / len(confidence))
+
+
+def bin_of(confidence: Tensor, bins: int = ECE_BINS) -> Tensor:
+    """int64 (n,): which of equal ``bins`` of [0, 1] each confidence falls in; an edge belongs to the lower bin."""
+    edges = torch.linspace(0, 1, bins + 1, dtype=confidence.dtype, device=confidence.device)
+    return torch.bucketize(confidence, edges[1:-1])
 
 
 @contextmanager

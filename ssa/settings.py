@@ -25,15 +25,25 @@ def setting(
     low: float = -math.inf,
     high: float = math.inf,
     below: float = math.inf,
+    added: bool = False,
 ) -> Any:
-    """A field that allows ``choices``, or numbers in [low, high] and under ``below``; ``source`` labels its default."""
-    metadata = {"source": source, "choices": choices, "low": low, "high": high, "below": below}
+    """A field that allows ``choices``, or numbers in [low, high] and under ``below``; ``source`` labels its default.
+
+    ``added``: the setting came after results had been recorded. Its default is what they were made with, for good, and
+    is left out of ids and listings.
+    """
+    metadata = {"source": source, "choices": choices, "low": low, "high": high, "below": below, "added": added}
     return dataclasses.field(default=default, metadata=metadata)
 
 
 def names(cls: type) -> list[str]:
     """The settings that ``cls`` takes."""
     return [field.name for field in dataclasses.fields(cls)]
+
+
+def unused(field: dataclasses.Field[Any], value: Any) -> bool:
+    """Whether ``value`` is the default of an ``added`` setting: as if there were no such setting."""
+    return bool(field.metadata.get("added")) and value == field.default
 
 
 def read(cls: type[T], values: Mapping[str, Any], where: str) -> T:

@@ -9,22 +9,32 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from ssa.settings import setting
+from ssa.settings import setting, unused
 
 # The version of the training semantics. A change of the engine that changes results raises it: old results then
 # keep their ids and are never taken for new ones.
-SEMANTICS = 1
+SEMANTICS = 2
 
 
-# What the library can prune by; named here because reading a study must not import PyTorch.
+# What the library can prune by; named here because reading a study or its records must not import PyTorch.
 CRITERIA = ("random", "anti-random", "magnitude", "taylor", "synflow")
 STRUCTURES = ("connections", "neurons")
 ALLOCATIONS = ("layerwise", "global", "erk", "lamp")
+# And what it can score ensembles by: how members are combined, the mean of their probabilities (primary) or of their
+# logits (the authors' code); the named sets of corrupted test images of each data set, the widest last.
+CONVENTIONS = ("probabilities", "logits")
+CORRUPTION_SETS = {
+    **dict.fromkeys(("cifar10", "cifar100"), ("benchmark-15", "uncertainty-baselines-17", "all-19")),
+    "digits": ("digits-6",),
+}
 
 
 @dataclass(frozen=True)
 class DataSpec:
-    """A data set and how it is split. ``train``: images to train on, null for all that validation leaves."""
+    """A data set and how it is split. ``train``: images to train on, null for all that validation leaves.
+
+    ``bag``: the fraction of them that one parent sees, drawn without replacement by its seed.
+    """
 
     source: str = setting(choices=("digits", "cifar10", "cifar100", "imagefolder"))
     train: int | None = setting(None, source="assumed", low=1)
@@ -32,18 +42,25 @@ class DataSpec:
     split: str = setting("fixed", source="assumed", choices=("fixed", "parent"))
     folder: str | None = setting(None)
     image_size: int = setting(32, low=1)
+    bag: float = setting(1.0, low=0.01, high=1, added=True)
+
+    def bagged(self, images: int) -> int:
+        """How many of so many training images one parent sees."""
+        return max(round(self.bag * images), 1)
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a network is trained, parent or child."""
+    """How a network is trained, parent or child. The ``cycle`` settings: :mod:`ssa.rates`."""
 
     epochs: int = setting(low=1)
     batch_size: int = setting(128, source="author-code", low=1)
     optimizer: str = setting("sgd", source="author-code", choices=("sgd", "adam", "adamw"))
     lr: float = setting(0.1, source="author-code", low=0)
     lr_schedule: str = setting(
-        "one-cycle", source="PAT", choices=("constant", "one-cycle", "step-linear", "warmup-cosine", "rewound")
+        "one-cycle",
+        source="PAT",
+        choices=("constant", "one-cycle", "step-linear", "warmup-cosine", "rewound", "cosine-cycles", "fge"),
     )
     div_factor: float = setting(100.0, source="PAT", low=1)
     pct_start: float = setting(0.1, source="PAT", low=0, below=1)
@@ -59,6 +76,10 @@ class Recipe:
     padding_value: str = setting("black", source="author-code", choices=("black", "mean"))
     drop_last: bool = setting(False, source="author-code")
     precision: str = setting("fp32", source="assumed", choices=("fp32", "bf16"))
+    cycle_epochs: int | None = setting(None, low=1, added=True)
+    cycles_from: int | None = setting(None, low=1, added=True)
+    cycle_high_lr: float | None = setting(None, low=0, added=True)
+    cycle_low_lr: float | None = setting(None, low=0, added=True)
 
 
 @dataclass(frozen=True)
@@ -72,7 +93,11 @@ class Spec:
 
     def content(self) -> dict[str, Any]:
         """Everything that determines the result, as JSON types."""
-        return dataclasses.asdict(self)
+        return _settings(self)
+
+    @cached_property
+    def _content(self) -> dict[str, Any]:
+        return self.content()
 
     @cached_property
     def id(self) -> str:
@@ -83,7 +108,11 @@ class Spec:
 
 @dataclass(frozen=True)
 class ParentSpec(Spec):
-    """A parent network: data, model, recipe and seed. ``model_options``: (name, value) pairs, sorted."""
+    """A parent network: data, model, recipe and seed. ``model_options``: (name, value) pairs, sorted.
+
+    ``data_seed``: decides a split with ``split: parent``, so that parents of different seeds can share one; None for
+    the parent's own seed.
+    """
 
     data: DataSpec
     model: str
@@ -91,18 +120,20 @@ class ParentSpec(Spec):
     recipe: Recipe
     seed: int
     semantics: int = SEMANTICS
+    data_seed: int | None = setting(None, added=True)
 
     @property
     def words(self) -> str:
         """For example ``resnet18-cifar10-s0``."""
-        return f"{self.model}-{self.data.source}-s{self.seed}"
+        return f"{self.model.replace('/', '-')}-{self.data.source}-s{self.seed}"  # timm/<name>: an id is one folder
 
 
 @dataclass(frozen=True)
 class MaskSpec(Spec):
     """How a parent is pruned. ``sparsity`` in percent; ``seed`` decides random masks only.
 
-    ``score_images``: how many training images the criterion is computed on, 0 for one that looks at none.
+    ``score_images``: how many training images the criterion is computed on, 0 for one that looks at none. ``part``:
+    which part of a random partition is kept; the criterion ``partition`` is for members of ensembles alone.
     """
 
     criterion: str
@@ -112,6 +143,7 @@ class MaskSpec(Spec):
     sparsity: float
     seed: int
     score_images: int = 0
+    part: int = setting(0, added=True)
 
     @property
     def words(self) -> str:
@@ -125,7 +157,8 @@ class ChildSpec(Spec):
 
     ``start``: from the parent's ``trained`` weights, or ``rewound`` to those that it had as many epochs before its
     end as the child trains (weight rewinding, Renda et al., 2020, arXiv 2003.02389).
-    ``method`` is a label: two methods with the same law and switches are the same child.
+    ``method`` is a label: two methods with the same law and switches are the same child. ``gradient_batches``: on how
+    many the noise of its gradient is measured where it is scored (:mod:`ssa.gradients`).
     """
 
     parent: ParentSpec
@@ -144,6 +177,7 @@ class ChildSpec(Spec):
     recipe: Recipe
     seed: int
     semantics: int = SEMANTICS
+    gradient_batches: int = setting(0, added=True)
 
     @property
     def start_epoch(self) -> int | None:
@@ -152,7 +186,7 @@ class ChildSpec(Spec):
 
     def content(self) -> dict[str, Any]:
         """Everything that determines the result; the method's name does not."""
-        content = dataclasses.asdict(self)
+        content = _settings(self)
         del content["method"]
         return content
 
@@ -164,3 +198,66 @@ class ChildSpec(Spec):
         law += [f"e{args['epochs']:g}", str(args["schedule"])] if args.get("epochs") else []
         parts = [self.mask.words, self.method, *law, self.recipe.lr_schedule, f"E{self.recipe.epochs}", f"s{self.seed}"]
         return "-".join(parts)
+
+
+@dataclass(frozen=True)
+class Member:
+    """A network of an ensemble: a parent or child as it was trained, or a parent as it was after ``epoch`` epochs."""
+
+    run: ParentSpec | ChildSpec
+    epoch: int | None = None
+
+
+@dataclass(frozen=True)
+class EnsembleSpec(Spec):
+    """An ensemble: its members, each listed, and on what they are scored.
+
+    ``samples``: forward passes through each member, with dropout where they are more than one. ``corruptions``: the
+    name of the set of corrupted test images, None for none; ``corrupted_images``: how many test images it takes.
+    """
+
+    method: str
+    members: tuple[Member, ...]
+    seed: int
+    samples: int = 1
+    corruptions: str | None = None
+    corrupted_images: int | None = None
+    semantics: int = SEMANTICS
+
+    @cached_property
+    def parents(self) -> tuple[ParentSpec, ...]:
+        """The parents that are members or have children that are, each once."""
+        runs = [member.run for member in self.members]
+        return tuple(dict.fromkeys(run.parent if isinstance(run, ChildSpec) else run for run in runs))
+
+    @cached_property
+    def children(self) -> tuple[ChildSpec, ...]:
+        """The members that are children."""
+        return tuple(member.run for member in self.members if isinstance(member.run, ChildSpec))
+
+    def content(self) -> dict[str, Any]:
+        """Everything that determines the result; a member's id stands for all that it is."""
+        members = [{"run": member.run.id, "epoch": member.epoch} for member in self.members]
+        return {**{name: getattr(self, name) for name in self.__dataclass_fields__}, "members": members}
+
+    @property
+    def words(self) -> str:
+        """For example ``prune-and-tune-6-wrn-28-10-cifar10-s0``."""
+        parent = self.parents[0]
+        network = f"{parent.model.replace('/', '-')}-{parent.data.source}"
+        return f"{self.method}-{len(self.members)}-{network}-s{self.seed}"
+
+
+def _settings(value: Any) -> dict[str, Any]:
+    """As ``dataclasses.asdict``, but what is shared stays so: 100,000 children have a hundred parents.
+
+    A setting that was added later is left out at its default, so that recorded results keep their ids.
+    """
+    given = {name: (field, getattr(value, name)) for name, field in value.__dataclass_fields__.items()}
+    return {name: _plain(held) for name, (field, held) in given.items() if not unused(field, held)}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Spec):
+        return value._content
+    return _settings(value) if dataclasses.is_dataclass(value) else value

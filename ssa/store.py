@@ -3,11 +3,12 @@
 ::
 
     results/parents/<parent>/{weights,checkpoint,masks-<digest>}.safetensors, record.json
-    results/children/<parent>/<child>.json
+    results/children/<parent>/*.jsonl
+    results/ensembles/<ensemble>/{record.json, logits.safetensors}
     results/<study>/...
 
-Parents and children are filed by their ids, so that studies share them. A record carries the specification that
-it was made from, and is refused where that is another.
+Parents, children and ensembles are filed by their ids, so that studies share them. A record carries the specification
+that it was made from, and is refused where that is another.
 """
 
 from __future__ import annotations
@@ -16,12 +17,13 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ssa.errors import UserError
-from ssa.specs import ChildSpec, ParentSpec, Spec
+from ssa.errors import UserError, writing
+from ssa.records import Records, finite, opened, sealed
+from ssa.specs import ChildSpec, EnsembleSpec, ParentSpec, Spec
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -32,6 +34,7 @@ class Store:
     """The files under ``root``, the results folder."""
 
     root: Path
+    _records: dict[str, Records] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def parent_folder(self, parent_id: str) -> Path:
         """All files of one parent."""
@@ -57,17 +60,33 @@ class Store:
         """The masks of one parent for one study, in one file that is named after them."""
         return self.parent_folder(parent_id) / f"masks-{digest(mask_ids)}.safetensors"
 
-    def child_record(self, child: ChildSpec) -> Path:
-        """What a child scored, its history and its specification."""
-        return self.root / "children" / child.parent.id / f"{child.id}.json"
+    def records(self, parent_id: str) -> Records:
+        """The records of one parent's children: what each scored, its history and its specification."""
+        return self._records.setdefault(parent_id, Records(self.root / "children" / parent_id))
 
     def recorded(self, child: ChildSpec) -> bool:
         """Whether the child is finished."""
-        return self.child_record(child).exists()
+        return self.records(child.parent.id).has(child.id)
 
     def recorded_children(self, parent_id: str) -> set[str]:
         """The ids of all finished children of one parent."""
-        return {path.stem for path in (self.root / "children" / parent_id).glob("*.json")}
+        return self.records(parent_id).ids()
+
+    def record_child(self, child: ChildSpec, content: dict[str, Any]) -> None:
+        """Write the record of ``child``; ``UserError`` where the disk does not take it."""
+        self.records(child.parent.id).append({"id": child.id, "spec": child.content(), **content})
+
+    def ensemble_record(self, ensemble_id: str) -> Path:
+        """What the ensemble scored and cost, and its specification."""
+        return self.root / "ensembles" / ensemble_id / "record.json"
+
+    def ensemble_logits(self, ensemble_id: str) -> Path:
+        """The outputs of all its members on the clean images, from which all scores on them can be computed again."""
+        return self.root / "ensembles" / ensemble_id / "logits.safetensors"
+
+    def member(self, ensemble_id: str, number: int) -> Path:
+        """The weights of a trained member, kept until the ensemble is complete."""
+        return self.root / "ensembles" / ensemble_id / f"member-{number}.safetensors"
 
     def study_folder(self, study: str) -> Path:
         """The tables of one study, and its jobs' marks."""
@@ -77,9 +96,13 @@ class Store:
         """The record of ``parent``; ``UserError`` where it is missing, damaged or another parent's."""
         return read_record(self.parent_record(parent.id), parent)
 
+    def read_ensemble(self, ensemble: EnsembleSpec) -> dict[str, Any]:
+        """The record of ``ensemble``; ``UserError`` where it is missing, damaged or another ensemble's."""
+        return read_record(self.ensemble_record(ensemble.id), ensemble)
+
     def read_child(self, child: ChildSpec) -> dict[str, Any]:
         """The record of ``child``; ``UserError`` where it is missing, damaged or another child's."""
-        return read_record(self.child_record(child), child)
+        return self.records(child.parent.id).read(child.id)
 
 
 def digest(ids: Iterable[str]) -> str:
@@ -93,22 +116,21 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     ``UserError`` where the disk is full or the folder cannot be written; ``path`` is then as it was.
     """
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write(partial)
-        with partial.open("rb+") as file:
-            os.fsync(file.fileno())
-        partial.replace(path)
-    except Exception as error:
-        partial.unlink(missing_ok=True)
-        if isinstance(error, OSError) or "I/O error" in str(error) or "No space" in str(error):
-            raise UserError(f"{path} could not be written: {error}; free or change the disk and run again") from error
-        raise
+    with writing(path):
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write(partial)
+            with partial.open("rb+") as file:
+                os.fsync(file.fileno())
+            partial.replace(path)
+        except BaseException:
+            partial.unlink(missing_ok=True)
+            raise
 
 
 def write_json(path: Path, content: Any) -> None:
     """Write ``content`` as JSON; numbers that are not finite become null."""
-    text = json.dumps(_finite(content), indent=1, sort_keys=True, allow_nan=False)
+    text = json.dumps(finite(content), indent=1, sort_keys=True, allow_nan=False)
     write_atomically(path, lambda partial: partial.write_text(text + "\n"))
 
 
@@ -150,33 +172,15 @@ def checksum(tensors: dict[str, Tensor]) -> str:
 def read_record(path: Path, spec: Spec) -> dict[str, Any]:
     """The record at ``path`` after checking that it was made from ``spec``."""
     try:
-        record: dict[str, Any] = json.loads(path.read_text())
+        line = path.read_bytes()
     except FileNotFoundError as error:
         raise UserError(f"{path} is missing: the run {spec.id} has not finished; run the study again") from error
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path} is damaged ({error}); delete it and run again") from error
-    if not isinstance(record, dict) or record.get("id") != spec.id or record.get("seal") != seal(record):
-        raise UserError(f"{path} is damaged or was made by another specification; delete it and run again")
-    return record
-
-
-def seal(record: dict[str, Any]) -> str:
-    """A digest of everything else in ``record``, that tells when a bit has flipped."""
-    content = {key: value for key, value in record.items() if key != "seal"}
-    return hashlib.sha256(json.dumps(_finite(content), sort_keys=True).encode()).hexdigest()[:16]
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error}") from error
+    return opened(line, spec.id, str(path))
 
 
 def write_record(path: Path, spec: Spec, content: dict[str, Any]) -> None:
     """Write ``content`` with the id and the whole specification that it came from."""
-    record = {"id": spec.id, "spec": spec.content(), **content}
-    write_json(path, {**record, "seal": seal(json.loads(json.dumps(_finite(record))))})
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_finite(item) for item in value]
-    if isinstance(value, float) and value - value != 0:  # NaN and infinities
-        return None
-    return value
+    line = sealed({"id": spec.id, "spec": spec.content(), **content})
+    write_atomically(path, lambda partial: partial.write_bytes(line))

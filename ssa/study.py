@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -12,17 +12,21 @@ from typing import Any
 
 import yaml
 
-from ssa import laws, models, settings
+from ssa import ensemble_study, findings, laws, models, rates, settings, tracking_settings
 from ssa.claim_rules import validate_claims
+from ssa.ensemble_study import Ensemble
 from ssa.errors import UserError
 from ssa.methods import CATALOGUE, Method
 from ssa.settings import setting
 from ssa.specs import ALLOCATIONS, CRITERIA, STRUCTURES, ChildSpec, DataSpec, MaskSpec, ParentSpec, Recipe
 
 SECTIONS = (
-    *("name", "title", "question", "regime", "device", "data_root", "children_per_job"),
-    *("datasets", "parents", "methods", "children", "blocks", "claims", "provenance", "assumptions", "deviations"),
+    *("name", "title", "question", "regime", "device", "compile", "data_root", "children_per_job", "wandb"),
+    *("datasets", "parents", "methods", "children", "blocks", "ensembles", "corruptions"),
+    *("claims", "findings", "provenance", "assumptions", "deviations"),
 )
+DEVICES = ("auto", "cpu", "cuda")
+COMPILE = ("auto", "off", "default", "reduce-overhead")
 REFERENCE = {"tau": 0.5, "anneal_fraction": 0.25, "anneal_schedule": "linear"}
 # Which order "iterative" follows: random masks a random one. Masks of another criterion are kept, the smallest weights
 # first, but for magnitude: there the primary baseline re-ranks, and its paired control keeps the mask.
@@ -53,6 +57,7 @@ class ChildSettings:
     batchnorm: str = setting("running", source="author-code", choices=("running", "reestimated"))
     bn_images: int = setting(2048, source="assumed", low=1)
     score_epochs: tuple[int, ...] | None = setting(None, source="assumed", low=0)
+    gradient_batches: int = setting(0, source="assumed", low=0, added=True)
 
 
 @dataclass(frozen=True)
@@ -83,6 +88,7 @@ class Study:
     raw: Mapping[str, Any]
     parents: dict[str, tuple[ParentSpec, ...]]
     children: tuple[Child, ...]
+    ensembles: tuple[Ensemble, ...] = ()
 
     @property
     def device(self) -> str:
@@ -90,13 +96,25 @@ class Study:
         return str(self.raw.get("device", "auto"))
 
     @property
+    def compile(self) -> str:
+        """How training steps are compiled: auto (on a GPU), off, default or reduce-overhead (CUDA graphs)."""
+        return str(self.raw.get("compile", "auto"))
+
+    @property
     def data_root(self) -> Path:
         """The folder of the data sets' files."""
         return Path(str(self.raw.get("data_root", "data"))).expanduser()
 
     def all_parents(self) -> dict[str, ParentSpec]:
-        """Every parent by id, in the study's order."""
+        """Every parent by id, in the study's order; those that are in ensembles alone come after their kind's own."""
         return {spec.id: spec for specs in self.parents.values() for spec in specs}
+
+    def ensemble(self, ensemble_id: str) -> Ensemble:
+        """The ensemble with this id; ``UserError`` where the study has none."""
+        for ensemble in self.ensembles:
+            if ensemble.spec.id == ensemble_id:
+                return ensemble
+        raise UserError(f"{self.path} has no ensemble {ensemble_id!r}; ssa plan --jobs lists them")
 
     def children_of(self, parent_id: str) -> tuple[Child, ...]:
         """The children of one parent, those of one mask side by side."""
@@ -108,9 +126,20 @@ class Study:
         groups = itertools.groupby(ordered, key=lambda child: child.spec.parent.id)
         return {parent_id: tuple(children) for parent_id, children in groups}
 
+    def of_parents(self, parent_ids: Collection[str]) -> Study:
+        """The part of the study that these parents and their children are."""
+        parents = {kind: tuple(spec for spec in specs if spec.id in parent_ids) for kind, specs in self.parents.items()}
+        children = tuple(child for child in self.children if child.spec.parent.id in parent_ids)
+        ensembles = tuple(e for e in self.ensembles if all(spec.id in parent_ids for spec in e.spec.parents))
+        return dataclasses.replace(self, parents=parents, children=children, ensembles=ensembles)
+
     def start_epochs_of(self, parent_id: str) -> set[int]:
-        """The epochs of one parent that children are rewound to."""
-        return {c.spec.start_epoch for c in self.children_of(parent_id) if c.spec.start_epoch is not None}
+        """The epochs of one parent that children are rewound to, and those at which it is a member of an ensemble."""
+        wanted = {child.spec.start_epoch for child in self.children_of(parent_id)}
+        for ensemble in self.ensembles:
+            wanted |= {child.start_epoch for child in ensemble.spec.children if child.parent.id == parent_id}
+            wanted |= {member.epoch for member in ensemble.spec.members if member.run.id == parent_id}
+        return {epoch for epoch in wanted if epoch is not None}
 
     def masks_of(self, parent_id: str) -> tuple[MaskSpec, ...]:
         """The masks of one parent's children, each once."""
@@ -118,17 +147,24 @@ class Study:
 
 
 def train_images(data: DataSpec) -> int | None:
-    """How many images a data set trains on; None where only its files can tell."""
+    """How many images a data set trains on, or each bag of it; None where only its files can tell."""
     sizes = {"cifar10": 50_000, "cifar100": 50_000}
-    if data.train is None and data.source in sizes:
-        return sizes[data.source] - data.validation
-    return data.train
+    images = data.train
+    if images is None and data.source in sizes:
+        images = sizes[data.source] - data.validation
+    return None if images is None else data.bagged(images)
+
+
+def all_children(study: Study) -> list[ChildSpec]:
+    """All children, those of blocks and those that are members of ensembles, each once."""
+    members = [child for ensemble in study.ensembles for child in ensemble.spec.children]
+    return list({spec.id: spec for spec in (*(child.spec for child in study.children), *members)}.values())
 
 
 def total_epochs(study: Study) -> int:
-    """Epochs of training in the whole study, parents included."""
+    """Epochs of training in the whole study, parents and members of ensembles included."""
     parents = sum(spec.recipe.epochs for spec in study.all_parents().values())
-    return parents + sum(child.spec.recipe.epochs for child in study.children)
+    return parents + sum(spec.recipe.epochs for spec in all_children(study))
 
 
 def load(path: Path, **overrides: Any) -> Study:
@@ -168,7 +204,7 @@ def expand(raw: Any, path: Path) -> Study:
     }
     defaults = _checked(raw.get("children") or {}, methods, f"{where}children")
     try:
-        validate_claims(raw.get("claims") or {}, methods, parents)
+        validate_claims(raw.get("claims") or {}, methods, parents, _names(raw.get("ensembles")))
     except ValueError as error:
         raise UserError(f"{where}{error}") from error
     reference = {**REFERENCE, **((raw.get("claims") or {}).get("ssa") or {})}
@@ -183,7 +219,47 @@ def expand(raw: Any, path: Path) -> Study:
                 )
             children[child.spec.id] = child
     _check_told_apart(children.values(), where)
-    return Study(str(raw["name"]), path, raw, parents, tuple(children.values()))
+    ensembles = _read_ensembles(raw, parents, defaults, methods, reference, where)
+    return Study(
+        str(raw["name"]), path, raw, _with_members(parents, ensembles), tuple(children.values()), tuple(ensembles)
+    )
+
+
+def _names(entries: Any) -> list[str]:
+    """The names that a section's entries say they have, before they are read."""
+    return [str(entry["name"]) for entry in entries or () if isinstance(entry, Mapping) and "name" in entry]
+
+
+def _read_ensembles(
+    raw: Mapping[str, Any],
+    parents: Mapping[str, tuple[ParentSpec, ...]],
+    defaults: Mapping[str, list[Any]],
+    methods: Mapping[str, Method],
+    reference: Mapping[str, Any],
+    where: str,
+) -> tuple[Ensemble, ...]:
+    """The section ``ensembles``; what ``children`` says once for all holds for members too."""
+    shared = {key: values[0] for key, values in defaults.items() if len(values) == 1 and key != "score_epochs"}
+
+    def make_child(parent: ParentSpec, values: dict[str, Any], name: str, here: str) -> ChildSpec:
+        for key in ("criterion", "start"):
+            if key in values:
+                raise UserError(f"{here}: unknown key {key!r}; members differ by masks, and start from the parent")
+        checked = {key: axis[0] for key, axis in _checked(values, methods, here).items()}
+        own = {**shared, **checked, "criterion": "random", "start": "trained"}
+        return _child(parent, own, methods, reference, name, name, here).spec
+
+    return ensemble_study.expand(raw, parents, make_child, where)
+
+
+def _with_members(
+    parents: dict[str, tuple[ParentSpec, ...]], ensembles: Iterable[Ensemble]
+) -> dict[str, tuple[ParentSpec, ...]]:
+    """``parents`` and, each after its kind's own, those that ensembles train beside them."""
+    kinds = {kind: dict.fromkeys(specs) for kind, specs in parents.items()}
+    for ensemble in ensembles:
+        kinds[ensemble.parent] |= dict.fromkeys(ensemble.spec.parents)
+    return {kind: tuple(specs) for kind, specs in kinds.items()}
 
 
 def _check_told_apart(children: Iterable[Child], where: str) -> None:
@@ -207,11 +283,14 @@ def _check_head(raw: Mapping[str, Any], where: str) -> None:
     name = raw["name"]
     if not isinstance(name, str) or not name.replace("-", "").replace("_", "").isalnum():
         raise UserError(f"{where}name: {name!r} is not allowed; allowed: letters, digits, - and _")
-    if raw.get("device", "auto") not in ("auto", "cpu", "cuda"):
-        raise UserError(f"{where}device: {raw['device']!r} is not allowed; allowed: auto, cpu, cuda")
+    for key, choices in (("device", DEVICES), ("compile", COMPILE)):
+        if raw.get(key, "auto") not in choices:
+            raise UserError(f"{where}{key}: {raw[key]!r} is not allowed; allowed: {', '.join(choices)}")
     per_job = raw.get("children_per_job")
     if per_job is not None and (not isinstance(per_job, int) or per_job < 1):
         raise UserError(f"{where}children_per_job: {per_job!r} is not allowed; allowed: int, at least 1")
+    tracking_settings.read(raw.get("wandb"), f"{where}wandb")
+    findings.check(raw.get("findings") or [], f"{where}findings")
     known = {*settings.names(ChildSettings), *settings.names(Recipe), *settings.names(DataSpec)}
     for key, label in (raw.get("provenance") or {}).items():
         settings.check_key(key, sorted(known), f"{where}provenance")
@@ -252,9 +331,11 @@ def _read_parents(values: Mapping[str, Any], datasets: Mapping[str, DataSpec], w
     options = values.get("model_options") or {}
     if not isinstance(options, Mapping):
         raise UserError(f"{where}.model_options: {options!r} is not allowed; allowed: a mapping")
+    models.wrapping(options, f"{where}.model_options")
     if not head.seeds or len(set(head.seeds)) != len(head.seeds):
         raise UserError(f"{where}.seeds: {list(head.seeds)} is not allowed; allowed: each seed once, at least one")
     recipe = settings.read(Recipe, {key: values[key] for key in recipe_names if key in values}, where)
+    rates.check_cycles(recipe, where)
     return tuple(
         ParentSpec(datasets[head.dataset], head.model, tuple(sorted(options.items())), recipe, seed)
         for seed in head.seeds
@@ -336,6 +417,7 @@ def _child(
     if "epochs" not in given:
         raise UserError(f"{where}.epochs: missing; allowed: int, at least 1")
     recipe = Recipe(**{**inherited, **given})
+    rates.check_cycles(recipe, where)
     rewinds = own.start == "rewound" or recipe.lr_schedule == "rewound"
     if rewinds and recipe.epochs >= parent.recipe.epochs:
         raise UserError(
@@ -377,6 +459,7 @@ SWITCHES = (
     "batchnorm",
     "bn_images",
     "score_epochs",
+    "gradient_batches",
 )
 
 

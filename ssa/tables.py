@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import math
-import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
@@ -14,10 +11,12 @@ import pandas as pd
 
 from ssa import statistics
 from ssa.cells import devices, differences, pairs, read_children
+from ssa.ensemble_cells import has_ensembles
+from ssa.ensemble_tables import write_ensemble_tables
 from ssa.methods import in_order, label
 from ssa.statistics import p_text
+from ssa.table_style import DASH, Part, Table, bracketed, number, plus_minus, write
 
-DASH = "–"
 BASELINE, ABLATED = "one-shot", "temperature"
 TRAINING = ["parent", "dataset", "model", "train_images", "augment", "epochs", "lr_schedule", "lr"]
 GROUP = [*TRAINING, "criterion", "structure", "allocation", "stem"]
@@ -33,35 +32,17 @@ SPREAD = "Mean ± half-width of the 95% t-interval over parents, one parent's ch
 DIVERGED = "†k: k diverged children, counted in mean and n as they evaluate"
 
 
-@dataclass(frozen=True)
-class Part:
-    """One printed table: its caption, and cells as text, where ``**`` encloses what is bold."""
-
-    caption: str
-    shown: pd.DataFrame
-
-
-@dataclass(frozen=True)
-class Table:
-    """One table of the study: printed in parts, a part for each group, and whole as numbers in ``long``."""
-
-    name: str
-    title: str
-    parts: tuple[Part, ...]
-    long: pd.DataFrame
-
-
 def write_tables(results: Path, out: Path) -> None:
     """Write each table of ``results``/children.csv to ``out`` as .csv, .md and .tex; the same record, the same bytes.
 
-    The .tex files need the booktabs package.
+    Those of the ensembles too, where ``results`` has any. The .tex files need the booktabs package.
     """
     children = read_children(results)
     out.mkdir(parents=True, exist_ok=True)
     for table in (accuracy(children), ablation(children), paired_differences(children)):
-        table.long.to_csv(out / f"{table.name}.csv", index=False, float_format="%.6g", lineterminator="\n")
-        (out / f"{table.name}.md").write_text(markdown(table))
-        (out / f"{table.name}.tex").write_text(latex(table))
+        write(table, out)
+    if has_ensembles(results):
+        write_ensemble_tables(results, out)
 
 
 def accuracy(children: pd.DataFrame) -> Table:
@@ -105,56 +86,6 @@ def paired_differences(children: pd.DataFrame) -> Table:
     batchnorm = ["difference_bn", "difference_bn_low", "difference_bn_high"]
     columns = [*GROUP, "method", "sparsity", *DIFFERENCE, "n", "p", *extra, *batchnorm, "device"]
     return _table("table3_differences", "Paired differences to one-shot", parts, rows, columns, DIFFERENCE_HEAD)
-
-
-def markdown(table: Table) -> str:
-    """``table`` as a Markdown document."""
-    blocks = [f"# {table.title}\n"]
-    for part in table.parts:
-        lines = [list(part.shown.columns), ["---"] * len(part.shown.columns), *part.shown.to_numpy().tolist()]
-        blocks.append(f"{part.caption}\n")
-        blocks.append(
-            "\n".join("| " + " | ".join(str(cell).replace("|", "\\|") for cell in line) + " |" for line in lines)
-        )
-        blocks.append("")
-    return "\n".join(blocks)
-
-
-def latex(table: Table) -> str:
-    """``table`` as LaTeX: a table environment with booktabs rules for each part."""
-    return "\n".join(_latex_part(part, f"tab:{table.name}-{i}") for i, part in enumerate(table.parts, 1))
-
-
-def _latex_part(part: Part, name: str) -> str:
-    head, *body = (
-        " & ".join(escape(str(cell)) for cell in line) + r" \\"
-        for line in [list(part.shown.columns), *part.shown.to_numpy().tolist()]
-    )
-    columns = "l" + "r" * (len(part.shown.columns) - 1)
-    lines = [
-        *(r"\begin{table}", r"\centering", rf"\caption{{{escape(part.caption)}}}", rf"\label{{{name}}}"),
-        # A box as wide as the text centres a table that is wider.
-        *(
-            r"\scriptsize\setlength{\tabcolsep}{3pt}",
-            rf"\makebox[\linewidth]{{\begin{{tabular}}{{{columns}}}",
-            r"\toprule",
-        ),
-        *(head, r"\midrule", *body, r"\bottomrule", r"\end{tabular}}", r"\end{table}", ""),
-    ]
-    return "\n".join(lines)
-
-
-LATEX = {character: "\\" + character for character in "&%$#_{}"} | {
-    **{"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": "$<$", ">": "$>$"},
-    **{"±": r"$\pm$", "†": r"$\dagger$", "–": "--", "≥": r"$\geq$"},
-}
-
-
-def escape(text: str) -> str:
-    """``text`` with LaTeX's special characters made literal, minus signs as such, and ``**bold**`` as ``\\textbf``."""
-    literal = "".join(LATEX.get(character, character) for character in text)
-    signed = re.sub(r"(?<!\w)-(?=\d)", "$-$", literal)
-    return re.sub(r"\*\*(.+?)\*\*", r"\\textbf{\1}", signed)
 
 
 def _table(
@@ -257,8 +188,7 @@ def _accuracy_part(group: dict[str, Any], found: pd.DataFrame, cells: pd.DataFra
 
 def _plus_minus(row: Mapping[Any, Any], usual: int) -> str:
     """Mean ± half-width, then what is unusual about the cell."""
-    half = (row["high"] - row["low"]) / 2
-    text = f"{row['mean']:.2f} ± {DASH if math.isnan(half) else f'{half:.2f}'}"
+    text = plus_minus(row["mean"], (row["high"] - row["low"]) / 2)
     return (
         text + (f" †{row['diverged']}" if row["diverged"] else "") + (f" (n={row['n']})" if row["n"] != usual else "")
     )
@@ -307,10 +237,10 @@ def _difference_part(group: dict[str, Any], found: pd.DataFrame, cells: pd.DataF
     lines = []
     for row in found.to_dict("records"):
         mark = f" †{row['diverged']}" if row["diverged"] else ""
-        text = _bracketed(row["difference"], row["difference_low"], row["difference_high"])
-        batchnorm = _bracketed(row["difference_bn"], row["difference_bn_low"], row["difference_bn_high"])
-        bootstrap = f"[{_number(row['bootstrap_low'])}, {_number(row['bootstrap_high'])}]"
-        spread = [_number(row["sd_between"]), _number(row["sd_within"])]
+        text = bracketed(row["difference"], row["difference_low"], row["difference_high"])
+        batchnorm = bracketed(row["difference_bn"], row["difference_bn_low"], row["difference_bn_high"])
+        bootstrap = f"[{number(row['bootstrap_low'])}, {number(row['bootstrap_high'])}]"
+        spread = [number(row["sd_between"]), number(row["sd_within"])]
         head = [label(row["method"]), f"{row['sparsity']:g}%", text + mark, row["n"], p_text(row["p"])]
         lines.append([*head, bootstrap, *spread, batchnorm])
     caption = (
@@ -321,11 +251,3 @@ def _difference_part(group: dict[str, Any], found: pd.DataFrame, cells: pd.DataF
         f"{DIVERGED.replace('diverged children', 'pairs with a diverged child')}. {_counts(found, cells)}"
     )
     return Part(caption, pd.DataFrame(lines, columns=DIFFERENCE_HEAD))
-
-
-def _bracketed(mean: float, low: float, high: float) -> str:
-    return f"{_number(mean)} [{_number(low)}, {_number(high)}]"
-
-
-def _number(value: float) -> str:
-    return DASH if math.isnan(value) else f"{value:.2f}"

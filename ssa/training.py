@@ -7,9 +7,8 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
-from ssa import rates
+from ssa import progress, rates, step
 from ssa.augment import Batches
 from ssa.data import Data
 from ssa.seeds import derive
@@ -37,7 +36,7 @@ class Training:
 
     ``seed`` decides the order of batches, augmentation and dropout; masks have a stream of their own. ``parent``: the
     recipe that a rewound learning rate repeats. ``resample``: whether time, and with it the mask, moves at each
-    ``step`` or only at each ``epoch``.
+    ``step`` or only at each ``epoch``. ``compile``: "off", or how :mod:`ssa.step` compiles a step.
     """
 
     def __init__(
@@ -48,6 +47,7 @@ class Training:
         seed: int,
         resample: str = "step",
         parent: Recipe | None = None,
+        compile: str = "off",
     ) -> None:
         self.network = network
         self.recipe = recipe
@@ -56,6 +56,7 @@ class Training:
         self.resample = resample
         self.batches = Batches(data.train, data, recipe)
         self.optimizer = optimizer(network, recipe)
+        self.compile = step.resolve(compile, data.train.labels.device)
         self.epoch = 0
 
     def run_epoch(self) -> Epoch:
@@ -65,18 +66,24 @@ class Training:
         first = self.epoch * steps
         losses = []
         self.network.train()
-        for step, (images, labels) in enumerate(self.batches.epoch(self.seed, self.epoch)):
-            rate = rates.at_step(self.recipe, first + step, steps, self.parent)
+        for number, (images, labels) in enumerate(self.batches.epoch(self.seed, self.epoch)):
+            rate = rates.at_step(self.recipe, first + number, steps, self.parent)
             set_rate(self.optimizer, rate)
-            self.network.at(self.epoch + step / steps if self.resample == "step" else self.epoch)
-            with autocast(self.recipe.precision, images.device):
-                loss = functional.cross_entropy(self.network(images), labels)
+            self.network.at(self.epoch + number / steps if self.resample == "step" else self.epoch)
             self.optimizer.zero_grad(set_to_none=True)
+            loss = self._loss(len(labels))(self.network, images, labels, self.recipe.precision)
             loss.backward()
             self.optimizer.step()
             losses.append(loss.detach())
         self.epoch += 1
+        progress.epoch()
         return _summary(self.epoch, torch.stack(losses).float().cpu(), rate.lr, first)
+
+    def _loss(self, images: int) -> step.Loss:
+        """The loss of a batch of so many images: compiled only for whole batches, since the last one is short."""
+        if self.compile == "off" or images < self.recipe.batch_size or self.network.movement is not None:
+            return step.loss
+        return step.compiled(self.compile)
 
     def state(self) -> dict[str, Tensor]:
         """Weights and optimiser state by name, for a checkpoint."""
@@ -123,11 +130,6 @@ def set_rate(optimizer: torch.optim.Optimizer, rate: rates.Rate) -> None:
             group["momentum"] = rate.momentum
         elif rate.momentum is not None:
             group["betas"] = (rate.momentum, group["betas"][1])
-
-
-def autocast(precision: str, device: torch.device) -> torch.autocast:
-    """bf16 autocast, or none for fp32. Masks multiply the fp32 weights before any cast."""
-    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bf16")
 
 
 def _summary(number: int, losses: Tensor, lr: float, first: int) -> Epoch:

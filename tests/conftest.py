@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 
+pytest_plugins = ["tracked", "faults"]
 ROOT = Path(__file__).resolve().parent.parent
 torch.set_num_threads(1)
 

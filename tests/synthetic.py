@@ -59,13 +59,17 @@ def children(seed: int = 0, parents: int = 6, effects: Mapping[str, float] | Non
 
 
 def history(children: pd.DataFrame) -> pd.DataFrame:
-    """A row for each child and epoch 0..20; the target subnetwork recovers exponentially from its first drop."""
+    """A row for each child and epoch 0..20; the target subnetwork recovers exponentially from its first drop.
+
+    Gradients vary ten times as much where all pruned weights are kept as where none is; masks make half of that.
+    """
     epochs = np.arange(EPOCHS + 1)
     long = children.merge(pd.DataFrame({"epoch": epochs}), how="cross")
     drop = long["method"].map(DROPS).fillna(5.0).where(long["method"] != "dense", 0.0)
     accuracy = long["accuracy"] - drop * np.exp(-long["epoch"] / 2)
     done = (long["epoch"] / long["anneal_epochs"].fillna(1.0)).clip(upper=1)
     start = long["tau"].fillna(0.5).where(long["anneal_epochs"].notna(), 0.0)
+    keep = start * (1 - done)
     return pd.DataFrame(
         {
             "child_id": long["child_id"],
@@ -74,7 +78,10 @@ def history(children: pd.DataFrame) -> pd.DataFrame:
             "validation_accuracy": accuracy - 1,
             "test_accuracy": accuracy,
             "lr": long["lr"],
-            "keep_pruned": start * (1 - done),
+            "keep_pruned": keep,
+            "gradient_variance": 0.01 * 10**keep,
+            "gradient_mask_variance": 0.005 * 10**keep * (keep > 0),
+            "gradient_square": 0.02 * 10**keep,
         }
     )
 

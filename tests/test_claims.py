@@ -45,7 +45,7 @@ def test_every_claim_has_a_test_and_the_shipped_section_is_valid():
         ({"C11": {}}, r"^claims: unknown key 'C11'; did you mean 'C1'\? allowed: smallest_difference, confidence, ssa"),
         ({"C1": {"sparsity": [95]}}, r"^claims.C1: unknown key 'sparsity'; did you mean 'sparsities'\?"),
         ({"C1": {"small": 0.5}}, r"^claims.C1: unknown key 'small'"),
-        ({"C3": {"sparsities": [95]}}, r"^claims.C3: unknown key 'sparsities'; allowed: none$"),
+        ({"C3": {"sparsities": [95]}}, r"^claims.C3: unknown key 'sparsities'; allowed: ensembles, baselines$"),
         (
             {"C1": {"sparsities": 95}},
             r"^claims.C1.sparsities: 95 is not allowed; allowed: a list, each once, of: percent",
@@ -64,7 +64,10 @@ def test_every_claim_has_a_test_and_the_shipped_section_is_valid():
         ({"C1": {"lr_schedules": ["cosine"]}}, r"^claims.C1.lr_schedules: \['cosine'\] is not allowed; .*one-cycle"),
         ({"C1": {"stem": "none"}}, r"^claims.C1.stem: 'none' is not allowed; allowed: pruned, dense$"),
         ({"C1": {"parents": "small"}}, r"^claims.C1.parents: 'small' is not allowed; allowed: a list"),
-        ({"C1": {"epochs": 2.5}}, r"^claims.C1.epochs: 2.5 is not allowed; allowed: whole number, at least 1$"),
+        (
+            {"C1": {"epochs": 2.5}},
+            r"^claims.C1.epochs: 2.5 is not allowed; allowed: whole number, at least 1, or a list, each once, of",
+        ),
         ({"C1": {"epochs": True}}, r"^claims.C1.epochs: True is not allowed"),
         ({"C1": {"lr": 0.1}}, r"^claims.C1.lr: 0.1 is not allowed; allowed: a mapping from .*one-cycle"),
         ({"C4": {"best": [0]}}, r"^claims.C4.best: \[0\] is not allowed"),
@@ -100,7 +103,7 @@ def test_a_claims_own_keys_come_before_the_shared_ones():
     section = {"cells": {"epochs": 20, "stem": "dense"}, "C9": {"epochs": 10}}
     found = settings_of(section, "C9")
     assert (found["epochs"], found["stem"], found["criteria"], found["small"]) == (10, "dense", ["magnitude"], 0.5)
-    assert settings_of(section, "C3") == {}
+    assert settings_of(section, "C3") == {"ensembles": None, "baselines": None}
 
 
 def test_rules_in_words_carry_the_studys_numbers():
@@ -333,3 +336,18 @@ def test_a_study_without_claims_says_so(tmp_path):
     write_claims(results, tmp_path)
     assert pd.read_csv(tmp_path / "claims.csv").empty
     assert "This study tests no claims." in (tmp_path / "claims.md").read_text()
+
+
+def test_a_claim_that_names_several_lengths_of_tuning_is_tested_at_each() -> None:
+    once = children().query("criterion == 'random' and lr_schedule == 'one-cycle'")
+    both = pd.concat([once, once.assign(epochs=10, child_id=once["child_id"] + "-short")])
+    section = {"C1": {"baselines": ["one-shot"], "sparsities": [95], "epochs": [10, 20]}}
+    validate_claims(section)
+    rows = judge_claims(section, both, history(both))
+    short, long, overall = rows
+    assert "95%, random masks, one-cycle rate, 10 epochs" in short.comparison
+    assert "20 epochs" in long.comparison
+    assert (short.n, short.estimate) == (6, pytest.approx(long.estimate))
+    assert overall.verdict == "supported"
+    (mixed, _) = judge_claims({"C1": {"baselines": ["one-shot"], "sparsities": [95]}}, both, pd.DataFrame())
+    assert "the claim must name one" in mixed.verdict

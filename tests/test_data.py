@@ -66,6 +66,30 @@ def test_a_broken_image_is_named(tmp_path: Path) -> None:
         data.load(folder(tmp_path, broken=True), tmp_path, 0)
 
 
+def test_an_image_that_is_cut_off_or_has_a_flipped_bit_is_named_or_read(tmp_path: Path) -> None:
+    """Pillow raises errors of many kinds at these, and reads some: a bit in the image's comment changes no pixel."""
+    spec = folder(tmp_path)
+    path = tmp_path / "insects" / "train" / "ants" / "3.png"
+    whole, said = path.read_bytes(), []
+    cut = [whole[:length] for length in range(0, len(whole) - 12, 4)]  # its last 12 bytes say only that it ends
+    flipped = [flip(whole, bit) for bit in range(8 * 12, 8 * 45)]  # the header, and the name of the chunk after it
+    for content in (*cut, *flipped):
+        path.write_bytes(content)
+        try:
+            data.load(spec, tmp_path, 0)
+        except UserError as error:
+            said.append(str(error))
+    print(f"{len(cut)} cut off, {len(flipped)} with a flipped bit: {len(said)} refused, as in {said[-1]!r}")
+    assert len(said) >= len(cut)
+    assert all(line.startswith(f"image {path} cannot be read: ") for line in said)
+
+
+def flip(content: bytes, bit: int) -> bytes:
+    changed = bytearray(content)
+    changed[bit // 8] ^= 1 << bit % 8
+    return bytes(changed)
+
+
 def test_a_missing_folder_is_named(tmp_path: Path) -> None:
     spec = DataSpec("imagefolder", None, 2, folder="nothing")
     with pytest.raises(UserError, match=r"data set .*nothing/train.*expected one folder per class"):

@@ -22,6 +22,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The built pages: built from a copy, with a warning as an error."""
     folder = tmp_path_factory.mktemp("docs")
     shutil.copytree(ROOT / "docs", folder / "docs", ignore=shutil.ignore_patterns("_build"))
+    shutil.copytree(ROOT / "figures", folder / "figures")  # the page on findings shows those of the records
     options = ["--fresh-env", "--fail-on-warning", "--keep-going", "--quiet", "-b", "html"]
     command = [sys.executable, "-m", "sphinx", *options, str(folder / "docs"), str(folder / "html")]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
@@ -88,3 +89,12 @@ def test_the_curves_are_what_the_laws_say(draw_laws: ModuleType) -> None:
     assert means["temperature-all"][0][halfway] == 0.75
     assert means["random"][1][0] == pytest.approx(0.45, abs=0.02)
     assert means["dense-then-cut"][1][end - 1] == 1
+
+
+def test_every_fault_names_a_test_that_is_there() -> None:
+    named = set(re.findall(r"``(test_\w+)``", (ROOT / "docs" / "faults.rst").read_text()))
+    written = {
+        name for path in (ROOT / "tests").glob("test_*.py") for name in re.findall(r"def (test_\w+)", path.read_text())
+    }
+    assert len(named) > 15
+    assert named <= written

@@ -94,14 +94,28 @@ def test_iterative_random_order_is_nested_and_exact() -> None:
 
 def test_random_annealing_by_hand() -> None:
     law = RandomAnnealing(epochs=4)
-    state = torch.tensor([0, 255, 127, 255, 0], dtype=torch.uint8)
-    kept, pruned = law.probability(0.0, MASK, state)
-    v = (state.float() + 0.5) / 256
-    assert torch.allclose(kept, 0.6 + 0.4 * v)  # sparsity 3/5: kept weights start in [0.6, 1]
-    assert torch.allclose(pruned, 0.6 * v)  # pruned weights in [0, 0.6]
-    kept_half, pruned_half = law.probability(2.0, MASK, state)
-    assert torch.allclose(kept_half, kept + (1 - kept) / 2)
-    assert torch.allclose(pruned_half, pruned / 2)
+    far = torch.tensor([64, 128, 0, 32, 255], dtype=torch.uint8)  # 1/4, 1/2, 0, 1/8 and 255/256 from the target
+    kept, pruned = law.probability(0.0, MASK, far)
+    assert torch.equal(torch.where(MASK, kept, pruned), torch.tensor([0.75, 0.5, 0.0, 0.875, 255 / 256]))
+    kept, pruned = law.probability(2.0, MASK, far)
+    assert torch.equal(torch.where(MASK, kept, pruned), torch.tensor([0.875, 0.25, 0.0, 0.9375, 255 / 512]))
+
+
+@pytest.mark.parametrize(("draw", "low", "high"), [("coupled", 0.9, 0.1), ("independent", 1.0, 1.0)])
+def test_random_annealings_draw_is_uniform_from_the_target_on(draw: str, low: float, high: float) -> None:
+    """Pruned weights start in [0, low), kept ones in [1 - high, 1); with sparsity 90%, low is 0.9 and high is 0.1."""
+    law = RandomAnnealing(epochs=4, draw=draw)
+    mask = torch.arange(200_000) % 10 == 0
+    kept, pruned = law.probability(0.0, mask, law.prepare(mask, torch.zeros(200_000), generator()))
+    for far, end in ((pruned[~mask], low), (1 - kept[mask], high)):
+        n = len(far)
+        assert far.max() <= end + 1 / 256  # rounded to 1/256, up or down
+        # A uniform draw on [0, end) has sd end / sqrt(12); 5 sd fails once in 1.7 million correct runs. The clamp at
+        # 255/256 takes at most 1/131072 off the mean.
+        assert abs(float(far.double().mean()) - end / 2) < 5 * (end + 1 / 256) / math.sqrt(12 * n) + 2**-17
+        # Its quarters are met alike, but for what the rounding carries across a border (1/512 of the range 1).
+        share = float((far < end / 4).double().mean())
+        assert abs(share - 0.25) < 5 * math.sqrt(0.25 * 0.75 / n) + 1 / 256 / end
 
 
 def test_independent_draw_starts_both_sides_at_one_half_on_average() -> None:

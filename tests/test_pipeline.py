@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +17,9 @@ from ssa import cli
 
 TABLES = ("table1_accuracy", "table2_ablation", "table3_differences")
 FIGURES = ("accuracy_vs_sparsity", "learning_curves", "ablation_heatmap", "keep_probability", "forest_differences")
+ENSEMBLE_FIGURES = {
+    f"ensemble_{name}" for name in ("accuracy", "cost", "size", "reliability", "diversity", "corruptions")
+}
 
 
 def snakemake(folder: Path, *args: str) -> subprocess.CompletedProcess[str]:
@@ -39,6 +43,7 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "tiny.yaml").write_text(yaml.safe_dump(study))
     run = snakemake(folder, "--cores", "2", "--configfile", "tiny.yaml")
     assert run.returncode == 0, run.stderr[-3000:]
+    assert "tiny: 0 of 2 parents, 0 of 10 children" in run.stderr  # a line a minute says how far it is
     return folder
 
 
@@ -68,6 +73,16 @@ def test_without_weights_there_is_still_nothing_to_do(done: Path) -> None:
     assert "Nothing to be done" in run.stderr
 
 
+def test_an_edited_study_trains_what_is_new_in_one_run(done: Path, tmp_path: Path) -> None:
+    shutil.copytree(done, tmp_path / "study")
+    study = yaml.safe_load((done / "tiny.yaml").read_text())
+    study["blocks"][1]["sparsity"].append(90)
+    (tmp_path / "study" / "tiny.yaml").write_text(yaml.safe_dump(study))
+    run = snakemake(tmp_path / "study", "results/tiny/children.csv", "--cores", "2", "--configfile", "tiny.yaml")
+    assert run.returncode == 0, run.stderr[-2000:]
+    assert len(pd.read_csv(tmp_path / "study/results/tiny/children.csv")) == 14
+
+
 def test_tables_and_figures_regenerate_byte_for_byte_without_training(done: Path) -> None:
     before = outputs(done)
     assert len(before) == 3 * 3 + 2 + 5 * 2
@@ -78,6 +93,30 @@ def test_tables_and_figures_regenerate_byte_for_byte_without_training(done: Path
     assert "rule children" not in run.stderr
     assert "rule parent" not in run.stderr
     assert outputs(done) == before
+
+
+def test_ensembles_go_through_the_pipeline(tmp_path: Path, tiny: dict[str, Any]) -> None:
+    pairs = {"method": "prune-and-tune", "parents": "small", "members": 2, "masks": "anti-random", "epochs": 1}
+    tiny |= {"blocks": tiny["blocks"][:1], "claims": {"C3": {}}, "corruptions": {"set": "digits-6", "images": 20}}
+    tiny["ensembles"] = [
+        {"name": "plain", **pairs},
+        {"name": "annealed", **pairs, "tuning": "temperature", "anneal_epochs": 0.5},
+    ]
+    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(tiny))
+    run = snakemake(tmp_path, "--cores", "2", "--configfile", "tiny.yaml")
+    assert run.returncode == 0, run.stderr[-3000:]
+    assert "0 of 4 ensembles" in run.stderr
+    rows = pd.read_csv(tmp_path / "results/tiny/ensembles.csv")
+    assert list(rows.ensemble) == ["plain", "plain", "annealed", "annealed"]
+    verdicts = pd.read_csv(tmp_path / "paper_tables/tiny/claims.csv")
+    assert set(verdicts.claim) == {"C3"}
+    assert "accuracy: annealed against plain" in set(verdicts.comparison)
+    assert {path.stem for path in (tmp_path / "figures/tiny").glob("ensemble_*.png")} == ENSEMBLE_FIGURES
+    assert len(list((tmp_path / "paper_tables/tiny").glob("table_ensembles*.md"))) == 4
+    assert "annealed" in (tmp_path / "results/tiny/report.html").read_text()
+    runs = list((tmp_path / "results/tiny/wandb").glob("offline-run-*"))
+    assert sum("prune-and-tune" in path.name for path in runs) == 4
+    assert "Nothing to be done" in snakemake(tmp_path, "--cores", "2", "--configfile", "tiny.yaml").stderr
 
 
 def test_a_typo_stops_the_workflow_in_one_line_before_any_job(tmp_path: Path, tiny: dict[str, Any]) -> None:
@@ -119,7 +158,7 @@ def test_plan_lists_jobs(tmp_path: Path, tiny: dict[str, Any], capsys: pytest.Ca
 
 
 @pytest.mark.parametrize(
-    "stage", ["plan", "data", "parent", "masks", "children", "run", "aggregate", "tables", "report"]
+    "stage", ["plan", "status", "data", "parent", "masks", "children", "run", "aggregate", "tables", "report"]
 )
 def test_every_stage_explains_itself(stage: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stopped:
@@ -153,7 +192,7 @@ def test_one_child_of_the_reduced_study_on_real_cifar10(cifar_root: Path, tmp_pa
     raw = yaml.safe_load((ROOT / "config" / "reduced.yaml").read_text())
     raw["parents"] = {"small": {**raw["parents"]["small"], "seeds": [0], "epochs": 12}}
     raw["blocks"] = [{"name": "one", "parents": "small", "method": "temperature", "sparsity": 90}]
-    raw["claims"] = {}
+    raw |= {"ensembles": [], "claims": {}}
     (tmp_path / "one.yaml").write_text(yaml.safe_dump(raw))
     run = snakemake(tmp_path, "--cores", "1", "--configfile", "one.yaml", "--config", f"data_root={cifar_root}")
     assert run.returncode == 0, run.stderr[-2000:]
@@ -162,3 +201,17 @@ def test_one_child_of_the_reduced_study_on_real_cifar10(cifar_root: Path, tmp_pa
     assert child.parent_accuracy > 40  # chance is 10
     assert child.accuracy > 35
     assert child.accuracy_before < child.accuracy
+
+
+def test_a_record_gives_its_tables_figures_and_page_without_training(done: Path) -> None:
+    command = ["record", "tiny.yaml", "--out", "recorded/tiny-here", "--how", "in a test"]
+    run = subprocess.run([sys.executable, "-m", "ssa", *command], cwd=done, capture_output=True, text=True)
+    assert run.stdout == "2 parents and 0 ensembles added to recorded/tiny-here\n", run.stderr
+    run = snakemake(done, "--cores", "2", "--config", "recorded=tiny-here")
+    assert run.returncode == 0, run.stderr[-2000:]
+    for rule in ("rule aggregate", "rule parent", "rule children", "rule data"):
+        assert rule not in run.stderr
+    for top in ("paper_tables", "figures"):
+        for path in (done / top / "tiny").iterdir():
+            assert (done / top / "tiny-here" / path.name).read_bytes() == path.read_bytes(), path
+    assert "Tiny" in (done / "results/tiny-here/report.html").read_text()

@@ -109,6 +109,13 @@ def test_anti_random_masks_keep_what_their_random_twins_prune(settings: dict[str
     assert (random | anti).all()
 
 
+@pytest.mark.parametrize(("size", "both", "neither"), [(26, 0, 0), (27, 0, 1), (25, 1, 0)])
+def test_of_an_odd_number_of_weights_opposite_masks_share_or_miss_one(size: int, both: int, neither: int) -> None:
+    model = nn.Sequential(nn.Linear(size, 1), nn.Linear(1, 2))
+    random, anti = (pruning.prune(model, 0.5, name, seed=5)["0.weight"] for name in ("random", "anti-random"))
+    assert (int((random & anti).sum()), int((~random & ~anti).sum())) == (both, neither)
+
+
 class Attention(nn.Module):
     """Attention between two linear layers."""
 
@@ -322,7 +329,7 @@ def test_criteria_look_at_evenly_spaced_training_images_in_order() -> None:
     ((images, labels),) = masking.score_batches(content, 4)
     assert labels.tolist() == [0, 2, 5, 7]
     assert images[:, 0, 3, 3].tolist() == pytest.approx([0, 2, 5, 7])  # not augmented, and divided by a std of 1/255
-    assert torch.equal(images, Normalise(content, labels.device)(content.train.images[labels].permute(0, 2, 3, 1)))
+    assert torch.equal(images, Normalise(content, content.train)(content.train.images[labels].permute(0, 2, 3, 1)))
     assert [len(labels) for _, labels in masking.score_batches(some_data(200), 999)] == [200]
     assert list(masking.score_batches(content, 0)) == []
 

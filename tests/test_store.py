@@ -23,36 +23,100 @@ def child(tiny: dict[str, Any]) -> Any:
     return study.expand(tiny, Path("tiny.yaml")).children[0].spec
 
 
+@pytest.fixture
+def other(tiny: dict[str, Any]) -> Any:
+    return study.expand(tiny, Path("tiny.yaml")).children_of(child_parent(tiny))[1].spec
+
+
+def child_parent(tiny: dict[str, Any]) -> str:
+    return study.expand(tiny, Path("tiny.yaml")).children[0].spec.parent.id
+
+
+def files(folder: Path) -> list[Path]:
+    return sorted((folder / "children").rglob("*.jsonl"))
+
+
 def test_a_record_comes_back_with_its_specification(tmp_path: Path, child: Any) -> None:
-    path = Store(tmp_path).child_record(child)
-    store.write_record(path, child, {"result": {"accuracy": 50.0, "nll": float("nan")}})
+    Store(tmp_path).record_child(child, {"result": {"accuracy": 50.0, "nll": float("nan")}})
     record = Store(tmp_path).read_child(child)
     assert record["result"] == {"accuracy": 50.0, "nll": None}
     assert record["spec"]["recipe"]["epochs"] == 2
-    assert path.name.startswith("none-0-dense-one-cycle-E2-s0-")
-    assert path.parent.name.startswith("resnet-small-digits-s0-")
+    assert record["id"].startswith("none-0-dense-one-cycle-E2-s0-")
+    assert files(tmp_path)[0].parent.name.startswith("resnet-small-digits-s0-")
+
+
+def test_a_process_appends_to_one_file_and_another_to_its_own(tmp_path: Path, child: Any, other: Any) -> None:
+    first, second = Store(tmp_path), Store(tmp_path)
+    first.record_child(child, {"result": {"accuracy": 1.0}})
+    first.record_child(other, {"result": {"accuracy": 2.0}})
+    assert second.recorded_children(child.parent.id) == {child.id, other.id}
+    second.record_child(child, {"result": {"accuracy": 1.0}})
+    assert [len(path.read_bytes().splitlines()) for path in files(tmp_path)] in ([2, 1], [1, 2])
+    assert Store(tmp_path).recorded_children(child.parent.id) == {child.id, other.id}
 
 
 @pytest.mark.parametrize(
     "damage",
     [
-        lambda text: text[: len(text) // 2],
-        lambda text: text.replace("50.0", "51.0"),
-        lambda text: text.replace('"id": "none', '"id": "some'),
-        lambda text: "[]",
-        lambda text: "",
+        lambda line: line[: len(line) // 2] + b"\n",
+        lambda line: line.replace(b"50.0", b"51.0"),
+        lambda line: line[:-1] + b" \n",
     ],
 )
-def test_damaged_records_are_named_and_refused(tmp_path: Path, child: Any, damage: Any) -> None:
-    path = Store(tmp_path).child_record(child)
-    store.write_record(path, child, {"result": {"accuracy": 50.0}})
-    path.write_text(damage(path.read_text()))
-    with pytest.raises(UserError, match=f"{path.name} is damaged"):
-        Store(tmp_path).read_child(child)
+def test_a_damaged_record_is_named_and_not_counted_and_its_siblings_are(
+    tmp_path: Path, child: Any, other: Any, damage: Any
+) -> None:
+    store = Store(tmp_path)
+    store.record_child(child, {"result": {"accuracy": 50.0}})
+    store.record_child(other, {"result": {"accuracy": 50.0}})
+    first, second = files(tmp_path)[0].read_bytes().splitlines(True)
+    files(tmp_path)[0].write_bytes(damage(first) + second)
+    store = Store(tmp_path)
+    assert store.recorded_children(child.parent.id) == {other.id}
+    with pytest.raises(UserError, match=r"none-0-dense.*is damaged \(.*\.jsonl, line 1\); run the study again"):
+        store.read_child(child)
+    store.record_child(child, {"result": {"accuracy": 52.0}})
+    assert store.read_child(child)["result"] == {"accuracy": 52.0}
+
+
+def test_a_bit_that_flips_after_the_record_was_found_is_noticed(tmp_path: Path, child: Any) -> None:
+    store = Store(tmp_path)
+    store.record_child(child, {"result": {"accuracy": 50.0}})
+    assert store.recorded(child)
+    files(tmp_path)[0].write_bytes(files(tmp_path)[0].read_bytes().replace(b"50.0", b"58.0"))
+    with pytest.raises(UserError, match="is damaged"):
+        store.read_child(child)
+
+
+def test_the_half_line_of_a_killed_process_is_not_counted(tmp_path: Path, child: Any, other: Any) -> None:
+    store = Store(tmp_path)
+    store.record_child(child, {"result": {}})
+    store.record_child(other, {"result": {}})
+    path = files(tmp_path)[0]
+    whole = path.read_bytes()
+    for cut in range(whole.index(b"\n") + 1, len(whole)):
+        path.write_bytes(whole[:cut])
+        assert Store(tmp_path).recorded_children(child.parent.id) == {child.id}
+    watching = Store(tmp_path)
+    assert watching.recorded_children(child.parent.id) == {child.id}
+    path.write_bytes(whole)  # it was being written
+    assert watching.recorded_children(child.parent.id) == {child.id, other.id}
+
+
+@pytest.mark.parametrize(
+    "damage", [lambda line: line[:40], lambda line: line.replace(b"50.0", b"51.0"), lambda line: b""]
+)
+def test_a_parents_damaged_record_is_named_and_refused(tmp_path: Path, child: Any, damage: Any) -> None:
+    path = Store(tmp_path).parent_record(child.parent.id)
+    store.write_record(path, child.parent, {"result": {"accuracy": 50.0}})
+    assert Store(tmp_path).read_parent(child.parent)["result"] == {"accuracy": 50.0}
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(UserError, match=r"record\.json is damaged"):
+        Store(tmp_path).read_parent(child.parent)
 
 
 def test_a_missing_record_is_named(tmp_path: Path, child: Any) -> None:
-    with pytest.raises(UserError, match="is missing: the run none-0-dense"):
+    with pytest.raises(UserError, match=r"none-0-dense.* is missing"):
         Store(tmp_path).read_child(child)
 
 

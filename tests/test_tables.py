@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from synthetic import children, write
 
-from ssa import statistics, tables
+from ssa import statistics, table_style, tables
 from ssa.cells import read_children
 
 NAMES = ("table1_accuracy", "table2_ablation", "table3_differences")
@@ -157,16 +157,16 @@ def test_a_blank_second_column_leaves_a_dash():
 
 
 def test_latex_escapes_what_is_special():
-    assert tables.escape("50% of a_b & c #1") == r"50\% of a\_b \& c \#1"
-    assert tables.escape("**91.00 ± 0.50** †2") == r"\textbf{91.00 $\pm$ 0.50} $\dagger$2"
-    assert tables.escape("[-0.10, –] < one-shot") == r"[$-$0.10, --] $<$ one-shot"
-    assert tables.escape("\\{}~^$") == r"\textbackslash{}\{\}\textasciitilde{}\textasciicircum{}\$"
+    assert table_style.escape("50% of a_b & c #1") == r"50\% of a\_b \& c \#1"
+    assert table_style.escape("**91.00 ± 0.50** †2") == r"\textbf{91.00 $\pm$ 0.50} $\dagger$2"
+    assert table_style.escape("[-0.10, –] < one-shot") == r"[$-$0.10, --] $<$ one-shot"
+    assert table_style.escape("\\{}~^$") == r"\textbackslash{}\{\}\textasciitilde{}\textasciicircum{}\$"
 
 
 def test_markdown_rows_have_as_many_cells_as_the_head():
     frame = simple()
     frame["parent"] = "a|b"
-    lines = tables.markdown(tables.accuracy(frame)).splitlines()
+    lines = table_style.markdown(tables.accuracy(frame)).splitlines()
     rows = [line for line in lines if line.startswith("|")]
     assert rows[0] == "| Method | 0% | 98% |"
     assert {line.count("|") for line in rows} == {4}
@@ -200,7 +200,7 @@ def test_a_table_without_content_says_so(tmp_path):
 def test_latex_compiles(tmp_path, frame):
     frame = frame.assign(parent="wide_net & 100%", device="GPU #1 <80 GB>")
     made = (tables.accuracy(frame), tables.ablation(frame), tables.paired_differences(frame))
-    body = "\n".join(tables.latex(table) for table in made)
+    body = "\n".join(table_style.latex(table) for table in made)
     document = f"\\documentclass{{article}}\n\\usepackage{{booktabs}}\n\\begin{{document}}\n{body}\n\\end{{document}}\n"
     (tmp_path / "tables.tex").write_text(document)
     command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "tables.tex"]

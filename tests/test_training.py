@@ -128,14 +128,20 @@ def test_masks_do_not_shift_batches(digits: Data) -> None:
     assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
 
 
-def test_resumed_training_is_uninterrupted_training(digits: Data) -> None:
-    whole = trained(digits, OneShot())
+@pytest.mark.parametrize(
+    "law",
+    [OneShot(), TemperatureAnnealing(epochs=2), RandomAnnealing(epochs=2), Iterative(epochs=2, order="reranked")],
+    ids=lambda law: type(law).__name__,
+)
+def test_resumed_training_is_uninterrupted_training(digits: Data, law: Law) -> None:
+    """Resumed after one epoch, in the middle of the annealing."""
+    whole = trained(digits, law)
     model = small()
-    first = Training(Subnetwork(model, pruning.prune(model, 0.7), OneShot(), seed=4), digits, RECIPE, 0)
+    first = Training(Subnetwork(model, pruning.prune(model, 0.7), law, seed=4), digits, RECIPE, 0)
     first.run_epoch()
     saved = copy.deepcopy(first.state())
     model = small()
-    second = Training(Subnetwork(model, pruning.prune(model, 0.7), OneShot(), seed=4), digits, RECIPE, 0)
+    second = Training(Subnetwork(model, pruning.prune(model, 0.7), law, seed=4), digits, RECIPE, 0)
     second.resume(1, saved)
     second.run_epoch()
     second.run_epoch()
@@ -159,14 +165,15 @@ def test_crops_and_flips_pixel_for_pixel() -> None:
     images = torch.randint(0, 256, (6, 3, 5, 4), generator=generator, dtype=torch.uint8)
     corners = torch.randint(0, 5, (6, 2), generator=generator)
     flips = torch.tensor([True, False, True, False, True, False])
-    cut = crop_and_flip(pad(images, 2, (0.0, 0.0, 0.0)), corners, flips, images.shape[2:])
+    which = torch.tensor([5, 0, 3, 1, 1, 4])
+    cut = crop_and_flip(pad(images, 2, (0.0, 0.0, 0.0)), which, corners, flips, images.shape[2:])
     for n in range(6):
         for y in range(5):
             for x in range(4):
                 source_y = int(corners[n, 0]) + y - 2
                 source_x = int(corners[n, 1]) + (3 - x if flips[n] else x) - 2
                 inside = 0 <= source_y < 5 and 0 <= source_x < 4
-                expected = images[n, :, source_y, source_x] if inside else torch.zeros(3, dtype=torch.uint8)
+                expected = images[which[n], :, source_y, source_x] if inside else torch.zeros(3, dtype=torch.uint8)
                 assert torch.equal(cut[n, y, x], expected)
 
 

@@ -1,3 +1,4 @@
+import math
 import os
 import sys
 from pathlib import Path
@@ -6,10 +7,14 @@ from snakemake.exceptions import WorkflowError
 from snakemake.logging import logger
 
 from ssa import jobs as ssa_jobs
+from ssa import leases
 from ssa import plan as ssa_plan
+from ssa import status as ssa_status
 from ssa import study as ssa_study
+from ssa import tracking_settings as ssa_tracking
 from ssa.errors import UserError
-from ssa.store import Store
+from ssa.store import Store, digest
+from ssa.tracking_process import Follower
 
 # Jobs call `python -m ssa` with the interpreter that runs Snakemake, whether or not its environment is activated.
 os.environ.update(PATH=os.pathsep.join([str(Path(sys.executable).parent), *os.get_exec_path()]))
@@ -17,10 +22,30 @@ os.environ.update(PATH=os.pathsep.join([str(Path(sys.executable).parent), *os.ge
 
 # The study is read from its file, not from Snakemake's config, which would merge two studies into one.
 PAPER = os.path.relpath(Path(workflow.basedir) / "config" / "paper.yaml")
-STUDY_FILE = str(workflow.configfiles[0] if workflow.configfiles else PAPER)
+RECORDED = config.get("recorded")  # the name of a folder under recorded/ to make tables, figures and the page from
+if RECORDED:
+    STUDY_FILE = f"recorded/{RECORDED}/study.yaml"
+else:
+    STUDY_FILE = os.path.relpath(workflow.configfiles[0]) if workflow.configfiles else PAPER
 OVERRIDES = ("data_root", "children_per_job")  # what a profile or --config may set; neither changes a result
 FORMATS = ("csv", "md", "tex")
 TABLES = ("table1_accuracy", "table2_ablation", "table3_differences")
+ENSEMBLE_TABLES = ("ensembles", "ensemble_sizes", "ensemble_bins", "corruptions")
+# The ensembles' tables and figures, with what each shows.
+TABLES_OF_ENSEMBLES = {
+    "table_ensembles": "scores and costs, beside published ones",
+    "table_ensembles_conventions": "how members are combined",
+    "table_ensembles_differences": "paired differences to plain twins",
+    "table_ensembles_diversity": "diversity of the members",
+}
+FIGURES_OF_ENSEMBLES = {
+    "ensemble_accuracy": "accuracy of every ensemble",
+    "ensemble_cost": "accuracy and NLL against training",
+    "ensemble_size": "accuracy and NLL against size",
+    "ensemble_reliability": "reliability diagrams",
+    "ensemble_diversity": "members' accuracy against disagreement",
+    "ensemble_corruptions": "accuracy against severity",
+}
 FIGURES = (
     "accuracy_vs_sparsity",
     "learning_curves",
@@ -38,52 +63,183 @@ def load_study():
         raise WorkflowError(str(error))
 
 
+def share_gpus():
+    """On one machine: as many GPU jobs at a time as there are GPUs, or as --resources gpu=N says; returns how many.
+
+    Each job leases a GPU, or where N is larger a share of one. On a cluster the scheduler gives each job its own.
+    """
+    limit = workflow.global_resources.get("gpu").value
+    if workflow.resource_settings.nodes is None and study.device != "cpu":
+        gpus = len(leases.devices())
+        if limit is None and gpus:
+            workflow.register_resource("gpu", gpus)
+        limit = limit or gpus
+        os.environ.setdefault(leases.SHARES, str(max(1, math.ceil(limit / max(gpus, 1)))))
+    return limit
+
+
 def worker_count():
-    """How many jobs can run side by side: GPUs where a limit on them is given, else cores or cluster jobs."""
-    gpus = workflow.global_resources.get("gpu")
-    if study.device != "cpu" and isinstance(gpus, int):
-        return gpus
+    """How many jobs can run side by side: GPUs where there are any or a limit is given, else cores or cluster jobs."""
+    gpus = share_gpus()
     limits = workflow.resource_settings
-    return limits.nodes or limits.cores or 1
+    return (study.device != "cpu" and gpus) or limits.nodes or limits.cores or 1
 
 
 study = load_study()
 store = Store(Path("results"))
 workers = int(config.get("workers") or worker_count())
-if workflow.is_main_process:
+if workflow.is_main_process and not RECORDED:
     logger.info(ssa_plan.summary(study, workers))
 ssa_jobs.drop_stale_marks(study, store)
 
-RESULTS = f"results/{study.name}"
-LOGS = f"logs/{study.name}"
+NAME = RECORDED or study.name
+FINDINGS = study.raw.get("findings") or []
+RESULTS = f"results/{NAME}"
+SOURCE = f"recorded/{RECORDED}" if RECORDED else RESULTS  # where children.csv and its companions lie
+# A record has only the ensembles that were finished when it was made.
+HAS_ENSEMBLES = Path(f"{SOURCE}/ensembles.csv").exists() if RECORDED else bool(study.ensembles)
+LOGS = f"logs/{NAME}"
 GPU = 0 if study.device == "cpu" else 1
 DATA_ROOT = str(study.data_root)
+# Named after what it stands for, and never out of date: Snakemake forgets the jobs behind one that runs again where
+# its output is ancient() to the next.
+DATA_SETS = sorted({str(parent.data) for parent in study.all_parents().values()})
+DATA_MARK = f"data-{digest([DATA_ROOT, *DATA_SETS])}"
+
+
+def training_memory(wildcards, attempt):
+    """MB for a job that trains; more at each attempt."""
+    return attempt * 8000
+
+
+def parent_minutes(wildcards, attempt):
+    """A parent is saved as it goes: what one attempt does not finish, the next does."""
+    return attempt * int(config.get("minutes_per_parent", 240))
+
+
+def children_minutes(wildcards, attempt):
+    """Minutes for all children of a job, which its name counts, and a quarter of an hour to begin with."""
+    start, stop = map(int, wildcards.job.split("-")[:2])
+    return attempt * (15 + (stop - start) * int(config.get("minutes_per_child", 5)))
+
+
+def ensemble_minutes(wildcards, attempt):
+    """A member that was trained is kept: what one attempt does not finish, the next does."""
+    return attempt * int(config.get("minutes_per_ensemble", 240))
+
+
+def marks_of_members(wildcards):
+    """The marks of the parents that an ensemble is made from."""
+    parents = study.ensemble(wildcards.ensemble).spec.parents
+    return ancient([f"{RESULTS}/marks/parents/{parent.id}.done" for parent in parents])
+
+
+def lock_study():
+    """Refuse a second run of the study; unlike Snakemake's own lock, this one goes with the process, even if killed."""
+    try:
+        locks.append(leases.only_one(Path(RESULTS) / ".lock", f"study {study.name}"))
+    except UserError as error:
+        raise WorkflowError(str(error))
+
+
+locks = []
 
 
 wildcard_constraints:
     parent=r"[^/]+",
     job=r"\d+-\d+-[0-9a-f]{10}",
+    ensemble=r"[^/]+",
+
+
+def say_how_far():
+    """A line with what is done, what runs and the time left: every 10 seconds on a terminal, every minute in a log."""
+    logger.info(f"To watch the study from elsewhere: ssa status {os.path.relpath(STUDY_FILE)} --watch")
+    every = 10.0 if sys.stderr.isatty() else ssa_status.LINE_SECONDS
+    ssa_status.say_while_running(study, Store(store.root), logger.info, every)
 
 
 def job_marks(wildcards):
-    """The marks of the jobs that have anything to do, and of those that were done."""
+    """The marks of the jobs and ensembles that have anything to do, and of those that were done."""
     return [str(mark) for mark in ssa_jobs.wanted_marks(study, store, workers)]
+
+
+def follower():
+    """What logs the study to W&B while it runs; None where that is disabled, or nothing is trained."""
+    if RECORDED:
+        return None
+    try:
+        mode = ssa_tracking.resolve(study.raw, study.name).mode
+    except UserError as error:
+        raise WorkflowError(str(error))
+    return None if mode == "disabled" else Follower(Path(STUDY_FILE), Path(LOGS) / "tracking.log")
+
+
+FOLLOWER = follower()
+
+
+def start_following():
+    if FOLLOWER:
+        FOLLOWER.start()
+
+
+def finish_following():
+    """Let the runs of what was recorded last be written; a failure is said, and is no reason to fail."""
+    said = FOLLOWER.finish() if FOLLOWER else ""
+    if said:
+        logger.warning(said)
 
 
 def page():
     return f"{RESULTS}/report.html"
 
 
+def ensemble_results():
+    """What is collected from the records of ensembles, where the study has any."""
+    return expand("{folder}/{table}.csv", folder=SOURCE, table=ENSEMBLE_TABLES if HAS_ENSEMBLES else ())
+
+
+def of_ensembles(kind, shown):
+    """``shown`` of the ensembles (name to what it shows) as files to report, where the study has any."""
+    folder, ending = {"table": ("paper_tables", "csv"), "figure": ("figures", "png")}[kind]
+    reported = report  # a line that begins with the word itself is a statement of Snakemake's
+    return [
+        reported(
+            f"{folder}/{NAME}/{name}.{ending}",
+            caption=f"../report/{name}.rst",
+            category="Ensembles",
+            labels={kind: text},
+        )
+        for name, text in shown.items()
+        if HAS_ENSEMBLES
+    ]
+
+
+def table_names():
+    return [*TABLES, *(TABLES_OF_ENSEMBLES if HAS_ENSEMBLES else ())]
+
+
+def figure_names():
+    return [*FIGURES, *(FIGURES_OF_ENSEMBLES if HAS_ENSEMBLES else ())]
+
+
 def tables():
-    return expand("paper_tables/{study}/{table}.{format}", study=study.name, table=TABLES, format=FORMATS)
+    return expand("paper_tables/{study}/{table}.{format}", study=NAME, table=table_names(), format=FORMATS)
 
 
 def claims():
-    return expand("paper_tables/{study}/claims.{format}", study=study.name, format=("csv", "md"))
+    return expand("paper_tables/{study}/claims.{format}", study=NAME, format=("csv", "md"))
+
+
+def findings():
+    """The findings' tables and figures; none where the study asks nothing beyond the paper."""
+    tables = expand("paper_tables/{study}/finding_{finding}.csv", study=NAME, finding=FINDINGS)
+    return tables + expand(
+        "figures/{study}/finding_{finding}.{format}", study=NAME, finding=FINDINGS, format=("pdf", "png")
+    )
 
 
 def figures():
-    return expand("figures/{study}/{figure}.{format}", study=study.name, figure=FIGURES, format=("pdf", "png"))
+    return expand("figures/{study}/{figure}.{format}", study=NAME, figure=figure_names(), format=("pdf", "png"))
 
 
 def modules(*names):

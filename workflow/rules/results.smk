@@ -1,50 +1,58 @@
 # From records to tables, figures, verdicts and the page; nothing here trains.
 
+if not RECORDED:
 
-rule aggregate:
-    input:
-        marks=job_marks,
-        study=STUDY_FILE,
-        code=modules("aggregate.py", "study.py", "store.py"),
-    output:
-        children=f"{RESULTS}/children.csv",
-        parents=f"{RESULTS}/parents.csv",
-        history=f"{RESULTS}/history.parquet",
-        study=f"{RESULTS}/study.json",
-    log:
-        f"{LOGS}/aggregate.log",
-    conda:
-        "../../envs/ssa.yaml"
-    shell:
-        "python -m ssa aggregate {input.study:q} 2> {log:q}"
+    rule aggregate:
+        input:
+            marks=job_marks,
+            study=STUDY_FILE,
+            code=modules("aggregate.py", "ensemble_results.py", "study.py", "store.py", "records.py"),
+        output:
+            ensemble_results(),
+            children=f"{RESULTS}/children.csv",
+            parents=f"{RESULTS}/parents.csv",
+            history=f"{RESULTS}/history.parquet",
+            study=f"{RESULTS}/study.json",
+        log:
+            f"{LOGS}/aggregate.log",
+        localrule: True
+        conda:
+            "../../envs/ssa.yaml"
+        shell:
+            "python -m ssa aggregate {input.study:q} 2> {log:q}"
 
 
 rule tables:
     input:
-        children=rules.aggregate.output.children,
-        history=rules.aggregate.output.history,
-        study=rules.aggregate.output.study,
-        code=modules("tables.py", "cells.py", "statistics.py", "methods.py"),
+        ensemble_results(),
+        children=f"{SOURCE}/children.csv",
+        history=f"{SOURCE}/history.parquet",
+        study=f"{SOURCE}/study.json",
+        code=modules(
+            *("tables.py", "table_style.py", "cells.py", "statistics.py", "methods.py"),
+            *("ensemble_tables.py", "ensemble_cells.py", "published.py", "published.csv"),
+        ),
     output:
         report(
-            f"paper_tables/{study.name}/table1_accuracy.csv",
+            f"paper_tables/{NAME}/table1_accuracy.csv",
             caption="../report/table1_accuracy.rst",
             category="Tables",
             labels={"table": "1", "shows": "accuracy by method and sparsity"},
         ),
         report(
-            f"paper_tables/{study.name}/table2_ablation.csv",
+            f"paper_tables/{NAME}/table2_ablation.csv",
             caption="../report/table2_ablation.rst",
             category="Tables",
             labels={"table": "2", "shows": "tau, annealing epochs and schedule"},
         ),
         report(
-            f"paper_tables/{study.name}/table3_differences.csv",
+            f"paper_tables/{NAME}/table3_differences.csv",
             caption="../report/table3_differences.rst",
             category="Tables",
             labels={"table": "3", "shows": "paired differences to one-shot"},
         ),
-        expand("paper_tables/{study}/{table}.{format}", study=study.name, table=TABLES, format=FORMATS[1:]),
+        of_ensembles("table", TABLES_OF_ENSEMBLES),
+        expand("paper_tables/{study}/{table}.{format}", study=NAME, table=table_names(), format=FORMATS[1:]),
     log:
         f"{LOGS}/tables.log",
     conda:
@@ -58,18 +66,22 @@ rule tables:
 
 rule claims:
     input:
-        children=rules.aggregate.output.children,
-        history=rules.aggregate.output.history,
-        study=rules.aggregate.output.study,
-        code=modules("claims.py", "claim_rules.py", "cells.py", "statistics.py"),
+        ensemble_results(),
+        children=f"{SOURCE}/children.csv",
+        history=f"{SOURCE}/history.parquet",
+        study=f"{SOURCE}/study.json",
+        code=modules(
+            *("claims.py", "claim_rules.py", "claim_ensembles.py", "comparisons.py"),
+            *("cells.py", "ensemble_cells.py", "statistics.py"),
+        ),
     output:
         verdicts=report(
-            f"paper_tables/{study.name}/claims.csv",
+            f"paper_tables/{NAME}/claims.csv",
             caption="../report/claims.rst",
             category="Claims",
             labels={"table": "claims", "shows": "a verdict on each claim"},
         ),
-        text=f"paper_tables/{study.name}/claims.md",
+        text=f"paper_tables/{NAME}/claims.md",
     log:
         f"{LOGS}/claims.log",
     conda:
@@ -83,45 +95,48 @@ rule claims:
 
 rule figures:
     input:
-        children=rules.aggregate.output.children,
-        history=rules.aggregate.output.history,
-        study=rules.aggregate.output.study,
+        ensemble_results(),
+        children=f"{SOURCE}/children.csv",
+        history=f"{SOURCE}/history.parquet",
+        study=f"{SOURCE}/study.json",
         code=modules(
             *("figures.py", "figure_style.py", "figure_panels.py", "figure_differences.py"),
             *("cells.py", "statistics.py", "methods.py"),
+            *("ensemble_figures.py", "ensemble_panels.py", "ensemble_cells.py"),
         ),
     output:
         accuracy=report(
-            f"figures/{study.name}/accuracy_vs_sparsity.png",
+            f"figures/{NAME}/accuracy_vs_sparsity.png",
             caption="../report/accuracy_vs_sparsity.rst",
             category="Figures",
             labels={"figure": "accuracy against sparsity"},
         ),
         curves=report(
-            f"figures/{study.name}/learning_curves.png",
+            f"figures/{NAME}/learning_curves.png",
             caption="../report/learning_curves.rst",
             category="Figures",
             labels={"figure": "accuracy of the target subnetwork per epoch"},
         ),
         ablation=report(
-            f"figures/{study.name}/ablation_heatmap.png",
+            f"figures/{NAME}/ablation_heatmap.png",
             caption="../report/ablation_heatmap.rst",
             category="Figures",
             labels={"figure": "tau and annealing epochs"},
         ),
         laws=report(
-            f"figures/{study.name}/keep_probability.png",
+            f"figures/{NAME}/keep_probability.png",
             caption="../report/keep_probability.rst",
             category="Figures",
             labels={"figure": "keep-probability over time"},
         ),
         forest=report(
-            f"figures/{study.name}/forest_differences.png",
+            f"figures/{NAME}/forest_differences.png",
             caption="../report/forest_differences.rst",
             category="Figures",
             labels={"figure": "paired differences to one-shot"},
         ),
-        print=expand("figures/{study}/{figure}.pdf", study=study.name, figure=FIGURES),
+        of_ensembles=of_ensembles("figure", FIGURES_OF_ENSEMBLES),
+        print=expand("figures/{study}/{figure}.pdf", study=NAME, figure=figure_names()),
     log:
         f"{LOGS}/figures.log",
     conda:
@@ -133,12 +148,54 @@ rule figures:
         "python -m ssa figures {params.results:q} --out {params.out:q} 2> {log:q}"
 
 
+if FINDINGS:
+
+    rule findings:
+        input:
+            children=f"{SOURCE}/children.csv",
+            history=f"{SOURCE}/history.parquet",
+            study=f"{SOURCE}/study.json",
+            code=modules(
+                *("findings.py", "finding_tables.py", "finding_figures.py"),
+                *("figure_panels.py", "figure_style.py", "cells.py", "statistics.py", "methods.py"),
+            ),
+        output:
+            report(
+                expand("figures/{study}/finding_{finding}.png", study=NAME, finding=FINDINGS),
+                caption="../report/findings.rst",
+                category="Findings",
+            ),
+            expand("paper_tables/{study}/finding_{finding}.csv", study=NAME, finding=FINDINGS),
+            expand("figures/{study}/finding_{finding}.pdf", study=NAME, finding=FINDINGS),
+        log:
+            f"{LOGS}/findings.log",
+        localrule: True
+        conda:
+            "../../envs/ssa.yaml"
+        params:
+            results=subpath(input.children, parent=True),
+            tables=f"paper_tables/{NAME}",
+            figures=f"figures/{NAME}",
+        shell:
+            "python -m ssa findings {params.results:q} --tables {params.tables:q} --figures {params.figures:q}"
+            " 2> {log:q}"
+
+
 rule page:
     input:
         rules.tables.output,
+        ensemble_results(),
+        children=f"{SOURCE}/children.csv",
+        parents=f"{SOURCE}/parents.csv",
+        study=f"{SOURCE}/study.json",
         claims=rules.claims.output.verdicts,
         figure=rules.figures.output.accuracy,
-        code=modules("report.py", "templates/report.html.j2", "figures.py", "figure_style.py", "claim_rules.py"),
+        code=modules(
+            *("report.py", "report_claims.py", "report_explorer.py", "report_tables.py"),
+            *("templates/report.html.j2", "templates/macros.html.j2", "templates/report.css"),
+            *("templates/report.js", "templates/explorer.js"),
+            *("figures.py", "figure_panels.py", "figure_style.py", "claim_rules.py", "ensemble_figures.py"),
+        ),
     output:
         report(
             page(),
@@ -151,7 +208,7 @@ rule page:
     conda:
         "../../envs/ssa.yaml"
     params:
-        results=subpath(output[0], parent=True),
+        results=subpath(input.children, parent=True),
         tables=subpath(input.claims, parent=True),
         figures=subpath(input.figure, parent=True),
     shell:

@@ -1,12 +1,12 @@
 # Training leaves its results in results/parents and results/children, which studies share and no rule may delete;
-# Snakemake sees a mark for each finished job.
+# Snakemake sees a mark for each finished job. With exec a signal reaches the job itself, not a shell around it.
 
 
 rule data:
     input:
-        STUDY_FILE,
+        ancient(STUDY_FILE),
     output:
-        touch(f"{RESULTS}/marks/data.done"),
+        touch(f"{RESULTS}/marks/{DATA_MARK}.done"),
     log:
         f"{LOGS}/data.log",
     conda:
@@ -30,10 +30,12 @@ rule parent:
     threads: int(config.get("threads", 1))
     resources:
         gpu=GPU,
+        mem_mb=training_memory,
+        runtime=parent_minutes,
     params:
         root=DATA_ROOT,
     shell:
-        "python -m ssa parent {input.study:q} --parent {wildcards.parent:q}"
+        "exec python -m ssa parent {input.study:q} --parent {wildcards.parent:q}"
         " --data-root {params.root:q} --threads {threads} 2> {log:q}"
 
 
@@ -66,8 +68,32 @@ rule children:
     threads: int(config.get("threads", 1))
     resources:
         gpu=GPU,
+        mem_mb=training_memory,
+        runtime=children_minutes,
     params:
         root=DATA_ROOT,
     shell:
-        "python -m ssa children {input.study:q} --parent {wildcards.parent:q} --job {wildcards.job:q}"
+        "exec python -m ssa children {input.study:q} --parent {wildcards.parent:q} --job {wildcards.job:q}"
+        " --data-root {params.root:q} --threads {threads} 2> {log:q}"
+
+
+rule ensemble:
+    input:
+        parents=marks_of_members,
+        study=ancient(STUDY_FILE),
+    output:
+        touch(f"{RESULTS}/marks/ensembles/{{ensemble}}.done"),
+    log:
+        f"{LOGS}/ensembles/{{ensemble}}.log",
+    conda:
+        "../../envs/ssa.yaml"
+    threads: int(config.get("threads", 1))
+    resources:
+        gpu=GPU,
+        mem_mb=training_memory,
+        runtime=ensemble_minutes,
+    params:
+        root=DATA_ROOT,
+    shell:
+        "exec python -m ssa ensemble {input.study:q} --ensemble {wildcards.ensemble:q}"
         " --data-root {params.root:q} --threads {threads} 2> {log:q}"

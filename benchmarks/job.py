@@ -1,0 +1,94 @@
+"""Where the time of one job goes: training, scoring, and all the rest, from the start of its process to its end."""
+
+from __future__ import annotations
+
+import multiprocessing
+import tempfile
+import time
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from benchmarks import machine
+
+
+def shares(network: str, epochs: int, children: int, images: int) -> dict[str, float]:
+    """Seconds of the ``whole`` job of so many children, of its ``training`` and of its ``scoring``.
+
+    CIFAR's place is taken by random images, which cost the same; the parent, of one epoch, is there beforehand.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        context = multiprocessing.get_context("spawn")
+        with context.Pool(1) as pool:
+            pool.apply(run, (folder, network, epochs, 0, images))
+        start = time.time()
+        with context.Pool(1) as pool:
+            found = pool.apply(run, (folder, network, epochs, children, images))
+        return {**found, "whole": time.time() - start}
+
+
+def run(folder: str, network: str, epochs: int, children: int, images: int) -> dict[str, float]:
+    """Train so many children and keep them in ``folder``, or for none their parent; to be called in a fresh process.
+
+    Seconds of ``training`` and ``scoring``, ``processor`` seconds in all, and the peak ``memory`` in GB.
+    """
+    from ssa import data, jobs, parent, scoring, training
+    from ssa.data import Split
+    from ssa.deadline import Deadline
+    from ssa.store import Store
+    from ssa.study import expand
+
+    spent = {"training": 0.0, "scoring": 0.0}
+
+    def timed(function: Callable[..., Any], what: str) -> Callable[..., Any]:
+        @wraps(function)
+        def call(*args: Any, **kwargs: Any) -> Any:
+            result: list[Any] = []
+            spent[what] += machine.clock(lambda: result.append(function(*args, **kwargs)))
+            return result[0]
+
+        return call
+
+    training.Training.run_epoch = timed(training.Training.run_epoch, "training")  # type: ignore[method-assign]
+    scoring.logits = timed(scoring.logits, "scoring")
+    scoring.update_bn = timed(scoring.update_bn, "scoring")
+    data._cifar = lambda spec, root: (Split(*_images(images)), Split(*_images(images // 5)), 10)
+    jobs.use_threads(1)
+    plan, store = expand(study(network, epochs, max(children, 1)), Path("job.yaml")), Store(Path(folder))
+    (key,) = plan.all_parents()
+    if children:
+        assert jobs.train_children(plan, store, key, plan.children_of(key), Deadline()) == 0
+    else:
+        jobs.ready(plan, store, key, Deadline())
+    assert parent.trained(store, plan.all_parents()[key])
+    return {**spent, "processor": time.process_time(), "memory": machine.peak_memory()}
+
+
+def _images(count: int) -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randint(0, 256, (count, 3, 32, 32), generator=generator, dtype=torch.uint8)
+    return images, torch.randint(0, 10, (count,), generator=generator)
+
+
+def study(network: str, epochs: int, children: int) -> dict[str, Any]:
+    """The study of one job: a parent, and so many children that differ in their seed."""
+    from benchmarks.epochs import OPTIONS
+
+    common = {"precision": "bf16" if machine.has_bf16() else "fp32"}
+    block = {"name": "all", "parents": "one", "method": "temperature", "sparsity": 90, "seed": list(range(children))}
+    return {
+        "name": "job",
+        "datasets": {"cifar": {"source": "cifar10", "validation": 0}},
+        "parents": {
+            "one": {
+                **{"dataset": "cifar", "model": network, "model_options": OPTIONS.get(network, {}), "seeds": [0]},
+                **{"epochs": 1, **common},
+            }
+        },
+        "children": {"epochs": epochs, "anneal_epochs": epochs / 4},
+        "blocks": [block],
+    }

@@ -1,0 +1,25 @@
+"""One comparison of a claim: what the tests of claims return, or the reason why they cannot."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from ssa.statistics import Interval
+
+NONE = Interval(math.nan, math.nan, math.nan, math.nan, 0)
+
+
+class UntestableError(Exception):
+    """The record lacks what a comparison needs; the message says what."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One comparison: what is compared, its estimate, and the verdict; ``measure`` where it is not the claim's own."""
+
+    text: str
+    interval: Interval
+    verdict: str
+    p_holm: float = math.nan
+    measure: str | None = None

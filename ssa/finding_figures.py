@@ -1,0 +1,188 @@
+"""The figures of the findings, drawn from their tables."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from ssa.figure_panels import grid, legend, outer_labels, titles
+from ssa.figure_style import STYLES, WIDE, blank, sentence, styles
+from ssa.finding_tables import CELLS
+from ssa.methods import in_order, label
+
+GAIN = "Difference to one-shot (points)"
+NOTHING = "No replicate is recorded that could answer this."
+# Lines that are no methods: dark to light, told apart by marker too.
+LINES = list(zip(("#332288", "#117733", "#999933", "#882255", "#AA4499"), "osD^v", strict=True))
+
+
+def controls(table: pd.DataFrame) -> Figure:
+    """Gain over one-shot, a row for each method."""
+    return _rows(table, CELLS["controls"], "method", GAIN)
+
+
+def allocation(table: pd.DataFrame) -> Figure:
+    """Gain over one-shot, a row for each way to spread sparsity, a panel for each method."""
+    arm = table["allocation"].where(table["stem"] == "pruned", "dense stem, " + table["allocation"])
+    return _rows(table.assign(arm=arm), [*CELLS["allocation"], "method"], "arm", GAIN)
+
+
+def losses(table: pd.DataFrame) -> Figure:
+    """Gain in test accuracy against the difference in clean training loss, a point for each method and sparsity."""
+    cells = table.dropna(subset="sparsity")
+    if cells.empty:
+        return sentence(NOTHING)
+    panels = [part for _, part in cells.groupby(CELLS["losses"])]
+    drawn = styles(cells["method"])
+    figure, axes = grid(len(panels), columns=2, height=2.4)
+    for ax, panel, title in zip(axes, panels, titles(panels, CELLS["losses"], 50), strict=True):
+        ax.set_title(title)
+        ax.axhline(0, color="black", linewidth=0.6)
+        ax.axvline(0, color="black", linewidth=0.6)
+        for row in panel.to_dict("records"):
+            style = drawn[row["method"]]
+            look: dict[str, Any] = {"fmt": style.marker, "color": style.colour, "elinewidth": 0.6}
+            ax.errorbar(row["loss"], row["gain"], _error(row, "gain"), _error(row, "loss"), **look)
+            ax.annotate(f"{row['sparsity']:g}", (row["loss"], row["gain"]), (3, 3), textcoords="offset points", size=6)
+        _limit(ax, "x", panel, "loss")
+        _limit(ax, "y", panel, "gain")
+    outer_labels(figure, "Clean training loss, difference to one-shot", GAIN)
+    legend(figure, drawn, in_order(cells["method"]))
+    return figure
+
+
+def rates(table: pd.DataFrame) -> Figure:
+    """Test accuracy against the peak rate, a line for each method; the chosen rate is filled."""
+    if table.empty:
+        return sentence(NOTHING)
+    panels = [part for _, part in table.groupby(CELLS["rates"])]
+    figure = blank(WIDE, 3.0)
+    axes = list(figure.subplots(1, len(panels), squeeze=False).flat)
+    for ax, panel, title in zip(axes, panels, titles(panels, CELLS["rates"], 50), strict=True):
+        ax.set(xscale="log", title=title)
+        for i, ((method, schedule), line) in enumerate(panel.groupby(["method", "lr_schedule"], sort=False)):
+            style, swept = STYLES[str(method)], schedule == "one-cycle"
+            name = label(str(method)) + ("" if swept else f", {schedule} rate")
+            look: dict[str, Any] = {"color": style.colour, "linestyle": style.line, "elinewidth": 0.6}
+            look |= {"marker": style.marker if swept else "*", "label": name, "markerfacecolor": "white"}
+            x = line["lr"] * (1 + 0.03 * (i - 3))  # side by side, so that the intervals can be told apart
+            ax.errorbar(x, line["accuracy"], _errors(line, "accuracy"), **look)
+            ax.plot(x[line["chosen"]], line["accuracy"][line["chosen"]], look["marker"], color=style.colour, zorder=3)
+        _limit(ax, "y", panel, "accuracy", panel["accuracy"].mean())
+        shown = sorted(panel["lr"].unique())
+        ax.set_xlim(shown[0] / 1.5, shown[-1] * 1.5)
+        ax.set_xticks(shown, [f"{lr:g}" for lr in shown])
+        ax.minorticks_off()
+    outer_labels(figure, "Peak learning rate", "Test accuracy (%)")
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper left", ncols=3)
+    return figure
+
+
+def lengths(table: pd.DataFrame) -> Figure:
+    """Gain against the share of fine-tuning that is annealed, a line for each sparsity; the best share is filled."""
+    return _lines(table, _without("lengths", "sparsity"), "sparsity", "{:g}%", "share", "e / E")
+
+
+def regime(table: pd.DataFrame) -> Figure:
+    """Gain against training images, a line for each number of epochs."""
+    keys = [key for key in _without("regime", "epochs") if key != "train_images"]
+    return _lines(table, keys, "epochs", "{:g} epochs", "train_images", "Training images", log=True)
+
+
+def gradients(table: pd.DataFrame) -> Figure:
+    """Variance of the gradient, its part of the gradient's square, and the masks' part of it, along training."""
+    if table.empty:
+        return sentence(NOTHING)
+    cells = [part for _, part in table.groupby(CELLS["gradients"])]
+    figure, axes = grid(3 * len(cells), columns=3, height=2.2)
+    drawn = styles(table["method"])
+    measures = {"variance": "log10 of its variance", "noise": "noise (%)", "masks": "noise from masks (%)"}
+    named = zip(cells, titles(cells, CELLS["gradients"], 30), strict=True)
+    for ax, ((cell, title), (column, what)) in zip(axes, itertools.product(named, measures.items()), strict=True):
+        ax.set_title(f"{title}\n{what}" if len(cells) > 1 else what)
+        for method in in_order(cell["method"]):
+            line, style = cell[cell["method"] == method], drawn[method]
+            look: dict[str, Any] = {"color": style.colour, "marker": style.marker, "linestyle": style.line}
+            ax.errorbar(line["epoch"], line[column], _errors(line, column), elinewidth=0.6, **look)
+    outer_labels(figure, "Epoch", "Gradient of a step")
+    legend(figure, drawn, in_order(table["method"]))
+    return figure
+
+
+def _without(finding: str, key: str) -> list[str]:
+    return [other for other in CELLS[finding] if other != key]
+
+
+def _lines(
+    table: pd.DataFrame, panel_keys: list[str], key: str, name: str, x: str, axis: str, log: bool = False
+) -> Figure:
+    """``gain`` against ``x``, a panel for each of ``panel_keys`` and a line for each value of ``key``."""
+    if table.empty:
+        return sentence(NOTHING)
+    panels = [part for _, part in table.groupby(panel_keys)]
+    figure, axes = grid(len(panels), columns=3 if len(panels) in (3, 5, 6) else 2, height=1.9)
+    values = sorted(table[key].unique())
+    for ax, panel, title in zip(axes, panels, titles(panels, panel_keys, 40), strict=True):
+        ax.set_title(title)
+        ax.axhline(0, color="black", linewidth=0.6)
+        for value, (colour, marker) in zip(values, itertools.cycle(LINES), strict=False):
+            line = panel[panel[key] == value]
+            look: dict[str, Any] = {"color": colour, "marker": marker, "label": name.format(value), "elinewidth": 0.6}
+            look["markerfacecolor"] = "white" if "best" in line else colour
+            ax.errorbar(line[x], line["gain"], _errors(line, "gain"), **look)
+            if "best" in line:
+                ax.plot(line[x][line["best"]], line["gain"][line["best"]], marker, color=colour, zorder=3)
+        if log:
+            ax.set_xscale("log")
+        ax.set_xticks(sorted(panel[x].unique()), [f"{at:,g}" for at in sorted(panel[x].unique())])
+        ax.minorticks_off()
+        _limit(ax, "y", panel, "gain")
+    outer_labels(figure, axis, GAIN)
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper left", ncols=4)
+    return figure
+
+
+def _rows(table: pd.DataFrame, panel_keys: list[str], key: str, axis: str) -> Figure:
+    """``gain`` with its interval, a panel for each of ``panel_keys`` and a row for each value of ``key``."""
+    if table.empty:
+        return sentence(NOTHING)
+    panels = [part for _, part in table.groupby(panel_keys)]
+    names = list(dict.fromkeys(table[key]))
+    columns = 3 if len(panels) > 2 else 2
+    figure, axes = grid(len(panels), columns, height=0.8 + 0.16 * len(names))
+    for ax, panel, title in zip(axes, panels, titles(panels, panel_keys, 30), strict=True):
+        ax.set_title(title)
+        ax.axvline(0, color="black", linewidth=0.6)
+        for row in panel.to_dict("records"):
+            style = STYLES.get(row["method"], STYLES["one-shot"])
+            at = names.index(row[key])
+            ax.errorbar(row["gain"], at, xerr=_error(row, "gain"), fmt=style.marker, color=style.colour)
+        _limit(ax, "x", table, "gain")
+        ax.set_ylim(len(names) - 0.5, -0.5)
+        ax.set_yticks(range(len(names)), [label(name) for name in names])
+    for i, ax in enumerate(axes):
+        ax.tick_params(labelleft=i % columns == 0)
+    outer_labels(figure, axis, "")
+    return figure
+
+
+def _limit(ax: Axes, axis: str, table: pd.DataFrame, column: str, level: float = 0.0) -> None:
+    """Limits that hold ``level``, every estimate, and the intervals as far as two thirds of them need."""
+    half = (table[f"{column}_high"] - table[f"{column}_low"]) / 2
+    reach = float(np.nanquantile(half, 0.67)) if half.notna().any() else 0.0
+    low, high = min(level, table[column].min() - reach), max(level, table[column].max() + reach)
+    margin = 0.05 * (high - low) or 1.0
+    ax.set(**{f"{axis}lim": (low - margin, high + margin)})
+
+
+def _error(row: Any, column: str) -> list[list[float]]:
+    return [[row[column] - row[f"{column}_low"]], [row[f"{column}_high"] - row[column]]]
+
+
+def _errors(line: pd.DataFrame, column: str) -> Any:
+    return np.abs(line[[f"{column}_low", f"{column}_high"]].sub(line[column], axis=0).to_numpy().T)

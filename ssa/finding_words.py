@@ -1,0 +1,192 @@
+"""What a finding's table says, in sentences made by rules: nobody's reading of a result.
+
+An interval above 0 is a gain, one below 0 a loss, and one that holds 0 decides nothing: it is never called equal.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+
+from ssa.finding_tables import CELLS
+from ssa.methods import label
+from ssa.table_style import DASH
+
+WORDED = {
+    **{"criterion": "{} masks", "sparsity": "{:g}%", "lr_schedule": "{} rate", "lr": "rate {:g}", "stem": "{} stem"},
+    **{"epochs": "E = {:g}", "augment": "augment {}", "train_images": "{:,} images"},
+}
+# How each control differs from temperature annealing.
+LACKS = {
+    "expected": "No noise (the expected mask)",
+    "dense-then-cut": "Neither noise nor gradual change (dense until e, then cut)",
+    "constant-temperature": "Noise, but no gradual change (constant tau, then cut)",
+    "temperature-all": "Noise on the kept weights too",
+    "frozen": "Pruned weights that learn nothing meanwhile",
+    "shuffled": "Pruned weights whose values were permuted",
+}
+
+
+def controls(table: pd.DataFrame) -> list[str]:
+    """What temperature annealing gains over one-shot, then what of it each control leaves out."""
+    said = []
+    for _, cells in table.groupby(CELLS["controls"]):
+        rows = {row["method"]: row for row in cells.to_dict("records")}
+        at = _at(cells.iloc[0], table, CELLS["controls"])
+        if "temperature" in rows:
+            said.append(f"{at}: temperature annealing minus one-shot is {interval(rows['temperature'], 'gain')}.")
+        for method, words in LACKS.items():
+            if method in rows:
+                lead = interval(rows[method], "lead")
+                said.append(f"{words}: temperature annealing minus this control is {lead}; {_part(rows[method])}.")
+    return said
+
+
+def losses(table: pd.DataFrame) -> list[str]:
+    """For each method, over all sparsities: what it gains, and whether its training loss ends lower or higher."""
+    said = []
+    for row in table[table["sparsity"].isna()].to_dict("records"):
+        gain, loss = _sign(row, "gain"), _sign(row, "loss")
+        if gain > 0 and loss > 0:
+            verdict = "better in test and worse in training, as a regulariser is"
+        elif gain > 0 and loss < 0:
+            verdict = "better in both, as a better optimiser is"
+        elif gain > 0:
+            verdict = "better in test; the training loss does not say why"
+        elif gain < 0:
+            verdict = "worse in test"
+        else:
+            verdict = "no gain that could be explained"
+        said.append(
+            f"{_at(row, table, CELLS['losses'])}: {label(row['method'])} minus one-shot is {interval(row, 'gain')} in "
+            f"test, {interval(row, 'loss', 'nats', 3)} in training loss; {verdict}."
+        )
+    return said
+
+
+def rates(table: pd.DataFrame) -> list[str]:
+    """Each method at the rate that validation chose for it, against one-shot at its own."""
+    said = []
+    for row in table[table["chosen"]].to_dict("records"):
+        name = label(row["method"]) + ("" if row["lr_schedule"] == "one-cycle" else f" ({row['lr_schedule']} rate)")
+        at = _at(row, table, CELLS["rates"])
+        rate = "" if row["lr_schedule"] == "rewound" else f" at its peak rate {row['lr']:g}"
+        if row["method"] == "one-shot" and row["lr_schedule"] == "one-cycle":
+            said.append(f"{at}: {name}{rate} reaches {row['accuracy']:.2f}% (n = {row['n']}).")
+        else:
+            gain = f"{interval(row, 'gain')}; {_gain(row)}"
+            said.append(f"{at}: {name}{rate} minus the tuned one-shot is {gain}.")
+    return said
+
+
+def lengths(table: pd.DataFrame) -> list[str]:
+    """Where validation finds the best share of annealing, and how many of the others are worse in test."""
+    said = []
+    for _, cells in table.groupby(CELLS["lengths"]):
+        rows = cells.to_dict("records")
+        best = next(row for row in rows if row["best"])
+        worse = sum(_sign(row, "behind") < 0 for row in rows if not row["best"])
+        said.append(
+            f"{_at(best, table, CELLS['lengths'])}: e/E = {best['share']:g} is best on "
+            f"validation images, {interval(best, 'gain')} against one-shot; {worse} of the {len(rows) - 1} other "
+            "shares are worse in test by an interval below 0."
+        )
+    return said
+
+
+def regime(table: pd.DataFrame) -> list[str]:
+    """The gain in each cell, beside how well one-shot fits its training images."""
+    return [
+        f"{_at(row, table, CELLS['regime'])}; one-shot fits {row['one_shot_train']:.1f}% of its "
+        f"training images: temperature annealing minus one-shot is {interval(row, 'gain')}; {_gain(row)}."
+        for row in table.to_dict("records")
+    ]
+
+
+def allocation(table: pd.DataFrame) -> list[str]:
+    """The gain under each way to spread sparsity, and how it changes against layerwise pruning of all layers."""
+    said = []
+    for row in table.to_dict("records"):
+        arm = row["allocation"] + (", dense stem" if row["stem"] == "dense" else "")
+        change = "" if math.isnan(row["change"]) else f", a change of {interval(row, 'change')}: {_changed(row)}"
+        at = _at(row, table, CELLS["allocation"])
+        said.append(
+            f"{at}, {arm}: {label(row['method'])} minus one-shot is {interval(row, 'gain')} where one-shot "
+            f"reaches {row['one_shot']:.2f}% at an effective sparsity of {row['effective']:.2f}%{change}."
+        )
+    return said
+
+
+def gradients(table: pd.DataFrame) -> list[str]:
+    """How much more or less gradients vary under temperature annealing, at each epoch until masks are exact."""
+    said = []
+    for at, cells in table.groupby([*CELLS["gradients"], "epoch"]):
+        rows = {row["method"]: row for row in cells.to_dict("records")}
+        own = rows.get("temperature")
+        if own is None or own["masks"] == 0:  # annealing is over: all methods train the same mask
+            continue
+        where = f"{_at(own, table, CELLS['gradients'])}, epoch {at[-1]:g}"
+        ratios = ", ".join(
+            f"{_ratio(rows[name])} times that of {label(name)}" for name in rows if name != "temperature"
+        )
+        shares = ", ".join(f"{label(name)} {row['masks']:.0f}%" for name, row in rows.items() if row["masks"] > 0)
+        said.append(
+            f"{where}: the variance of the gradient under temperature annealing is {ratios or 'measured alone'} "
+            f"(n = {own['n']:g}). Masks make of it: {shares}."
+        )
+    return said
+
+
+def _ratio(row: Mapping[Any, Any]) -> str:
+    """``1.20 (1.10 to 1.30)`` from a difference of log10."""
+    ratios = [10 ** row[f"lead{end}"] for end in ("", "_low", "_high")]
+    mean, low, high = (f"{ratio:,.2f}" if ratio < 100 else f"{ratio:,.0f}" for ratio in ratios)
+    return mean if math.isnan(ratios[1]) else f"{mean} ({low} to {high})"
+
+
+def interval(row: Mapping[Any, Any], column: str, unit: str = "points", digits: int = 2) -> str:
+    """``+0.88 points (0.12 to 1.64, n = 12)``."""
+    mean, low, high = (row[f"{column}{end}"] for end in ("", "_low", "_high"))
+    if math.isnan(mean):
+        return "an unknown amount (no pairs)"
+    bounds = "" if math.isnan(low) else f"{signed(low, digits)} to {signed(high, digits)}, "
+    return f"{signed(mean, digits)} {unit} ({bounds}n = {row['n']:g})"
+
+
+def signed(value: float, digits: int = 2) -> str:
+    """``+0.88``, ``−0.30`` or ``0.00``; a dash for NaN."""
+    if math.isnan(value):
+        return DASH
+    rounded = round(value, digits) + 0.0
+    return f"{rounded:{'+' if rounded else ''}.{digits}f}".replace("-", "\N{MINUS SIGN}")
+
+
+def _at(row: Mapping[Any, Any] | pd.Series, table: pd.DataFrame, keys: list[str]) -> str:
+    """The cell of ``row`` in words: masks and sparsity, and those of ``keys`` in which the table's cells differ."""
+    told = [key for key in keys if key in ("criterion", "sparsity") or table[key].nunique() > 1]
+    return ", ".join(WORDED.get(key, "{}").format(row[key]) for key in told)
+
+
+def _sign(row: Mapping[Any, Any], column: str) -> int:
+    """1 where the interval lies above 0, -1 where it lies below, 0 where it holds 0 or is not known."""
+    low, high = row[f"{column}_low"], row[f"{column}_high"]
+    return 1 if low > 0 else -1 if high < 0 else 0
+
+
+def _part(row: Mapping[Any, Any]) -> str:
+    return {
+        1: "temperature annealing is better",
+        -1: "the control is better",
+        0: "undecided",
+    }[_sign(row, "lead")]
+
+
+def _gain(row: Mapping[Any, Any]) -> str:
+    return {1: "a gain", -1: "a loss", 0: "undecided"}[_sign(row, "gain")]
+
+
+def _changed(row: Mapping[Any, Any]) -> str:
+    return {1: "the gain grows", -1: "the gain shrinks", 0: "undecided"}[_sign(row, "change")]

@@ -1,0 +1,60 @@
+"""Where the entries of many tensors lie in one flat buffer."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+
+class Layout:
+    """Tensors laid end to end, the elements of each in the order in which its weight keeps them in memory.
+
+    Weight and mask then have the same strides, which makes their product several times faster where a weight is
+    channels-last. ``entries``: a tensor of each mask's shape and strides; all lie on one device.
+    """
+
+    def __init__(self, entries: Mapping[str, Tensor]) -> None:
+        self._places: dict[str, tuple[int, torch.Size, tuple[int, ...]]] = {}
+        self.count = 0
+        for name, entry in entries.items():
+            strides = torch.empty_like(entry, device="meta").stride()  # dense, in the entry's own order
+            self._places[name] = (self.count, entry.shape, strides)
+            self.count += entry.numel()
+
+    def __iter__(self):  # type: ignore[no-untyped-def]
+        return iter(self._places)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._places
+
+    def __bool__(self) -> bool:
+        return bool(self._places)
+
+    def shape(self, name: str) -> torch.Size:
+        """The shape of ``name``."""
+        return self._places[name][1]
+
+    def strides(self) -> Tensor:
+        """All strides in one int64 tensor: two layouts of the same tensors are the same where these are."""
+        return torch.tensor([stride for _, _, strides in self._places.values() for stride in strides])
+
+    def view(self, flat: Tensor, name: str) -> Tensor:
+        """``name`` within ``flat``, in its own shape."""
+        start, shape, strides = self._places[name]
+        return flat.as_strided(shape, strides, flat.storage_offset() + start)
+
+    def part(self, flat: Tensor, name: str) -> Tensor:
+        """``name`` within ``flat``, still flat."""
+        start, shape, _ = self._places[name]
+        return flat[start : start + math.prod(shape)]
+
+    def flatten(self, tensors: Mapping[str, Tensor]) -> Tensor:
+        """All ``tensors``, one of its shape for each name, laid end to end."""
+        first = next(iter(tensors.values()))
+        flat = torch.empty(self.count, dtype=first.dtype, device=first.device)
+        for name, tensor in tensors.items():
+            self.view(flat, name).copy_(tensor)
+        return flat

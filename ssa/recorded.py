@@ -1,0 +1,209 @@
+"""Recorded results: replicates that are committed, added once, never replaced.
+
+::
+
+    recorded/<name>/study.yaml                              the study as it was when the last replicate was added
+    recorded/<name>/{children,parents}.csv, history.parquet, study.json
+    recorded/<name>/{ensembles,ensemble_sizes,ensemble_bins,corruptions}.csv   where the study has ensembles
+    recorded/<name>/runs.json                               each addition: when, how, on what, by which commit
+    recorded/<name>/withdrawn{,_ensembles}.csv              rows that were taken back, each with the reason
+
+A replicate is a parent with all of its children; an ensemble is added when all parents that it needs are. Tables,
+claims, figures and the page are made from a record as they are from a study's results.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections import Counter
+from dataclasses import replace
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from ssa import provenance
+from ssa import study as studies
+from ssa.aggregate import Collected, collect, write
+from ssa.ensemble_results import TABLES
+from ssa.errors import UserError
+from ssa.store import Store, write_atomically, write_json
+from ssa.study import Study
+
+FILES = ("children.csv", "parents.csv", "history.parquet", *(f"{name}.csv" for name in TABLES))
+
+
+def add(study: Study, store: Store, folder: Path, how: str) -> tuple[int, int]:
+    """Add the finished replicates and ensembles of ``study`` that ``folder`` never had; returns how many of each.
+
+    ``how`` says how they were run.
+
+    ``UserError`` where the study no longer has a child that is recorded: its replicates would not be comparable.
+    """
+    old = read(folder)
+    if old is not None:
+        _check_still_there(study, old, folder)
+    # What was withdrawn is known too.
+    known, known_ensembles = ({key for run in _runs(folder) for key in run[kind]} for kind in ("parents", "ensembles"))
+    new = [key for key in study.all_parents() if key not in known and _is_finished(study, store, key)]
+    ensembles = [
+        one
+        for one in study.of_parents(known | set(new)).ensembles
+        if one.spec.id not in known_ensembles and store.ensemble_record(one.spec.id).exists()
+    ]
+    if not new and not ensembles:
+        return 0, 0
+    found = collect(replace(study.of_parents(new), ensembles=tuple(ensembles)), store)
+    added = {"parents": new, "ensembles": [one.spec.id for one in ensembles]}
+    runs = [*_runs(folder), {**found.made, **added, "how": how, "recorded": provenance.now()}]
+    _write(folder, study, _joined(old, found), runs)
+    return len(new), len(ensembles)
+
+
+def withdraw(folder: Path, parent_ids: list[str], reason: str) -> None:
+    """Move the rows of these parents and their children to withdrawn.csv, with ``reason``."""
+    old, study = read(folder), studies.load(folder / "study.yaml")
+    if old is None or not set(parent_ids) <= set(old.parents.parent_id):
+        known = ", ".join(old.parents.parent_id) if old is not None else "nothing"
+        raise UserError(f"{folder} has not all of {', '.join(parent_ids)}; recorded there: {known}")
+    _set_aside(folder / "withdrawn.csv", old.children[old.children.parent_id.isin(parent_ids)], reason)
+    lost = _ensembles_of(study, parent_ids)
+    if old.ensembles:
+        ensembles = old.ensembles["ensembles"]
+        _set_aside(folder / "withdrawn_ensembles.csv", ensembles[ensembles.ensemble_id.isin(lost)], reason)
+    children = old.children[~old.children.parent_id.isin(parent_ids)]
+    found = Collected(
+        children,
+        old.parents[~old.parents.parent_id.isin(parent_ids)],
+        old.history[old.history.child_id.isin(children.child_id)],
+        {},
+        {name: table[~table.ensemble_id.isin(lost)] for name, table in old.ensembles.items()},
+    )
+    _write(folder, study, found, _runs(folder))
+
+
+def _set_aside(path: Path, rows: pd.DataFrame, reason: str) -> None:
+    """Add ``rows`` to those in ``path``."""
+    gone = rows.assign(reason=reason, withdrawn=provenance.now())
+    gone = pd.concat([_read_csv(path), gone]) if path.exists() else gone
+    write_atomically(path, lambda partial: gone.to_csv(partial, index=False))
+
+
+def _ensembles_of(study: Study, parent_ids: list[str]) -> set[str]:
+    """The ensembles that need any of these parents."""
+    return {e.spec.id for e in study.ensembles if any(spec.id in parent_ids for spec in e.spec.parents)}
+
+
+def read(folder: Path) -> Collected | None:
+    """What ``folder`` records; None where it does not exist yet."""
+    if not (folder / "children.csv").exists():
+        return None
+    history = pd.read_parquet(folder / "history.parquet")
+    ensembles = {name: _read_csv(folder / f"{name}.csv") for name in TABLES if (folder / f"{name}.csv").exists()}
+    return Collected(_read_csv(folder / "children.csv"), _read_csv(folder / "parents.csv"), history, {}, ensembles)
+
+
+def show(folder: Path, child_id: str) -> dict[str, Any]:
+    """One recorded child: its row, its history, its whole specification, the commit, and how to train it again.
+
+    The command is for the checkout that holds the record: the specification names the version of the training
+    semantics, so that code which would train it otherwise does not know the child.
+    """
+    found, study = read(folder), studies.load(folder / "study.yaml")
+    if found is None or child_id not in set(found.children.child_id):
+        raise UserError(f"{folder} records no child {child_id!r}; the column child_id of its children.csv names them")
+    row = found.children.set_index("child_id", drop=False).loc[child_id]
+    specs = {child.spec.id: child.spec for child in study.children}
+    again = f"ssa children {folder / 'study.yaml'} --parent {row.parent_id} --child {child_id}"
+    return {
+        "row": row.to_dict(),
+        "history": found.history[found.history.child_id == child_id].drop(columns="child_id").to_dict("records"),
+        "specification": specs[child_id].content(),
+        "commit": row.git_commit,
+        "rerun": f"{again} --results rerun",
+    }
+
+
+def _joined(old: Collected | None, new: Collected) -> Collected:
+    """The rows of both; those of ``old`` stay as they are written."""
+    children, parents = (_as_text(table) for table in (new.children, new.parents))
+    ensembles = {name: _as_text(table) for name, table in new.ensembles.items()}
+    if old is None:
+        return Collected(children, parents, new.history, {}, ensembles)
+    return Collected(
+        _stacked(old.children, children),
+        _stacked(old.parents, parents),
+        pd.concat([old.history, new.history]),
+        {},
+        {name: _stacked(old.ensembles.get(name), table) for name, table in ensembles.items()},
+    )
+
+
+def _stacked(old: pd.DataFrame | None, new: pd.DataFrame) -> pd.DataFrame:
+    return new if old is None else pd.concat([old, new]).fillna("")
+
+
+def _as_text(table: pd.DataFrame) -> pd.DataFrame:
+    return _read_csv(StringIO(table.to_csv(index=False)))
+
+
+def _is_finished(study: Study, store: Store, parent_id: str) -> bool:
+    wanted = {child.spec.id for child in study.children_of(parent_id)}
+    return store.parent_record(parent_id).exists() and wanted <= store.recorded_children(parent_id)
+
+
+def _check_still_there(study: Study, old: Collected, folder: Path) -> None:
+    lost = sorted(set(old.children.child_id) - {child.spec.id for child in study.children})
+    if lost:
+        raise UserError(
+            f"{study.path} has no longer {len(lost)} of the children recorded in {folder}, such as {lost[0]}; record "
+            "it under another name"
+        )
+
+
+def _write(folder: Path, study: Study, found: Collected, runs: list[dict[str, Any]]) -> None:
+    """All files of the record; study.json describes the recorded part of the study alone."""
+    kept = set(found.parents.parent_id)
+    path = folder / "study.yaml"
+    if study.path.resolve() != path.resolve():
+        write_atomically(path, lambda partial: shutil.copyfile(study.path, partial))
+    if kept:
+        recorded = set(found.ensembles["ensembles"].ensemble_id) if found.ensembles else set()
+        made = _together([run for run in runs if kept & set(run["parents"]) or recorded & set(run["ensembles"])])
+        ensembles = tuple(one for one in study.ensembles if one.spec.id in recorded)
+        part = replace(study.of_parents(kept), path=path, ensembles=ensembles)
+        write(folder, part, replace(found, made=made))
+    else:
+        for name in (*FILES, "study.json"):
+            (folder / name).unlink(missing_ok=True)
+    write_json(folder / "runs.json", runs)
+
+
+def _runs(folder: Path) -> list[dict[str, Any]]:
+    path = folder / "runs.json"
+    return json.loads(path.read_text()) if path.exists() else []
+
+
+def _together(runs: list[dict[str, Any]]) -> dict[str, Any]:
+    """What made all of ``runs``, in the form of one."""
+    devices: Counter[str] = Counter()
+    versions: dict[str, set[str]] = {}
+    for run in runs:
+        devices.update(run["devices"])
+        for package, found in run["versions"].items():
+            versions.setdefault(package, set()).update(found.split(", "))
+    return {
+        "devices": dict(devices),
+        "versions": {package: ", ".join(sorted(found)) for package, found in sorted(versions.items())},
+        "git_commits": sorted({commit for run in runs for commit in run["git_commits"]}),
+        "started": min(run["started"] for run in runs),
+        "finished": max(run["finished"] for run in runs),
+        "train_hours": round(sum(run["train_hours"] for run in runs), 3),
+    }
+
+
+def _read_csv(path: Path | StringIO) -> pd.DataFrame:
+    """Every cell as it is written, so that nothing changes when it is written again."""
+    return pd.read_csv(path, dtype=str, keep_default_na=False)

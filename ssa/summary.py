@@ -1,0 +1,257 @@
+"""Fill the marked places of the README and of the documentation from what is committed; nothing there is typed.
+
+A place stands between ``begin: NAME`` and ``end: NAME``, each in a comment of its own line (``<!-- begin: claims -->``
+in Markdown, ``.. begin: finding controls`` in reStructuredText). NAME is ``claims``, ``finding`` and one of
+:data:`ssa.findings.FINDINGS`, or ``speed`` and one of :data:`ssa.summary_speed.PLACES`. Read are
+``recorded/*/study.json``, what ``paper_tables/`` and ``figures/`` hold for the same names, ``benchmarks/*.json``, and,
+for what no record answers yet, ``config/*.yaml``.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import yaml
+
+from ssa import finding_words, summary_speed
+from ssa.cells import CELL
+from ssa.errors import UserError
+from ssa.finding_words import signed
+from ssa.findings import FINDINGS
+from ssa.methods import label
+from ssa.store import write_atomically
+from ssa.table_style import DASH
+
+PLACE = re.compile(
+    r"(?P<begin>^(?:<!-- |\.\. )begin: (?P<name>[^\n]+?)(?: -->)?\n).*?(?P<end>^(?:<!-- |\.\. )end: (?P=name))",
+    re.MULTILINE | re.DOTALL,
+)
+LONGEST = 20  # rows of a table on a page; a longer one is read in its file
+FEW = 3  # comparisons that are listed one by one
+
+
+@dataclass(frozen=True)
+class Page:
+    """The file that is filled: where it lies decides how figures are linked, its ending how they are marked up."""
+
+    root: Path
+    path: Path
+
+    @property
+    def is_rst(self) -> bool:
+        """Whether it is reStructuredText, else Markdown."""
+        return self.path.suffix == ".rst"
+
+    def link(self, path: Path) -> str:
+        """``path`` as seen from the page."""
+        return os.path.relpath(path, self.path.parent)
+
+    def figure(self, path: Path, alt: str) -> str:
+        """A picture."""
+        link = self.link(path)
+        return f".. image:: {link}\n   :alt: {alt}" if self.is_rst else f"![{alt}]({link})"
+
+    def table(self, rows: list[dict[str, str]]) -> str:
+        """``rows`` under the keys of the first."""
+        lines = [list(rows[0]), *(list(row.values()) for row in rows)]
+        if self.is_rst:
+            quoted = [", ".join('"' + cell.replace('"', '""') + '"' for cell in line) for line in lines]
+            return ".. csv-table::\n   :header-rows: 1\n\n" + "\n".join(f"   {line}" for line in quoted)
+        lines.insert(1, ["---"] * len(rows[0]))
+        return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+
+    def code(self, text: str) -> str:
+        """``text`` as a literal."""
+        return f"``{text}``" if self.is_rst else f"`{text}`"
+
+
+def fill(page: Path, root: Path) -> bool:
+    """Fill every place of ``page`` from what ``root`` holds; returns whether that changed it.
+
+    ``UserError`` where it has no place, or one of an unknown name.
+    """
+    old = page.read_text(encoding="utf-8")
+    new = filled(old, Page(root, page))
+    if new != old:
+        write_atomically(page, lambda partial: partial.write_text(new, encoding="utf-8"))
+    return new != old
+
+
+def filled(text: str, page: Page) -> str:
+    """``text`` with every place filled."""
+    if not PLACE.search(text):
+        raise UserError(f"{page.path} has no place to fill: a line with begin: claims, and one with end: claims")
+    return PLACE.sub(lambda m: f"{m['begin']}\n{_content(m['name'], page)}\n\n{m['end']}", text)
+
+
+def _content(name: str, page: Page) -> str:
+    if name == "claims":
+        return _claims(page)
+    kind, _, what = name.partition(" ")
+    if kind == "finding" and what in FINDINGS:
+        return _finding(what, page)
+    if kind == "speed" and what in summary_speed.PLACES:
+        return summary_speed.PLACES[what](page)
+    known = [f"finding {one}" for one in FINDINGS] + [f"speed {one}" for one in summary_speed.PLACES]
+    raise UserError(f"{page.path}: place {name!r} is not known; allowed: {', '.join(['claims', *known])}")
+
+
+def records(root: Path) -> dict[str, dict[str, Any]]:
+    """study.json of each record by the record's name, the largest first."""
+    found = {path.parent.name: json.loads(path.read_text()) for path in (root / "recorded").glob("*/study.json")}
+    return dict(sorted(found.items(), key=lambda item: (-item[1]["counts"]["children"], item[0])))
+
+
+def _claims(page: Page) -> str:
+    """For each record that tests claims: a row for each claim and arm, figures, deviations and assumptions."""
+    parts = []
+    for name, study in records(page.root).items():
+        tables, figures = page.root / "paper_tables" / name, page.root / "figures" / name
+        rows = list(_claim_rows(tables / "claims.csv"))
+        if not rows:
+            continue
+        parts += [f"**{study['title']}** ({_made(name, study, page)})", page.table(rows)]
+        shown = ("accuracy_vs_sparsity", "forest_differences") if _has_sparsities(tables) else ("forest_differences",)
+        parts += [page.figure(figures / f"{one}.png", one.replace("_", " ").capitalize()) for one in shown]
+        parts += [_list("Deviations from the paper", study["deviations"]), _list("Assumed", study["assumptions"])]
+    return "\n\n".join(part for part in parts if part) or (
+        "No study is recorded yet. To record what is finished of one: "
+        + page.code('ssa record config/reduced.yaml --out recorded/reduced-cpu --how "..."')
+    )
+
+
+def _made(name: str, study: dict[str, Any], page: Page) -> str:
+    record, counts = study["record"], study["counts"]
+    runs = page.link(page.root / "recorded" / name)
+    return (
+        f"{page.code(runs)}: {counts['parents']} parents, {counts['children']} children, "
+        f"{record['train_hours']:.1f} hours of training on {', '.join(record['devices'])}, "
+        f"{record['started'][:10]} to {record['finished'][:10]}"
+    )
+
+
+def _has_sparsities(tables: Path) -> bool:
+    found = pd.read_csv(tables / "table1_accuracy.csv").query("sparsity > 0")
+    return bool((found.groupby(["parent", "criterion"])["sparsity"].nunique() > 1).any())
+
+
+def _list(title: str, lines: list[str]) -> str:
+    return f"{title}:\n\n" + "\n".join(f"- {line}" for line in lines) if lines else ""
+
+
+def _claim_rows(path: Path) -> Iterator[dict[str, str]]:
+    """The cells of one row for each claim and arm of claims.csv."""
+    table = pd.read_csv(path)
+    for (claim, arm), rows in table.groupby(["claim", "arm"], sort=False):
+        judged = rows[rows["comparison"] != "overall"]
+        known = judged.dropna(subset="estimate")
+        yield {
+            "claim": f"{claim}: {rows['statement'].iloc[0]}",
+            "parents": str(arm),
+            "our estimate (95% CI)": _estimates(known),
+            "n": _range(judged["n"]),
+            "verdict": str(rows.loc[rows["comparison"] == "overall", "verdict"].iloc[0]),
+            "what we saw": _saw(judged, known),
+        }
+
+
+def _estimates(known: pd.DataFrame) -> str:
+    """Each of a few comparisons; of many the lowest and the highest."""
+    if known.empty:
+        return DASH
+    ordered = known.sort_values("estimate", kind="stable")
+    few = known if len(known) <= FEW else ordered.iloc[[0, -1]]
+    texts = [f"{_numbers(row)} ({row['comparison']})" for row in few.to_dict("records")]
+    return "; ".join(texts) if len(known) <= FEW else f"lowest {texts[0]}; highest {texts[1]}"
+
+
+def _numbers(row: dict[Any, Any]) -> str:
+    ratio = "ratio" in row["measure"]
+    texts = [signed(row[key]) for key in ("estimate", "low", "high")]
+    return _bracketed(*(text.removeprefix("+") if ratio else text for text in texts))
+
+
+def _bracketed(mean: str, low: str, high: str) -> str:
+    return mean if low == DASH else f"{mean} [{low}, {high}]"
+
+
+def _saw(judged: pd.DataFrame, known: pd.DataFrame) -> str:
+    """One sentence by rule: how many estimates and intervals lie on which side of no effect, and what each is said."""
+    if known.empty:
+        return "; ".join(dict.fromkeys(judged["verdict"])).capitalize() + "."
+    none, what = (1, "1") if "ratio" in known["measure"].iloc[0] else (0, "0")
+    higher = int((known["estimate"] > none).sum())
+    above, below = int((known["low"] > none).sum()), int((known["high"] < none).sum())
+    verdicts = ", ".join(f"{count} {name}" for name, count in _short(judged["verdict"]).value_counts().items())
+    return (
+        f"{higher} of {len(known)} estimates above {what}; whole interval above it in {above}, below it in {below}. "
+        f"Comparisons: {verdicts}."
+    )
+
+
+def _short(verdicts: pd.Series) -> pd.Series:
+    return verdicts.str.replace(r"[:(].*", "", regex=True).str.strip()
+
+
+def _range(n: pd.Series) -> str:
+    low, high = int(n.min()), int(n.max())
+    return str(low) if low == high else f"{low} to {high}"
+
+
+def _finding(name: str, page: Page) -> str:
+    """Figure, sentences and table of one finding for each record that answers it, or how to run a study that would."""
+    answering = {record: study for record, study in records(page.root).items() if name in study.get("findings", [])}
+    parts = []
+    for record, study in answering.items():
+        path = page.root / "paper_tables" / record / f"finding_{name}.csv"
+        table = pd.read_csv(path)
+        figure = page.root / "figures" / record / f"finding_{name}.png"
+        alt = f"{FINDINGS[name]} {study['title']}"
+        rows = _shown(table)
+        parts += [f"{study['title']} ({_made(record, study, page)}).", page.figure(figure, alt)]
+        parts += ["\n".join(f"- {sentence}" for sentence in getattr(finding_words, name)(table))]
+        parts += [page.table(rows)] if 0 < len(rows) <= LONGEST else []
+        parts += [f"All numbers: {page.code(page.link(path))}."]
+    return "\n\n".join(parts) or _not_run(name, page)
+
+
+def _not_run(name: str, page: Page) -> str:
+    """Which studies would answer the finding, and the command that runs them."""
+    asking = [path for path in sorted((page.root / "config").glob("*.yaml")) if name in _findings_of(path)]
+    commands = [page.code(f"snakemake --cores N --configfile {path.relative_to(page.root)}") for path in asking]
+    return f"This has not been run yet. {'It is asked by: ' + ', '.join(commands) + '.' if commands else ''}".strip()
+
+
+def _findings_of(path: Path) -> list[str]:
+    return (yaml.safe_load(path.read_text()) or {}).get("findings") or []
+
+
+def _shown(table: pd.DataFrame) -> list[dict[str, str]]:
+    """``table`` to read: an estimate and its bounds in one cell, methods by name, no setting that all rows share."""
+    left = {f"{column}{end}" for column in table for end in ("_low", "_high")}
+    left |= {column for column in CELL if column in table and table[column].nunique(dropna=False) < 2}
+    return [
+        {str(key).replace("_", " "): _cell(row, str(key)) for key in row if key not in left}
+        for row in table.to_dict("records")
+    ]
+
+
+def _cell(row: dict[Any, Any], key: str) -> str:
+    value = row[key]
+    if pd.isna(value):
+        return DASH
+    if f"{key}_low" in row:
+        texts = [signed(row[f"{key}{end}"], 3 if key == "loss" else 2) for end in ("", "_low", "_high")]
+        return _bracketed(*(text.removeprefix("+") if key == "accuracy" else text for text in texts))
+    if isinstance(value, bool):
+        return "yes" if value else ""
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return label(value) if key == "method" else str(value)

@@ -1,0 +1,102 @@
+"""How tables are printed: in parts, as CSV (numbers), Markdown and LaTeX."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+DASH = "–"
+
+
+@dataclass(frozen=True)
+class Part:
+    """One printed table: its caption, and cells as text, where ``**`` encloses what is bold."""
+
+    caption: str
+    shown: pd.DataFrame
+
+
+@dataclass(frozen=True)
+class Table:
+    """One table of the study: printed in parts, a part for each group, and whole as numbers in ``long``."""
+
+    name: str
+    title: str
+    parts: tuple[Part, ...]
+    long: pd.DataFrame
+
+
+def write(table: Table, out: Path) -> None:
+    """Write ``table`` into the folder ``out`` as .csv, .md and .tex; the same numbers, the same bytes."""
+    table.long.to_csv(out / f"{table.name}.csv", index=False, float_format="%.6g", lineterminator="\n")
+    (out / f"{table.name}.md").write_text(markdown(table))
+    (out / f"{table.name}.tex").write_text(latex(table))
+
+
+def markdown(table: Table) -> str:
+    """``table`` as a Markdown document."""
+    blocks = [f"# {table.title}\n"]
+    for part in table.parts:
+        lines = [list(part.shown.columns), ["---"] * len(part.shown.columns), *part.shown.to_numpy().tolist()]
+        blocks.append(f"{part.caption}\n")
+        blocks.append(
+            "\n".join("| " + " | ".join(str(cell).replace("|", "\\|") for cell in line) + " |" for line in lines)
+        )
+        blocks.append("")
+    return "\n".join(blocks)
+
+
+def latex(table: Table) -> str:
+    """``table`` as LaTeX: a table environment with booktabs rules for each part."""
+    return "\n".join(_latex_part(part, f"tab:{table.name}-{i}") for i, part in enumerate(table.parts, 1))
+
+
+def _latex_part(part: Part, name: str) -> str:
+    head, *body = (
+        " & ".join(escape(str(cell)) for cell in line) + r" \\"
+        for line in [list(part.shown.columns), *part.shown.to_numpy().tolist()]
+    )
+    columns = "l" + "r" * (len(part.shown.columns) - 1)
+    lines = [
+        *(r"\begin{table}", r"\centering", rf"\caption{{{escape(part.caption)}}}", rf"\label{{{name}}}"),
+        # A box as wide as the text centres a table that is wider.
+        *(
+            r"\scriptsize\setlength{\tabcolsep}{3pt}",
+            rf"\makebox[\linewidth]{{\begin{{tabular}}{{{columns}}}",
+            r"\toprule",
+        ),
+        *(head, r"\midrule", *body, r"\bottomrule", r"\end{tabular}}", r"\end{table}", ""),
+    ]
+    return "\n".join(lines)
+
+
+LATEX = {character: "\\" + character for character in "&%$#_{}"} | {
+    **{"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": "$<$", ">": "$>$"},
+    **{"±": r"$\pm$", "†": r"$\dagger$", "–": "--", "≥": r"$\geq$"},
+}
+
+
+def escape(text: str) -> str:
+    """``text`` with LaTeX's special characters made literal, minus signs as such, and ``**bold**`` as ``\\textbf``."""
+    literal = "".join(LATEX.get(character, character) for character in text)
+    signed = re.sub(r"(?<!\w)-(?=\d)", "$-$", literal)
+    return re.sub(r"\*\*(.+?)\*\*", r"\\textbf{\1}", signed)
+
+
+def bracketed(mean: float, low: float, high: float, digits: int = 2) -> str:
+    """``mean [low, high]``."""
+    return f"{number(mean, digits)} [{number(low, digits)}, {number(high, digits)}]"
+
+
+def plus_minus(mean: float, half_width: float, digits: int = 2) -> str:
+    """``mean ± half-width``."""
+    return f"{number(mean, digits)} ± {number(half_width, digits)}"
+
+
+def number(value: float, digits: int = 2) -> str:
+    """``value`` with so many decimals; a dash for NaN."""
+    return DASH if math.isnan(value) else f"{value:.{digits}f}"
