@@ -112,8 +112,9 @@ class _History:
         self.ids.append(child_id)
         self.lengths.append(len(rows))
         for key in dict.fromkeys((*self.columns, *rows[0])):
-            column = self.columns.setdefault(key, array("d", [math.nan]) * self.rows)
-            column.extend(math.nan if row.get(key) is None else row[key] for row in rows)
+            if key not in self.columns:
+                self.columns[key] = array("d", [math.nan]) * self.rows
+            self.columns[key].extend(math.nan if row.get(key) is None else row[key] for row in rows)
         self.rows += len(rows)
 
     def frame(self) -> pd.DataFrame:
@@ -251,7 +252,7 @@ def _scope(
         given = field.name in values and values[field.name] != field.default
         if field.name == "method" or (only_given and field.name not in values):
             continue
-        if field.name not in values and (field.default is dataclasses.MISSING or settings.unused(field, field.default)):
+        if field.name not in values and (field.default is dataclasses.MISSING or field.metadata.get("added")):
             continue
         source = labels.get(field.name, "assumed") if given else field.metadata["source"]
         yield _entry(scope, field.name, values.get(field.name, field.default), source)

@@ -43,13 +43,12 @@ def is_whole(line: bytes) -> bool:
     return end == f'{_digest(text)}"}}\n'.encode()
 
 
-def opened(line: bytes, wanted: str, where: str) -> dict[str, Any]:
-    """The record in ``line``; ``UserError`` naming ``where`` unless it is whole and its id is ``wanted``."""
-    if is_whole(line):
-        record: dict[str, Any] = json.loads(line)
-        if record["id"] == wanted:
-            return record
-    raise UserError(f"{where} is damaged or was made by another specification; delete it and run again")
+def opened(line: bytes, wanted: str) -> dict[str, Any] | None:
+    """The record in ``line``; None unless it is whole and its id is ``wanted``."""
+    if not is_whole(line):
+        return None
+    record: dict[str, Any] = json.loads(line)
+    return record if record["id"] == wanted else None
 
 
 def finite(value: Any) -> Any:
@@ -97,9 +96,10 @@ class Records:
                 line = file.read(place.length)
         except OSError as error:
             raise UserError(f"the record of {record_id} cannot be read: {error}; run the study again") from error
-        if not is_whole(line):
+        record = opened(line, record_id)
+        if record is None:
             raise UserError(f"the record of {record_id} is damaged ({place.path}); run the study again")
-        return opened(line, record_id, str(place.path))
+        return record
 
     def append(self, record: Mapping[str, Any]) -> None:
         """Write ``record`` and wait until it is on the disk; where that fails, nothing of it is left there."""

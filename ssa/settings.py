@@ -41,9 +41,12 @@ def names(cls: type) -> list[str]:
     return [field.name for field in dataclasses.fields(cls)]
 
 
-def unused(field: dataclasses.Field[Any], value: Any) -> bool:
-    """Whether ``value`` is the default of an ``added`` setting: as if there were no such setting."""
-    return bool(field.metadata.get("added")) and value == field.default
+@cache
+def left_out(cls: type) -> tuple[tuple[str, Any], ...]:
+    """Each setting of ``cls`` and the value at which it is left out: an ``added`` one's default, else none."""
+    never = object()  # equal to no value
+    fields = dataclasses.fields(cls)
+    return tuple((field.name, field.default if field.metadata.get("added") else never) for field in fields)
 
 
 def read(cls: type[T], values: Mapping[str, Any], where: str) -> T:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from ssa.settings import setting, unused
+from ssa.settings import left_out, setting
 
 # The version of the training semantics. A change of the engine that changes results raises it: old results then
 # keep their ids and are never taken for new ones.
@@ -253,11 +252,11 @@ def _settings(value: Any) -> dict[str, Any]:
 
     A setting that was added later is left out at its default, so that recorded results keep their ids.
     """
-    given = {name: (field, getattr(value, name)) for name, field in value.__dataclass_fields__.items()}
-    return {name: _plain(held) for name, (field, held) in given.items() if not unused(field, held)}
+    fields = left_out(type(value))
+    return {name: _plain(held) for name, default in fields if (held := getattr(value, name)) != default}
 
 
 def _plain(value: Any) -> Any:
-    if isinstance(value, Spec):
-        return value._content
-    return _settings(value) if dataclasses.is_dataclass(value) else value
+    if not hasattr(value, "__dataclass_fields__"):
+        return value
+    return value._content if isinstance(value, Spec) else _settings(value)

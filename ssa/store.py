@@ -62,7 +62,9 @@ class Store:
 
     def records(self, parent_id: str) -> Records:
         """The records of one parent's children: what each scored, its history and its specification."""
-        return self._records.setdefault(parent_id, Records(self.root / "children" / parent_id))
+        if parent_id not in self._records:
+            self._records[parent_id] = Records(self.root / "children" / parent_id)
+        return self._records[parent_id]
 
     def recorded(self, child: ChildSpec) -> bool:
         """Whether the child is finished."""
@@ -177,7 +179,10 @@ def read_record(path: Path, spec: Spec) -> dict[str, Any]:
         raise UserError(f"{path} is missing: the run {spec.id} has not finished; run the study again") from error
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error}") from error
-    return opened(line, spec.id, str(path))
+    record = opened(line, spec.id)
+    if record is None:
+        raise UserError(f"{path} is damaged or was made by another specification; delete it and run again")
+    return record
 
 
 def write_record(path: Path, spec: Spec, content: dict[str, Any]) -> None:

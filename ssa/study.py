@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -247,7 +247,7 @@ def _read_ensembles(
                 raise UserError(f"{here}: unknown key {key!r}; members differ by masks, and start from the parent")
         checked = {key: axis[0] for key, axis in _checked(values, methods, here).items()}
         own = {**shared, **checked, "criterion": "random", "start": "trained"}
-        return _child(parent, own, methods, reference, name, name, here).spec
+        return _children((parent,), own, methods, reference, name, name, here)[0].spec
 
     return ensemble_study.expand(raw, parents, make_child, where)
 
@@ -386,8 +386,7 @@ def _expand_block(
     children: dict[str, Child] = {}
     for kind in kinds:
         for values in _combinations(axes, excluded):
-            for parent in parents[kind]:
-                child = _child(parent, values, methods, reference, str(block["name"]), kind, where)
+            for child in _children(parents[kind], values, methods, reference, str(block["name"]), kind, where):
                 children.setdefault(child.spec.id, child)
     return list(children.values())
 
@@ -399,44 +398,45 @@ def _combinations(axes: Mapping[str, list[Any]], excluded: list[dict[str, list[A
             yield values
 
 
-def _child(
-    parent: ParentSpec,
+def _children(
+    parents: Sequence[ParentSpec],
     values: dict[str, Any],
     methods: Mapping[str, Method],
     reference: Mapping[str, Any],
     block: str,
     kind: str,
     where: str,
-) -> Child:
+) -> list[Child]:
+    """The child of each of ``parents``, which were trained alike, with the settings ``values``."""
+    trained = parents[0].recipe
     method = methods[values["method"]]
     values = {**values, **method.switches}
     recipe_names = settings.names(Recipe)
     own = ChildSettings(**{key: value for key, value in values.items() if key not in recipe_names})
-    inherited = {key: getattr(parent.recipe, key) for key in INHERITED}
+    inherited = {key: getattr(trained, key) for key in INHERITED}
     given = {key: value for key, value in values.items() if key in recipe_names}
     if "epochs" not in given:
         raise UserError(f"{where}.epochs: missing; allowed: int, at least 1")
     recipe = Recipe(**{**inherited, **given})
     rates.check_cycles(recipe, where)
     rewinds = own.start == "rewound" or recipe.lr_schedule == "rewound"
-    if rewinds and recipe.epochs >= parent.recipe.epochs:
+    if rewinds and recipe.epochs >= trained.epochs:
         raise UserError(
-            f"{where}.epochs: {recipe.epochs} is not allowed; allowed: fewer than the {parent.recipe.epochs} epochs of "
+            f"{where}.epochs: {recipe.epochs} is not allowed; allowed: fewer than the {trained.epochs} epochs of "
             "the parent, which rewinding goes back over"
         )
     law = _law(method, own, recipe, where)
-    mask = _mask(own, where)
-    spec = ChildSpec(
-        parent=parent,
-        mask=mask,
-        method=own.method,
-        law=method.law,
-        law_args=tuple(sorted(dataclasses.asdict(law).items())),
-        recipe=recipe,
-        seed=own.seed,
+    settled = {
+        "mask": _mask(own, where),
+        "method": own.method,
+        "law": method.law,
+        "law_args": tuple(sorted((field.name, getattr(law, field.name)) for field in dataclasses.fields(law))),
+        "recipe": recipe,
+        "seed": own.seed,
         **{key: getattr(own, key) for key in SWITCHES},
-    )
-    return Child(spec, block, kind, _is_reference(law, method, recipe, reference))
+    }
+    is_reference = _is_reference(law, method, recipe, reference)
+    return [Child(ChildSpec(parent=parent, **settled), block, kind, is_reference) for parent in parents]
 
 
 # A child trains on its parent's data in its parent's way, unless a block says otherwise.
