@@ -8,6 +8,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from ssa import models, pruning
 from ssa.errors import UserError
+from ssa.networks.resnet_small import Block
 
 OWN = {"lenet-s": 253_290, "lenet-m": 1_007_306, "lenet-l": 4_017_546, "wrn-28-10": 36_479_194}
 TIMM = {"resnet18": 11_173_962, "resnet18-maxpool": 11_173_962}
@@ -43,6 +44,30 @@ def test_the_costs_behind_estimates_are_measured_ones(name: str) -> None:
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         model(torch.zeros(1, 3, 32, 32))
     assert counter.get_total_flops() / 2e6 == pytest.approx(models.MEGA_MACS[name], rel=0.05)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_narrow_network_trains_on_every_cpu(threads: int) -> None:
+    """Where oneDNN's own stride overwrites memory, the process dies here or never comes back."""
+    block = Block(4, 8, 2)
+    layer, plain = block.shortcut[0], torch.nn.Conv2d(4, 8, 1, 2, bias=False).double()
+    plain.weight.data.copy_(layer.weight.data)
+    images = torch.randn(30, 4, 9, 8)
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        for _ in range(20):
+            block(images.contiguous(memory_format=torch.channels_last)).square().sum().backward()
+        layer.zero_grad()
+        outputs = layer(images.contiguous(memory_format=torch.channels_last))
+        outputs.square().sum().backward()
+    finally:
+        torch.set_num_threads(before)
+    wanted = plain(images.double())
+    wanted.square().sum().backward()
+    assert outputs.shape == (30, 8, 5, 4)
+    torch.testing.assert_close(outputs.double(), wanted, rtol=0, atol=1e-5)
+    torch.testing.assert_close(layer.weight.grad.double(), plain.weight.grad, rtol=1e-4, atol=1e-3)
 
 
 def test_any_timm_classifier_by_name() -> None:
