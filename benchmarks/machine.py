@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from ssa import provenance
+from ssa import provenance, step
 
 SIDE = 2048
 
@@ -23,13 +23,7 @@ def device() -> torch.device:
 
 def has_bf16() -> bool:
     """Whether the device multiplies bf16 in hardware."""
-    if torch.cuda.is_available():
-        return torch.cuda.get_device_capability() >= (8, 0)
-    try:
-        flags = Path("/proc/cpuinfo").read_text()
-    except OSError:
-        return False
-    return "avx512_bf16" in flags or "amx_bf16" in flags
+    return step.has_bf16(device())
 
 
 def matrix_rate(dtype: torch.dtype, seconds: float = 1.0) -> float:

@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -253,7 +253,24 @@ def choose_device(study: Study) -> torch.device:
     if study.device == "cuda" and not torch.cuda.is_available():
         raise UserError(f"{study.path}: device is cuda, but PyTorch finds no GPU here; set device: auto or cpu")
     wants_gpu = study.device != "cpu" and torch.cuda.is_available()
-    return torch.device("cuda" if wants_gpu else "cpu")
+    device = torch.device("cuda" if wants_gpu else "cpu")
+    runs = (*study.all_parents().values(), *(child.spec for child in study.children))
+    if any(run.recipe.precision == "bf16" for run in runs):
+        _warn_of_emulation(device)
+    return device
+
+
+@cache
+def _warn_of_emulation(device: torch.device) -> None:
+    """Say it once for a process, before hours of it."""
+    from ssa import step
+
+    if not step.has_bf16(device):
+        print(
+            f"this {device.type.upper()} has no bf16 units and is several times slower in bf16 than in fp32; "
+            "set precision: fp32 in the study",
+            file=sys.stderr,
+        )
 
 
 def use_threads(count: int) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import cache
 from importlib.util import find_spec
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -38,6 +39,17 @@ def cross_entropy(outputs: Tensor, labels: Tensor) -> Tensor:
 def autocast(precision: str, device: torch.device) -> torch.autocast:
     """bf16 autocast, or none for fp32. Masks multiply the fp32 weights before any cast."""
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bf16")
+
+
+def has_bf16(device: torch.device) -> bool:
+    """Whether ``device`` multiplies bf16 in hardware; others emulate it."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= (8, 0)
+    try:
+        words = Path("/proc/cpuinfo").read_text().split()
+    except OSError:
+        return False
+    return not {"avx512_bf16", "amx_bf16", "bf16"}.isdisjoint(words)  # the last is Arm's
 
 
 def resolve(mode: str, device: torch.device) -> str:

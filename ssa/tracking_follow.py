@@ -42,7 +42,8 @@ class _Rounds:
     """Repeats what may fail, and says each failure once."""
 
     def __init__(self, tracker: Tracker) -> None:
-        self.tracker, self.said = tracker, ""
+        self.tracker = tracker
+        self.said: set[str] = set()
         self.online = tracker.settings.mode == "online"
         self.uploading: threading.Thread | None = None
 
@@ -68,6 +69,6 @@ class _Rounds:
             stage()
         except Exception as error:  # whatever it is, the next round may do better, and training goes on
             message = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
-            if message != self.said:
+            if message not in self.said:
                 print(f"ssa: {message}", file=sys.stderr, flush=True)
-            self.said = message
+            self.said.add(message)

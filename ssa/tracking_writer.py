@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import re
 import shutil
@@ -56,9 +57,11 @@ class Writer:
             log, artifacts = self._write(run, derived, extra)
             whole = ends(log)
         except Exception as error:
+            if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+                raise self._full() from error
             raise UserError(f"W&B run {run.id} could not be written: {' '.join(str(error).split())[:300]}") from error
         if not whole:
-            raise UserError(f"W&B run {run.id} could not be written whole: is the disk of {self.folder} full?")
+            raise self._full()
         for spare in ("logs", "tmp"):
             shutil.rmtree(log.parent / spare, ignore_errors=True)
         for link in self.folder.glob("debug*.log"):  # W&B's links to the logs that are gone
@@ -72,8 +75,12 @@ class Writer:
         (self.folder / run.id).mkdir(parents=True)
         log, _ = Writer(self.folder / run.id, self.settings)._write(run, derived, extra, rows)
         if not ends(log):
-            raise UserError(f"W&B run {run.id} could not be written whole: is the disk of {self.folder} full?")
+            raise self._full()
         return log
+
+    def _full(self) -> UserError:
+        """One disk, one failure: in the same words for whichever run did not fit."""
+        return UserError(f"a W&B run could not be written whole: is the disk of {self.folder} full?")
 
     def _write(self, run: TrackedRun, derived: Derived, extra: Extra, skip: int = 0) -> tuple[Path, dict[str, str]]:
         import wandb

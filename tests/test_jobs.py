@@ -277,6 +277,27 @@ def test_a_study_on_a_missing_gpu_is_refused(tiny: dict[str, Any]) -> None:
         jobs.choose_device(expand(tiny))
 
 
+@pytest.mark.parametrize(("units", "precision", "lines"), [(False, "bf16", 1), (True, "bf16", 0), (False, "fp32", 0)])
+def test_emulated_bf16_is_said_once(
+    tiny: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    units: bool,
+    precision: str,
+    lines: int,
+) -> None:
+    from ssa import step
+
+    monkeypatch.setattr(step, "has_bf16", lambda device: units)
+    jobs._warn_of_emulation.cache_clear()
+    tiny["parents"]["small"]["precision"] = precision
+    for _ in range(2):
+        jobs.choose_device(expand(tiny))
+    said = capsys.readouterr().err
+    assert said.count("\n") == lines
+    assert ("set precision: fp32" in said) == bool(lines)
+
+
 def test_rewinding_starts_from_an_early_parent_and_repeats_its_rates(tiny: dict[str, Any], tmp_path: Path) -> None:
     import torch
 
