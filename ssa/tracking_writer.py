@@ -7,6 +7,7 @@ import logging
 import re
 import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -57,6 +58,7 @@ class Writer:
             log, artifacts = self._write(run, derived, extra)
             whole = ends(log)
         except Exception as error:
+            self._forget()
             if isinstance(error, OSError) and error.errno == errno.ENOSPC:
                 raise self._full() from error
             raise UserError(f"W&B run {run.id} could not be written: {' '.join(str(error).split())[:300]}") from error
@@ -77,6 +79,13 @@ class Writer:
         if not ends(log):
             raise self._full()
         return log
+
+    def _forget(self) -> None:
+        """End W&B's service, which otherwise holds a run that broke off for one still in use, also in the next pass."""
+        import wandb
+
+        with suppress(Exception):
+            wandb.teardown(exit_code=1)
 
     def _full(self) -> UserError:
         """One disk, one failure: in the same words for whichever run did not fit."""

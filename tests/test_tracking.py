@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import json
 import os
 import signal
@@ -23,11 +24,12 @@ from ssa.errors import UserError
 from ssa.masks import Mask
 from ssa.specs import ChildSpec
 from ssa.store import Store, write_tensors
-from ssa.tracking_layers import BINS, Layers
+from ssa.tracking_layers import BINS, Derived, Layers
 from ssa.tracking_ledger import Ledger
 from ssa.tracking_log import is_complete
-from ssa.tracking_runs import ID_LENGTH, of_child, run_id
+from ssa.tracking_runs import ID_LENGTH, TrackedRun, of_child, run_id
 from ssa.tracking_settings import TrackingSettings, resolve
+from ssa.tracking_writer import Writer
 
 
 def inspect(log: Path, *options: str) -> str:
@@ -211,6 +213,27 @@ def test_a_damaged_record_is_named_and_the_others_stay_logged(again: Path) -> No
     assert done.stdout.startswith("0 W&B runs written")
     assert done.stderr.count("\n") == 1
     assert str(record.relative_to(again)) in done.stderr
+
+
+def test_what_broke_off_is_written_by_the_next_pass(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """W&B's service would hold it for a run in use until the process ends."""
+    import wandb
+
+    monkeypatch.setattr(wandb.Run, "log", full_disk)
+    run = TrackedRun("run-1234567890", "child", "group", (), {}, [{"epoch": 0, "accuracy": 1.0}])
+    writer = Writer(tmp_path, TrackingSettings())
+    with pytest.raises(UserError, match=r"could not be written whole: is the disk of .*wandb full"):
+        writer.write(run, Derived())
+    monkeypatch.undo()
+    assert writer.ledger.read() == {}
+    again = Writer(tmp_path, TrackingSettings())
+    again.write(run, Derived())
+    assert is_complete(again.folder / again.ledger.read()[run.id]["folder"] / f"run-{run.id}.wandb")
+    wandb.teardown()
+
+
+def full_disk(*_: Any, **__: Any) -> None:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 @pytest.mark.slow
