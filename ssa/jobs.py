@@ -254,8 +254,8 @@ def choose_device(study: Study) -> torch.device:
         raise UserError(f"{study.path}: device is cuda, but PyTorch finds no GPU here; set device: auto or cpu")
     wants_gpu = study.device != "cpu" and torch.cuda.is_available()
     device = torch.device("cuda" if wants_gpu else "cpu")
-    runs = (*study.all_parents().values(), *(child.spec for child in study.children))
-    if any(run.recipe.precision == "bf16" for run in runs):
+    recipes = [spec.recipe for spec in study.all_parents().values()] + [child.spec.recipe for child in study.children]
+    if any(recipe.precision == "bf16" for recipe in recipes):
         _warn_of_emulation(device)
     return device
 

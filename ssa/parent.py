@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import sys
 import time
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 
 import torch
@@ -35,12 +35,20 @@ def untrained(spec: ParentSpec, content: Data) -> nn.Module:
 
 
 def load(store: Store, spec: ParentSpec, content: Data, epoch: int | None = None) -> nn.Module:
-    """The trained parent, or as it was after ``epoch`` epochs, on the CPU."""
+    """The trained parent, or as it was after ``epoch`` epochs, on the CPU.
+
+    ``UserError`` where its file is missing or damaged, or ``content`` is not what it was trained on.
+    """
     model = untrained(spec, content)
     path = store.weights(spec.id) if epoch is None else store.early_weights(spec.id, epoch)
     tensors, metadata = read_tensors(path)
     if metadata.get("id") != spec.id:
         raise UserError(f"{path} holds another parent, {metadata.get('id')}; delete it and run again")
+    if metadata.get("data", content.digest) != content.digest:
+        raise UserError(
+            f"the images of data set {spec.data.folder or spec.data.source} are not those that {spec.id} was trained "
+            f"on: a file was changed, added or removed; restore it, or delete {path.parent} to train anew"
+        )
     model.load_state_dict(tensors)
     return model
 
@@ -74,12 +82,13 @@ def train(
     model = untrained(spec, content).to(device)
     network, seed = Subnetwork(model, Mask({}), OneShot()), derive("parent", spec.seed)
     training = Training(network, content, spec.recipe, seed, compile=compile)
-    earlier = _resume(store.checkpoint(spec.id), spec, training)
+    origin = {"id": spec.id, "data": content.digest}
+    earlier = _resume(store.checkpoint(spec.id), origin, training)
     saved, loss = time.monotonic(), math.nan
     with progress.Progress(store.root, spec.id, spec.recipe.epochs, "epoch", training.epoch) as bar:
         while training.epoch < spec.recipe.epochs:
             if training.epoch in keep:
-                write_tensors(store.early_weights(spec.id, training.epoch), model.state_dict(), {"id": spec.id})
+                write_tensors(store.early_weights(spec.id, training.epoch), model.state_dict(), origin)
             epoch = training.run_epoch()
             if epoch.diverged_step is not None:
                 raise UserError(f"parent {spec.id} diverged at step {epoch.diverged_step}; lower its lr in the study")
@@ -88,7 +97,7 @@ def train(
             late = deadline.passed() and epoch.number < spec.recipe.epochs
             if late or time.monotonic() - saved > CHECKPOINT_SECONDS:
                 done = {"epoch": str(epoch.number), "seconds": str(earlier + time.monotonic() - clock)}
-                write_tensors(store.checkpoint(spec.id), training.state(), {"id": spec.id, **done})
+                write_tensors(store.checkpoint(spec.id), training.state(), {**origin, **done})
                 saved = time.monotonic()
             if late:
                 return False
@@ -99,7 +108,7 @@ def train(
         if len(split)
     }
     validation = scores.get("validation")
-    write_tensors(store.weights(spec.id), model.state_dict(), {"id": spec.id})
+    write_tensors(store.weights(spec.id), model.state_dict(), origin)
     result = {
         "accuracy": scores["test"].accuracy,
         "nll": scores["test"].nll,
@@ -115,10 +124,11 @@ def train(
     return True
 
 
-def _resume(checkpoint: Path, spec: ParentSpec, training: Training) -> float:
+def _resume(checkpoint: Path, origin: Mapping[str, str], training: Training) -> float:
     """Go on from ``checkpoint`` where there is one; returns the seconds of training that led to it.
 
-    A damaged one is left aside, since the parent can start again.
+    ``origin``: the parent and the data that it must come from. A damaged one is left aside, since the parent can start
+    again.
     """
     if not checkpoint.exists():
         return 0.0
@@ -128,7 +138,7 @@ def _resume(checkpoint: Path, spec: ParentSpec, training: Training) -> float:
         print(f"{error}; starting this parent from its beginning", file=sys.stderr)
         checkpoint.unlink()
         return 0.0
-    if metadata.get("id") != spec.id:
+    if any(metadata.get(key) != value for key, value in origin.items()):
         return 0.0
     training.resume(int(metadata["epoch"]), tensors)
     return float(metadata.get("seconds", 0.0))

@@ -252,8 +252,8 @@ def _settings(value: Any) -> dict[str, Any]:
 
     A setting that was added later is left out at its default, so that recorded results keep their ids.
     """
-    fields = left_out(type(value))
-    return {name: _plain(held) for name, default in fields if (held := getattr(value, name)) != default}
+    kind: type = type(value)
+    return {name: _plain(held) for name, default in left_out(kind) if (held := getattr(value, name)) != default}
 
 
 def _plain(value: Any) -> Any:

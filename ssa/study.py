@@ -126,6 +126,21 @@ class Study:
         groups = itertools.groupby(ordered, key=lambda child: child.spec.parent.id)
         return {parent_id: tuple(children) for parent_id, children in groups}
 
+    def members_of(self, parent_id: str) -> tuple[Child, ...]:
+        """The children of one parent that ensembles alone train, each once, under the first one's name."""
+        return self._members.get(parent_id, ())
+
+    @cached_property
+    def _members(self) -> dict[str, tuple[Child, ...]]:
+        known = {child.spec.id for child in self.children}
+        found: dict[str, dict[str, Child]] = {}
+        for ensemble in self.ensembles:
+            for spec in ensemble.spec.children:
+                if spec.id not in known:
+                    member = Child(spec, ensemble.name, ensemble.parent, False)
+                    found.setdefault(spec.parent.id, {}).setdefault(spec.id, member)
+        return {parent_id: tuple(members.values()) for parent_id, members in found.items()}
+
     def of_parents(self, parent_ids: Collection[str]) -> Study:
         """The part of the study that these parents and their children are."""
         parents = {kind: tuple(spec for spec in specs if spec.id in parent_ids) for kind, specs in self.parents.items()}

@@ -99,12 +99,13 @@ class Tracker:
                 if wanted(spec.id, state):
                     yield state, of_parent(self.study, kind, spec, parent), Derived, _nothing
                 layers, recorded = Layers(self.study, self.store, spec.id), self._children(spec.id)
-                for child in self.study.children_of(spec.id):
+                members = self.study.members_of(spec.id)
+                for child in (*self.study.children_of(spec.id), *members):
                     if child.spec.id not in recorded or not wanted(child.spec.id, recorded[child.spec.id]):
                         continue
                     record = _read(partial(self.store.read_child, child.spec))
                     if record is not None:
-                        run = of_child(self.study, child, record, parent)
+                        run = of_child(self.study, child, record, parent, "member" if child in members else "child")
                         yield recorded[child.spec.id], run, partial(layers.derive, child.spec), _nothing
         for ensemble in self.study.ensembles:
             path = self.store.ensemble_record(ensemble.spec.id)

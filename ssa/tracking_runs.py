@@ -63,14 +63,19 @@ def of_parent(study: Study, kind: str, spec: ParentSpec, record: dict[str, Any])
     return _run(spec.id, "parent", spec.id, tags, config, record["result"], record)
 
 
-def of_child(study: Study, child: Child, record: dict[str, Any], parent: dict[str, Any]) -> TrackedRun:
-    """The run of a child, whose settings have the names that they have in children.csv; ``parent``: its record."""
+def of_child(
+    study: Study, child: Child, record: dict[str, Any], parent: dict[str, Any], job_type: str = "child"
+) -> TrackedRun:
+    """The run of a child, whose settings have the names that they have in children.csv; ``parent``: its record.
+
+    ``job_type``: "member" for one that an ensemble alone trained, and that the study's comparisons leave out.
+    """
     spec, columns = child.spec, row(study, child, record, parent)
     config = {"study": study.name, **{key: value for key, value in columns.items() if key not in MEASURED}}
     summary = {**record["result"], "diverged": columns["diverged"], "parent_accuracy": columns["parent_accuracy"]}
     tags = _tags(study.name, spec.parent.data.source, spec.parent.model, spec.mask.criterion, spec.method)
     group = f"{spec.parent.id}/{spec.mask.id}"
-    return _run(spec.id, "child", group, tags, config, summary, record)
+    return _run(spec.id, job_type, group, tags, config, summary, record)
 
 
 def of_ensemble(study: Study, ensemble: Ensemble, record: dict[str, Any]) -> TrackedRun:

@@ -16,6 +16,8 @@ import faults
 import pandas as pd
 import pytest
 from faults import compare, finish, jobs, lines, middle_of_a_child, snakemake, ssa, wait, write_study
+from PIL import Image
+from sklearn.datasets import load_digits
 
 from ssa.store import read_tensors
 
@@ -222,6 +224,58 @@ def test_damaged_files_are_named_and_rebuilt_or_asked_for(finished: Path, undist
     finish(finished)
     print(f"{records.name}, {how}: {8 - len(kept)} of 8 children were trained again")
     compare(finished, undisturbed, kept)
+
+
+@pytest.fixture(scope="module")
+def undisturbed_images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The study on images in files, run to its end."""
+    folder = write_study(tmp_path_factory.mktemp("images"), **IMAGES)
+    write_images(folder / "data" / "images")
+    finish(folder)
+    return folder
+
+
+IMAGES: dict[str, Any] = {
+    "datasets": {"digits": {"source": "imagefolder", "folder": "images", "image_size": 8, "validation": 0}},
+    "blocks": [{"name": "main", "parents": "small", "method": ["one-shot", "temperature"], "sparsity": 80}],
+}
+
+
+def write_images(folder: Path) -> None:
+    """Some digits as bitmaps, which have no checksum of their own."""
+    digits = load_digits()
+    for i, (pixels, label) in enumerate(zip(digits.images[:500], digits.target, strict=False)):
+        path = folder / ("train" if i < 300 else "test") / str(label) / f"{i}.bmp"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray((pixels * 15).astype("uint8")).convert("RGB").save(path)
+
+
+@pytest.mark.parametrize(
+    ("how", "says"),
+    [("truncated", "0.bmp cannot be read"), ("flipped", "the images of data set images are not those that")],
+)
+def test_data_that_are_damaged_while_a_study_runs(
+    tmp_path: Path, undisturbed_images: Path, how: str, says: str
+) -> None:
+    folder = write_study(tmp_path / "study", undisturbed_images, **IMAGES)
+    shutil.copytree(undisturbed_images / "data", folder / "data")
+    run = snakemake(folder, "--cores", "1", "--retries", "0")
+    job = middle_of_a_child(folder)
+    image = folder / "data/images/train/0/0.bmp"
+    whole = image.read_bytes()
+    damage(image, how)
+    os.kill(job, signal.SIGKILL)
+    kept = lines(folder)
+    assert run.wait(timeout=240) != 0
+    refused = ssa(folder, "run")
+    said = [line for line in refused.stderr.splitlines() if line.startswith("ssa:")]
+    print(f"{image.name}, {how}, after {len(kept)} records: {said}")
+    assert (refused.returncode, len(said)) == (2, 1)
+    assert says in said[0]
+    assert lines(folder) == kept
+    image.write_bytes(whole)
+    finish(folder)
+    compare(folder, undisturbed_images, kept)
 
 
 def damage(path: Path, how: str) -> None:

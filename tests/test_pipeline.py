@@ -117,6 +117,7 @@ def test_ensembles_go_through_the_pipeline(tmp_path: Path, tiny: dict[str, Any])
     assert "annealed" in (tmp_path / "results/tiny/report.html").read_text()
     runs = list((tmp_path / "results/tiny/wandb").glob("offline-run-*"))
     assert sum("prune-and-tune" in path.name for path in runs) == 4
+    assert len(runs) == 2 + 2 + 8 + 4 + 1  # parents, children, members, ensembles, the study
     assert "Nothing to be done" in snakemake(tmp_path, "--cores", "2", "--configfile", "tiny.yaml").stderr
 
 
