@@ -224,7 +224,8 @@ def main() -> int:
 
 def write(about: dict[str, Any], part: str, found: dict[str, Any]) -> None:
     """Put ``found`` in the place of ``part`` in the device's file."""
-    name = re.sub(r"[^a-z0-9]+", "-", f"{about['device']} {about['cores']} cores".lower()).strip("-")
+    units = "" if about["bf16"] else " no bf16"  # processors of one name differ in it
+    name = re.sub(r"[^a-z0-9]+", "-", f"{about['device']} {about['cores']} cores{units}".lower()).strip("-")
     path = HERE / f"{name}.json"
     parts = json.loads(path.read_text())["parts"] if path.exists() else {}
     parts[part] = found

@@ -101,8 +101,20 @@ class Spec:
     @cached_property
     def id(self) -> str:
         """The readable words and ten hexadecimal digits."""
-        text = json.dumps(self.content(), sort_keys=True, separators=(",", ":"))
-        return f"{self.words}-{hashlib.sha256(text.encode()).hexdigest()[:10]}"
+        return f"{self.words}-{hashlib.sha256(self._written().encode()).hexdigest()[:10]}"
+
+    def _written(self) -> str:
+        """The content as JSON, its keys sorted."""
+        parts = (
+            f'"{name}":{held._shared if isinstance(held := getattr(self, name, None), Spec) else _json(value)}'
+            for name, value in sorted(self.content().items())
+        )
+        return f"{{{','.join(parts)}}}"
+
+    @cached_property
+    def _shared(self) -> str:
+        """As :meth:`_written`, made once for all specifications that have this one in them."""
+        return self._written()
 
 
 @dataclass(frozen=True)
@@ -245,6 +257,10 @@ class EnsembleSpec(Spec):
         parent = self.parents[0]
         network = f"{parent.model.replace('/', '-')}-{parent.data.source}"
         return f"{self.method}-{len(self.members)}-{network}-s{self.seed}"
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, sort_keys=True, separators=(",", ":"))
 
 
 def _settings(value: Any) -> dict[str, Any]:

@@ -50,7 +50,7 @@ def _about(path: Path, found: dict[str, Any], page: Page) -> str:
     )
     loads = [part["load"] for part in found["parts"].values()]
     return (
-        f"**{found['device']}, {found['cores']} cores** ({page.code(page.link(path))}: {dates}, PyTorch {torches}, "
+        f"**{found['device']}, {found['cores']} cores{'' if found['bf16'] else ' without bf16 units'}** ({page.code(page.link(path))}: {dates}, PyTorch {torches}, "
         f"commit {commits}; load average when its parts began: {min(loads):g} to {max(loads):g})"
     )
 

@@ -98,7 +98,7 @@ def test_speed_is_told_of_each_device_with_what_missed(tmp_path: Path) -> None:
     ]
     beside = {"date": "2026-01-02T03:04:05+00:00", "git_commit": "abc", "versions": {"torch": "9.9"}}
     parts = {"one": {**beside, "load": 3.0, "rows": rows[:1]}, "two": {**beside, "load": 0.5, "rows": rows[1:]}}
-    content = {"device": "A CPU", "cores": 2, "parts": parts}
+    content = {"device": "A CPU", "cores": 2, "bf16": True, "parts": parts}
     (tmp_path / "benchmarks" / "a-cpu.json").write_text(json.dumps(content))
     places = "".join(f"<!-- begin: speed {name} -->\n<!-- end: speed {name} -->\n" for name in summary_speed.PLACES)
     text = summary.filled(places, summary.Page(tmp_path, tmp_path / "README.md"))
@@ -108,6 +108,10 @@ def test_speed_is_told_of_each_device_with_what_missed(tmp_path: Path) -> None:
     assert "| ours over theirs | net | 1.9 x |  | 1 | at least 2 | **missed** |" in text
     assert text.count("| images | net | 2,500 x |  | 1 |\n") == text.count("noise") == 1
     assert "| where an epoch goes | net |\n| --- | --- |\n| convolutions | 61.5% |" in text
+    (tmp_path / "benchmarks" / "a-cpu.json").write_text(json.dumps({**content, "bf16": False}))
+    assert "**A CPU, 2 cores without bf16 units** (" in summary.filled(
+        places, summary.Page(tmp_path, tmp_path / "x.md")
+    )
 
 
 def test_the_filled_page_is_sound_restructured_text(checkout: Path) -> None:

@@ -94,6 +94,28 @@ def test_after_an_outage_the_rest_is_uploaded(again: Path) -> None:
 
 
 @pytest.mark.slow
+def test_an_outage_in_the_middle_of_an_upload_is_waited_out(again: Path) -> None:
+    with Server() as server:
+        server.faults = [Fault("/file_stream", 10_000, None, delay=0.5)]
+        env = environment(again, **server.environment())
+        command = [sys.executable, "-m", "ssa", "sync", "tiny.yaml"]
+        process = subprocess.Popen(command, cwd=again, env=env, stderr=subprocess.PIPE, text=True)
+        wait_for(lambda: any(run.complete for run in server.runs.values()))
+        there = sum(run.complete for run in server.runs.values())
+        outage = Fault("/", 10_000, 0)
+        server.faults = [outage]
+        time.sleep(5)
+        server.faults = []
+        _, said = process.communicate(timeout=120)
+        cut = 10_000 - outage.times
+        print(f"{there} of {RUNS} runs were there when W&B went away; {cut} requests were cut off")
+        assert (process.returncode, said) == (0, "")
+        assert there < RUNS
+        assert cut > 0
+        check_whole(server)
+
+
+@pytest.mark.slow
 def test_what_the_server_refused_is_not_taken_for_uploaded(again: Path) -> None:
     """The client marks a run as synced also where its data were refused."""
     with Server() as server:
