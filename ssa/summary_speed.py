@@ -49,8 +49,9 @@ def _about(path: Path, found: dict[str, Any], page: Page) -> str:
         for value in (lambda p: p["date"][:10], lambda p: p["versions"]["torch"], lambda p: p["git_commit"])
     )
     loads = [part["load"] for part in found["parts"].values()]
+    units = "" if found["bf16"] else " without bf16 units"
     return (
-        f"**{found['device']}, {found['cores']} cores{'' if found['bf16'] else ' without bf16 units'}** ({page.code(page.link(path))}: {dates}, PyTorch {torches}, "
+        f"**{found['device']}, {found['cores']} cores{units}** ({page.code(page.link(path))}: {dates}, PyTorch {torches}, "
         f"commit {commits}; load average when its parts began: {min(loads):g} to {max(loads):g})"
     )
 
