@@ -51,8 +51,8 @@ def _about(path: Path, found: dict[str, Any], page: Page) -> str:
     loads = [part["load"] for part in found["parts"].values()]
     units = "" if found["bf16"] else " without bf16 units"
     return (
-        f"**{found['device']}, {found['cores']} cores{units}** ({page.code(page.link(path))}: {dates}, PyTorch {torches}, "
-        f"commit {commits}; load average when its parts began: {min(loads):g} to {max(loads):g})"
+        f"**{found['device']}, {found['cores']} cores{units}** ({page.code(page.link(path))}: {dates}, "
+        f"PyTorch {torches}, commit {commits}; load average when its parts began: {min(loads):g} to {max(loads):g})"
     )
 
 
