@@ -158,6 +158,7 @@ def test_on_a_terminal_the_same_lines_are_drawn_again(tiny: dict[str, Any], tmp_
         if select.select([ours], [], [], 1)[0]:
             shown += os.read(ours, 65536)
     watching.send_signal(2)  # Ctrl-C ends it without a word
+    deadline = time.monotonic() + 60
     while watching.poll() is None and time.monotonic() < deadline:
         if select.select([ours], [], [], 0.1)[0]:  # a terminal that nobody reads would hold it up
             shown += os.read(ours, 65536)
