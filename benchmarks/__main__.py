@@ -80,7 +80,7 @@ def rounds(case: Case) -> int:
 
 def epoch_rows(quick: bool) -> Iterator[Row]:
     """Epochs by network and law, and what share of the device's matrix rate they reach."""
-    precision = "bf16" if machine.has_bf16() else "fp32"
+    precision = machine.precision()
     rate = machine.matrix_rate(torch.bfloat16 if precision == "bf16" else torch.float32)
     yield Row(f"matrix rate, {precision}, one thread", "", "TFLOP/s", **one(rate / 1e12))
     for case in cases(quick):
@@ -104,7 +104,7 @@ def epoch_rows(quick: bool) -> Iterator[Row]:
 def profile_rows(quick: bool) -> Iterator[Row]:
     """Where an epoch of temperature annealing goes."""
     for case in cases(quick):
-        for kind, share in profiling.shares(case, "bf16" if machine.has_bf16() else "fp32").items():
+        for kind, share in profiling.shares(case, machine.precision()).items():
             yield Row(f"share of an epoch: {kind}", case.network, "", **one(share))
 
 
@@ -115,7 +115,7 @@ def plain_rows(quick: bool) -> Iterator[Row]:
     listed = cases(quick)[:2] if cuda else cases(quick)[:1]
     for case in listed:
         workers = (0, 2) if quick else (0, 1, 2, 4, 8, 16)
-        fast, slow = epochs.against_plain(case, "bf16" if bf16 else "fp32", 3 if quick else 7, workers)
+        fast, slow = epochs.against_plain(case, machine.precision(), 3 if quick else 7, workers)
         best = max(slow, key=lambda n: epochs.spread(slow[n])["value"])
         yield Row("images, all cores, ours", case.network, "1/s", **epochs.spread(fast))
         yield Row(f"images, the plain way, best of workers: {best}", case.network, "1/s", **epochs.spread(slow[best]))
@@ -128,7 +128,7 @@ def sharing_rows(quick: bool) -> Iterator[Row]:
     if not torch.cuda.is_available():
         return
     case = cases(quick)[0]
-    for count, found in epochs.at_once(case, "bf16" if machine.has_bf16() else "fp32", (1, 2, 4), 3).items():
+    for count, found in epochs.at_once(case, machine.precision(), (1, 2, 4), 3).items():
         yield Row(f"images, children at once on the card: {count}", case.network, "1/s", **epochs.spread(found))
 
 
@@ -178,7 +178,7 @@ def agreement_rows(quick: bool) -> Iterator[Row]:
     """Test accuracy of ours minus the plain way's, in points; the interval must lie inside +- 0.3."""
     if quick:
         return
-    found = agreement.differences(60, "bf16" if machine.has_bf16() else "fp32")
+    found = agreement.differences(60, machine.precision())
     mean, low, high = agreement.interval(found)
     inside = {"target": "interval inside -0.3 to 0.3", "met": low > -0.3 and high < 0.3}
     measure = "accuracy, ours minus the plain way: mean and 95% interval"

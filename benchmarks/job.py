@@ -78,7 +78,7 @@ def study(network: str, epochs: int, children: int) -> dict[str, Any]:
     """The study of one job: a parent, and so many children that differ in their seed."""
     from benchmarks.epochs import OPTIONS
 
-    common = {"precision": "bf16" if machine.has_bf16() else "fp32"}
+    common = {"precision": machine.precision()}
     block = {"name": "all", "parents": "one", "method": "temperature", "sparsity": 90, "seed": list(range(children))}
     return {
         "name": "job",

@@ -26,6 +26,11 @@ def has_bf16() -> bool:
     return step.has_bf16(device())
 
 
+def precision() -> str:
+    """bf16 where the device has units for it, else fp32: what ours is measured in."""
+    return "bf16" if has_bf16() else "fp32"
+
+
 def matrix_rate(dtype: torch.dtype, seconds: float = 1.0) -> float:
     """FLOP/s of a square matrix product of side 2048 in ``dtype``: the best of as many as fit into ``seconds``."""
     a, b = (torch.randn(SIDE, SIDE, device=device(), dtype=dtype) for _ in range(2))

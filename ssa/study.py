@@ -126,20 +126,15 @@ class Study:
         groups = itertools.groupby(ordered, key=lambda child: child.spec.parent.id)
         return {parent_id: tuple(children) for parent_id, children in groups}
 
-    def members_of(self, parent_id: str) -> tuple[Child, ...]:
-        """The children of one parent that ensembles alone train, each once, under the first one's name."""
-        return self._members.get(parent_id, ())
-
     @cached_property
-    def _members(self) -> dict[str, tuple[Child, ...]]:
+    def members(self) -> tuple[Child, ...]:
+        """The children that ensembles alone train, each once, under the name of the first ensemble that has it."""
         known = {child.spec.id for child in self.children}
-        found: dict[str, dict[str, Child]] = {}
+        found: dict[str, Child] = {}
         for ensemble in self.ensembles:
             for spec in ensemble.spec.children:
-                if spec.id not in known:
-                    member = Child(spec, ensemble.name, ensemble.parent, False)
-                    found.setdefault(spec.parent.id, {}).setdefault(spec.id, member)
-        return {parent_id: tuple(members.values()) for parent_id, members in found.items()}
+                found.setdefault(spec.id, Child(spec, ensemble.name, ensemble.parent, False))
+        return tuple(member for name, member in found.items() if name not in known)
 
     def of_parents(self, parent_ids: Collection[str]) -> Study:
         """The part of the study that these parents and their children are."""
@@ -172,8 +167,7 @@ def train_images(data: DataSpec) -> int | None:
 
 def all_children(study: Study) -> list[ChildSpec]:
     """All children, those of blocks and those that are members of ensembles, each once."""
-    members = [child for ensemble in study.ensembles for child in ensemble.spec.children]
-    return list({spec.id: spec for spec in (*(child.spec for child in study.children), *members)}.values())
+    return [child.spec for child in (*study.children, *study.members)]
 
 
 def total_epochs(study: Study) -> int:

@@ -99,13 +99,14 @@ class Tracker:
                 if wanted(spec.id, state):
                     yield state, of_parent(self.study, kind, spec, parent), Derived, _nothing
                 layers, recorded = Layers(self.study, self.store, spec.id), self._children(spec.id)
-                members = self.study.members_of(spec.id)
-                for child in (*self.study.children_of(spec.id), *members):
+                runs = [("child", child) for child in self.study.children_of(spec.id)]
+                runs += [("member", member) for member in self.study.members if member.spec.parent.id == spec.id]
+                for job_type, child in runs:
                     if child.spec.id not in recorded or not wanted(child.spec.id, recorded[child.spec.id]):
                         continue
                     record = _read(partial(self.store.read_child, child.spec))
                     if record is not None:
-                        run = of_child(self.study, child, record, parent, "member" if child in members else "child")
+                        run = of_child(self.study, child, record, parent, job_type)
                         yield recorded[child.spec.id], run, partial(layers.derive, child.spec), _nothing
         for ensemble in self.study.ensembles:
             path = self.store.ensemble_record(ensemble.spec.id)

@@ -26,6 +26,16 @@ def uploaded(again: Path) -> set[str]:
     return set(Ledger(again / "results/tiny/wandb/uploaded.jsonl").read())
 
 
+def middle_of_an_upload(again: Path, server: Server) -> subprocess.Popen[str]:
+    """An upload, slowed down, of which one run has arrived whole; in a process group of its own."""
+    server.faults = [Fault("/file_stream", 10_000, None, delay=0.5)]
+    env = environment(again, **server.environment())
+    command = [sys.executable, "-m", "ssa", "sync", "tiny.yaml"]
+    process = subprocess.Popen(command, cwd=again, env=env, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    wait_for(lambda: any(run.complete for run in server.runs.values()))
+    return process
+
+
 def check_whole(server: Server) -> None:
     """The server has every run once and whole."""
     assert server.unknown == []
@@ -96,11 +106,7 @@ def test_after_an_outage_the_rest_is_uploaded(again: Path) -> None:
 @pytest.mark.slow
 def test_an_outage_in_the_middle_of_an_upload_is_waited_out(again: Path) -> None:
     with Server() as server:
-        server.faults = [Fault("/file_stream", 10_000, None, delay=0.5)]
-        env = environment(again, **server.environment())
-        command = [sys.executable, "-m", "ssa", "sync", "tiny.yaml"]
-        process = subprocess.Popen(command, cwd=again, env=env, stderr=subprocess.PIPE, text=True)
-        wait_for(lambda: any(run.complete for run in server.runs.values()))
+        process = middle_of_an_upload(again, server)
         there = sum(run.complete for run in server.runs.values())
         outage = Fault("/", 10_000, 0)
         server.faults = [outage]
@@ -146,11 +152,7 @@ def test_where_no_data_are_taken_nothing_counts_as_uploaded(again: Path) -> None
 @pytest.mark.slow
 def test_a_killed_upload_is_taken_up_where_it_was(again: Path) -> None:
     with Server() as server:
-        server.faults = [Fault("/file_stream", 10_000, None, delay=0.5)]
-        env = environment(again, **server.environment())
-        command = [sys.executable, "-m", "ssa", "sync", "tiny.yaml"]
-        process = subprocess.Popen(command, cwd=again, env=env, start_new_session=True)
-        wait_for(lambda: any(run.complete for run in server.runs.values()))
+        process = middle_of_an_upload(again, server)
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
         print(f"killed an upload; {sum(run.complete for run in server.runs.values())} of {RUNS} runs were there whole")
