@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from ssa import child, corruptions, ensemble_cost, masking, parent, progress, provenance, scoring, step
+from ssa import child, corruptions, ensemble_cost, parent, progress, provenance, scoring, step
 from ssa.data import Data, Split
 from ssa.deadline import Deadline
 from ssa.ensemble_measures import summarise
@@ -38,13 +37,15 @@ class Place:
     compile: str = "off"
 
 
-def train(place: Place, spec: EnsembleSpec, deadline: Deadline) -> bool:
+def train(place: Place, spec: EnsembleSpec, masks: Mapping[str, Mask], deadline: Deadline) -> bool:
     """Make what is missing of the ensemble, whose parents are trained, and write its logits and record.
+
+    ``masks``: those of its children, by id.
 
     False where ``deadline`` came first: the members that were trained are kept until the ensemble is complete.
     """
     store, started, clock = place.store, provenance.now(), time.monotonic()
-    making, networks = _Making(place, spec), []
+    making, networks = _Making(place, spec, masks), []
     with progress.Progress(store.root, spec.parents[0].id, len(spec.members), "member") as bar:
         for number in range(len(spec.members)):
             network = making.network(number, deadline)
@@ -66,10 +67,10 @@ def train(place: Place, spec: EnsembleSpec, deadline: Deadline) -> bool:
 class _Making:
     """Trains or fetches the members of one ensemble. ``contents``: the data of each parent."""
 
-    def __init__(self, place: Place, spec: EnsembleSpec) -> None:
-        self.place, self.spec = place, spec
+    def __init__(self, place: Place, spec: EnsembleSpec, masks: Mapping[str, Mask]) -> None:
+        self.place, self.spec, self.masks = place, spec, masks
         self.contents = {one.id: parent.content_of(one, place.data_root, place.device) for one in spec.parents}
-        self._begun: dict[str, tuple[Mask, child.Cell]] = {}
+        self._starts: dict[int | None, nn.Module] = {}
 
     def network(self, number: int, deadline: Deadline) -> nn.Module | None:
         """One member, ready to be asked; None where ``deadline`` came first."""
@@ -88,12 +89,12 @@ class _Making:
 
     def _tune(self, run: ChildSpec) -> nn.Module:
         """A child's record is written as that of any other child; of its weights the record says nothing."""
-        mask, cell = self._beginning(run)
-        return child.evaluated(run, cell, child.train(self.place.store, run, mask, cell))
+        cell = self._cell(run)
+        return child.evaluated(run, cell, child.train(self.place.store, run, self.masks[run.mask.id], cell))
 
     def subnetwork(self, run: ChildSpec) -> Subnetwork:
         """A child as it is before its first step."""
-        return child.subnetwork(run, *self._beginning(run))
+        return child.subnetwork(run, self.masks[run.mask.id], self._cell(run))
 
     def _load(self, run: ParentSpec, epoch: int | None) -> nn.Module:
         return parent.load(self.place.store, run, self.contents[run.id], epoch)
@@ -111,19 +112,12 @@ class _Making:
         network.load_state_dict(tensors)
         return network
 
-    def _beginning(self, run: ChildSpec) -> tuple[Mask, child.Cell]:
-        """A child's mask, and what it starts from, made once."""
-        if run.id not in self._begun:
-            content = self.contents[run.parent.id]
-            mask = masking.make(self._trained, run.mask, run.parent.seed, content.to(torch.device("cpu")))
-            start = self._trained if run.start_epoch is None else self._load(run.parent, run.start_epoch)
-            self._begun[run.id] = mask, child.Cell(start, content, self.place.device, self.place.compile)
-        return self._begun[run.id]
-
-    @cached_property
-    def _trained(self) -> nn.Module:
-        """The parent of all children, on the CPU."""
-        return self._load(self.spec.children[0].parent, None)
+    def _cell(self, run: ChildSpec) -> child.Cell:
+        """What a child starts from; children of one ensemble have one parent."""
+        epoch = run.start_epoch
+        if epoch not in self._starts:
+            self._starts[epoch] = self._load(run.parent, epoch)
+        return child.Cell(self._starts[epoch], self.contents[run.parent.id], self.place.device, self.place.compile)
 
 
 class _Asked:

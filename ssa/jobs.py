@@ -16,12 +16,13 @@ from ssa import leases
 from ssa.deadline import Deadline
 from ssa.errors import UserError
 from ssa.store import Store, digest
-from ssa.study import Child, Study
+from ssa.study import Child, Study, all_children
 
 if TYPE_CHECKING:
     import torch
 
-    from ssa.specs import ParentSpec
+    from ssa.masks import Mask
+    from ssa.specs import ChildSpec, ParentSpec
 
 T = TypeVar("T")
 IMBALANCE = 1.1  # how much longer than a perfect split a plan may take
@@ -109,7 +110,7 @@ def train_parent(study: Study, store: Store, parent_id: str, deadline: Deadline 
 
 
 def write_masks(study: Study, store: Store, parent_id: str) -> None:
-    """Write all masks that the study's children of one parent need."""
+    """Write all masks that the study's children of one parent need, members of ensembles included."""
     import torch
 
     from ssa import masking
@@ -138,16 +139,15 @@ def train_children(
             print(f"the record of {child.spec.id} is damaged ({lost}); training it again", file=sys.stderr)
     deadline = deadline or Deadline()
     from ssa import child as child_training
-    from ssa import masking, progress
     from ssa import parent as parents
+    from ssa import progress
 
     if not ready(study, store, parent_id, deadline):
         return len(pending)
     spec, device = _find_parent(study, parent_id), choose_device(study)
     content = parents.content_of(spec, study.data_root, device)
     starts = {epoch: parents.load(store, spec, content, epoch) for epoch in {c.spec.start_epoch for c in pending}}
-    path = store.masks(parent_id, (mask.id for mask in study.masks_of(parent_id)))
-    masks = masking.read(path, spec, [child.spec.mask for child in pending])
+    masks = _read_masks(study, store, [child.spec for child in pending])
     longest = 0.0
     with progress.Progress(store.root, parent_id, len(pending), "child") as bar:
         for done, child in enumerate(pending):
@@ -169,12 +169,13 @@ def train_ensemble(study: Study, store: Store, ensemble_id: str, deadline: Deadl
         return True
     deadline = deadline or Deadline()
     for parent in spec.parents:
-        if not train_parent(study, store, parent.id, deadline):
+        if not ready(study, store, parent.id, deadline):
             return False
     from ssa import ensemble
 
+    masks = _read_masks(study, store, spec.children)
     place = ensemble.Place(store, study.data_root, choose_device(study), study.compile)
-    return with_room(lambda: ensemble.train(place, spec, deadline), spec.id)
+    return with_room(lambda: ensemble.train(place, spec, masks, deadline), spec.id)
 
 
 def with_room(train: Callable[[], T], name: str) -> T:
@@ -200,9 +201,21 @@ def ready(study: Study, store: Store, parent_id: str, deadline: Deadline) -> boo
     """Make the parent and its masks where they are missing; False where ``deadline`` came first."""
     if not train_parent(study, store, parent_id, deadline):
         return False
-    if not store.masks(parent_id, (mask.id for mask in study.masks_of(parent_id))).exists():
+    wanted = [mask.id for mask in study.masks_of(parent_id)]
+    if wanted and not store.masks(parent_id, wanted).exists():
         write_masks(study, store, parent_id)
     return True
+
+
+def _read_masks(study: Study, store: Store, children: Sequence[ChildSpec]) -> dict[str, Mask]:
+    """The masks, by id, of ``children`` of one parent that is ready."""
+    if not children:
+        return {}
+    from ssa import masking
+
+    parent = children[0].parent
+    path = store.masks(parent.id, (mask.id for mask in study.masks_of(parent.id)))
+    return masking.read(path, parent, [child.mask for child in children])
 
 
 def run(
@@ -254,7 +267,7 @@ def choose_device(study: Study) -> torch.device:
         raise UserError(f"{study.path}: device is cuda, but PyTorch finds no GPU here; set device: auto or cpu")
     wants_gpu = study.device != "cpu" and torch.cuda.is_available()
     device = torch.device("cuda" if wants_gpu else "cpu")
-    recipes = [spec.recipe for spec in study.all_parents().values()] + [child.spec.recipe for child in study.children]
+    recipes = [spec.recipe for spec in study.all_parents().values()] + [spec.recipe for spec in all_children(study)]
     if any(recipe.precision == "bf16" for recipe in recipes):
         _warn_of_emulation(device)
     return device

@@ -126,6 +126,10 @@ class Study:
         groups = itertools.groupby(ordered, key=lambda child: child.spec.parent.id)
         return {parent_id: tuple(children) for parent_id, children in groups}
 
+    def members_of(self, parent_id: str) -> tuple[Child, ...]:
+        """The :attr:`members` that are children of one parent."""
+        return tuple(member for member in self.members if member.spec.parent.id == parent_id)
+
     @cached_property
     def members(self) -> tuple[Child, ...]:
         """The children that ensembles alone train, each once, under the name of the first ensemble that has it."""
@@ -152,8 +156,9 @@ class Study:
         return {epoch for epoch in wanted if epoch is not None}
 
     def masks_of(self, parent_id: str) -> tuple[MaskSpec, ...]:
-        """The masks of one parent's children, each once."""
-        return tuple({child.spec.mask.id: child.spec.mask for child in self.children_of(parent_id)}.values())
+        """The masks of one parent's children, members of ensembles included, each once."""
+        children = (*self.children_of(parent_id), *self.members_of(parent_id))
+        return tuple({child.spec.mask.id: child.spec.mask for child in children}.values())
 
 
 def train_images(data: DataSpec) -> int | None:

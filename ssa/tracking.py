@@ -100,7 +100,7 @@ class Tracker:
                     yield state, of_parent(self.study, kind, spec, parent), Derived, _nothing
                 layers, recorded = Layers(self.study, self.store, spec.id), self._children(spec.id)
                 runs = [("child", child) for child in self.study.children_of(spec.id)]
-                runs += [("member", member) for member in self.study.members if member.spec.parent.id == spec.id]
+                runs += [("member", member) for member in self.study.members_of(spec.id)]
                 for job_type, child in runs:
                     if child.spec.id not in recorded or not wanted(child.spec.id, recorded[child.spec.id]):
                         continue

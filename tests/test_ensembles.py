@@ -22,6 +22,7 @@ from ssa.seeds import derive
 from ssa.specs import EnsembleSpec
 from ssa.store import Store, read_tensors, write_tensors
 from ssa.subnetwork import Subnetwork
+from ssa.tracking_layers import Layers
 from ssa.tracking_runs import of_ensemble
 from ssa.training import Training
 
@@ -298,6 +299,17 @@ def test_an_ensemble_cut_short_goes_on_with_the_members_that_it_has(tmp_path: Pa
     assert again.read_ensemble(spec)["result"]["conventions"] == store.read_ensemble(spec)["result"]["conventions"]
 
 
+def test_of_members_too_is_logged_what_follows_from_their_masks(made: tuple[study.Study, Store]) -> None:
+    plan, store = made
+    spec = named(plan, "pairs, annealed")
+    layers = Layers(plan, store, spec.parents[0].id)
+    for child, mask in zip(spec.children, masks_of(plan, store, "pairs, annealed"), strict=True):
+        derived = layers.derive(child)
+        pruned = {f"sparsity/{name}": 100 * float((~entry).float().mean()) for name, entry in mask.items()}
+        assert derived.summary == pytest.approx(pruned)
+        assert derived.histograms[0]["keep_probability/pruned"].sum() > 0
+
+
 def test_a_missing_or_foreign_member_is_refused(tmp_path: Path, made: tuple[study.Study, Store]) -> None:
     plan, store = made
     spec = named(plan, "pairs")
@@ -305,11 +317,11 @@ def test_a_missing_or_foreign_member_is_refused(tmp_path: Path, made: tuple[stud
     network = parent.load(store, spec.parents[0], content)
     place = ensemble.Place(Store(tmp_path), plan.data_root, CPU)
     with pytest.raises(UserError, match=r"weights\.safetensors cannot be read"):
-        ensemble.train(place, spec, Deadline())
+        ensemble.train(place, spec, {}, Deadline())
     write_tensors(place.store.weights(spec.parents[0].id), network.state_dict(), {"id": spec.parents[0].id})
     write_tensors(place.store.member(spec.id, 0), network.state_dict(), {"id": spec.children[1].id})
     with pytest.raises(UserError, match=r"member-0\.safetensors holds another network"):
-        ensemble.train(place, spec, Deadline())
+        ensemble.train(place, spec, {}, Deadline())
 
 
 @pytest.mark.parametrize("batchnorm", ["running", "reestimated"])

@@ -129,9 +129,10 @@ def ensemble_minutes(wildcards, attempt):
 
 
 def marks_of_members(wildcards):
-    """The marks of the parents that an ensemble is made from."""
-    parents = study.ensemble(wildcards.ensemble).spec.parents
-    return ancient([f"{RESULTS}/marks/parents/{parent.id}.done" for parent in parents])
+    """The marks of the parents that an ensemble is made from, or of the masks of its children."""
+    spec = study.ensemble(wildcards.ensemble).spec
+    stage = "masks" if spec.children else "parents"
+    return ancient([f"{RESULTS}/marks/{stage}/{parent.id}.done" for parent in spec.parents])
 
 
 def lock_study():
