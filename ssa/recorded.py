@@ -29,6 +29,7 @@ from ssa import study as studies
 from ssa.aggregate import Collected, collect, write
 from ssa.ensemble_results import TABLES
 from ssa.errors import UserError
+from ssa.specs import ParentSpec
 from ssa.store import Store, write_atomically, write_json
 from ssa.study import Study
 
@@ -40,7 +41,8 @@ def add(study: Study, store: Store, folder: Path, how: str) -> tuple[int, int]:
 
     ``how`` says how they were run.
 
-    ``UserError`` where the study no longer has a child that is recorded: its replicates would not be comparable.
+    ``UserError`` where the study no longer has a child that is recorded, or where an ensemble is of a recorded parent
+    that was trained anew and came out as another network: they would not be comparable.
     """
     old = read(folder)
     if old is not None:
@@ -55,6 +57,8 @@ def add(study: Study, store: Store, folder: Path, how: str) -> tuple[int, int]:
     ]
     if not new and not ensembles:
         return 0, 0
+    if old is not None:
+        _check_same_networks(store, old, {spec.id: spec for one in ensembles for spec in one.spec.parents}, folder)
     found = collect(replace(study.of_parents(new), ensembles=tuple(ensembles)), store)
     added = {"parents": new, "ensembles": [one.spec.id for one in ensembles]}
     runs = [*_runs(folder), {**found.made, **added, "how": how, "recorded": provenance.now()}]
@@ -161,6 +165,17 @@ def _check_still_there(study: Study, old: Collected, folder: Path) -> None:
             f"{study.path} has no longer {len(lost)} of the children recorded in {folder}, such as {lost[0]}; record "
             "it under another name"
         )
+
+
+def _check_same_networks(store: Store, old: Collected, parents: dict[str, ParentSpec], folder: Path) -> None:
+    for parent_id, nll, device in old.parents[["parent_id", "nll", "device"]].itertuples(index=False, name=None):
+        here = store.read_parent(parents[parent_id]) if parent_id in parents else None
+        if here and float(nll) != here["result"]["nll"]:
+            raise UserError(
+                f"{store.parent_record(parent_id)} is another network than the one recorded in {folder} (trained on "
+                f"{here['made']['device']}, that one on {device}); record ensembles of parents that are not recorded "
+                "yet, or train this one where the recorded one was"
+            )
 
 
 def _write(folder: Path, study: Study, found: Collected, runs: list[dict[str, Any]]) -> None:

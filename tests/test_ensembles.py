@@ -504,6 +504,12 @@ def test_ensembles_are_recorded_added_once_and_withdrawn(tmp_path: Path) -> None
     store.ensemble_record(plan.ensembles[0].spec.id).rename(tmp_path / "aside.json")
     assert recorded.add(plan, store, folder, "by hand") == (1, 0)
     (tmp_path / "aside.json").rename(store.ensemble_record(plan.ensembles[0].spec.id))
+    table = (folder / "parents.csv").read_text()
+    other = pd.read_csv(folder / "parents.csv").assign(nll=lambda rows: rows.nll * 1.001)
+    other.to_csv(folder / "parents.csv", index=False)  # as if another machine had trained the parent
+    with pytest.raises(UserError, match=r"is another network than the one recorded in .*/recorded"):
+        recorded.add(plan, store, folder, "its ensemble, elsewhere")
+    (folder / "parents.csv").write_text(table)
     assert recorded.add(plan, store, folder, "its ensemble, later") == (0, 1)
     assert jobs.run(plan, store, [1], Deadline()) == 0
     assert recorded.add(plan, store, folder, "the other") == (1, 1)
