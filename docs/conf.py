@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
+from dataclasses import MISSING, Field, fields
+from functools import partial
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
 import ssa
-from ssa import laws
+from ssa import laws, methods, settings
 
 DOCS = Path(__file__).parent
 sys.path.insert(0, str(DOCS))
@@ -42,6 +46,48 @@ class PublicNames(SphinxDirective):
         return self.parse_text_to_nodes("\n\n".join(_block(name) for name in names))
 
 
+class SettingsTable(SphinxDirective):
+    """All settings that one class of a study's sections takes: ``.. settings:: specs.DataSpec``."""
+
+    required_arguments = 1
+
+    def run(self) -> list[nodes.Node]:
+        """The class's docstring, then a row for each setting."""
+        module, name = self.arguments[0].split(".")
+        home = import_module(f"ssa.{module}")
+        self.env.note_dependency(str(home.__file__))
+        cls = getattr(home, name)
+        lines = [*inspect.cleandoc(cls.__doc__).splitlines(), "", ".. list-table::", "   :header-rows: 1", ""]
+        for row in (["setting", "default", "allowed", "its source"], *map(partial(_setting, cls), fields(cls))):
+            lines += [f"   {'-' if number else '* -'} {cell}" for number, cell in enumerate(row)]
+        return self.parse_text_to_nodes("\n".join(lines).replace("\n   -", "\n     -"))
+
+
+def _setting(cls: type, field: Field[Any]) -> list[str]:
+    """The cells of one setting."""
+    missing = field.default is MISSING
+    default = "(must be given)" if missing else f"``{'null' if field.default is None else field.default}``"
+    return [f"``{field.name}``", default, settings.allowed(cls, field), "" if missing else field.metadata["source"]]
+
+
+class Methods(SphinxDirective):
+    """The methods that a block may name."""
+
+    def run(self) -> list[nodes.Node]:
+        """A row for each entry of the catalogue."""
+        self.env.note_dependency(str(methods.__file__))
+        rows = [
+            f'   "``{name}``", "{one.label}", "``{one.law}``", "{_words({**one.args, **one.switches})}"'
+            for name, one in methods.CATALOGUE.items()
+        ]
+        head = [".. csv-table::", '   :header: "method", "as tables name it", "law", "with"', ""]
+        return self.parse_text_to_nodes("\n".join([*head, *rows]))
+
+
+def _words(values: dict[str, Any]) -> str:
+    return ", ".join(f"{key}: {value}" for key, value in values.items())
+
+
 def _block(name: str) -> str:
     kind = "class" if isinstance(getattr(ssa, name), type) else "function"
     return f".. auto{kind}:: ssa.{name}" + ("\n   :members:\n   :show-inheritance:" if kind == "class" else "")
@@ -54,4 +100,6 @@ def _draw(app: Sphinx) -> None:
 def setup(app: Sphinx) -> None:
     """What Sphinx calls before it reads the pages."""
     app.add_directive("public-names", PublicNames)
+    app.add_directive("settings", SettingsTable)
+    app.add_directive("methods", Methods)
     app.connect("builder-inited", _draw)

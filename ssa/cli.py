@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import math
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -24,6 +25,8 @@ Command = Callable[[argparse.Namespace], "int | None"]
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; a mistake of the user's prints one line and returns 2."""
     options = parser().parse_args(argv)
+    if os.getcwd() not in sys.path:  # where a study's own laws are looked for, however this was started
+        sys.path.append(os.getcwd())
     try:
         return options.command(options) or 0
     except UserError as error:

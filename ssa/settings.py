@@ -58,7 +58,7 @@ def read(cls: type[T], values: Mapping[str, Any], where: str) -> T:
         check_key(key, known, where)
     for name, field in known.items():
         if name not in values and field.default is dataclasses.MISSING:
-            raise UserError(f"{where}.{name}: missing; allowed: {_allowed(cls, field)}")
+            raise UserError(f"{where}.{name}: missing; allowed: {allowed(cls, field)}")
     return cls(**{key: check(cls, key, value, f"{where}.{key}") for key, value in values.items()})
 
 
@@ -86,7 +86,7 @@ def check(cls: type, name: str, value: Any, where: str) -> Any:
         or (numeric and not (meta.get("low", -math.inf) <= converted <= meta.get("high", math.inf)))
         or (numeric and "below" in meta and not converted < meta["below"])
     ):
-        raise UserError(f"{where}: {value!r} is not allowed; allowed: {_allowed(cls, field)}")
+        raise UserError(f"{where}: {value!r} is not allowed; allowed: {allowed(cls, field)}")
     return converted
 
 
@@ -117,12 +117,21 @@ def _convert(value: Any, kind: Any) -> Any:
     raise TypeError
 
 
-def _allowed(cls: type, field: dataclasses.Field[Any]) -> str:
+def _words(kind: Any) -> str:
+    """A type as a user of YAML calls it."""
+    if isinstance(kind, types.UnionType):
+        return " or ".join(map(_words, typing.get_args(kind)))
+    if typing.get_origin(kind) is tuple:
+        return f"list of {_words(typing.get_args(kind)[0])}"
+    return {"NoneType": "null"}.get(kind.__name__, kind.__name__)
+
+
+def allowed(cls: type, field: dataclasses.Field[Any]) -> str:
+    """What ``field`` of ``cls`` may be, in words."""
     meta = field.metadata
     if meta.get("choices"):
         return ", ".join(str(choice) for choice in meta["choices"])
-    kind = _types(cls)[field.name]
-    words = getattr(kind, "__name__", str(kind)).replace("NoneType", "null")
+    words = _words(_types(cls)[field.name])
     low, high, below = meta.get("low", -math.inf), meta.get("high", math.inf), meta.get("below", math.inf)
     if below < math.inf:
         return f"{words} in [{low:g}, {below:g})"

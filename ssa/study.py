@@ -501,6 +501,8 @@ def _law(method: Method, own: ChildSettings, recipe: Recipe, where: str) -> laws
     kind = _find_law(method.law, where)
     args: dict[str, Any] = {}
     if kind is not laws.OneShot:
+        if not own.anneal_epochs and "epochs" not in method.args:
+            raise UserError(f"{where}.anneal_epochs: 0 is not allowed for {own.method}; allowed: float, above 0")
         if own.anneal_epochs > recipe.epochs:
             raise UserError(
                 f"{where}.anneal_epochs: {own.anneal_epochs:g} is not allowed; allowed: at most epochs, {recipe.epochs}"

@@ -154,7 +154,7 @@ def _claim_rows(path: Path) -> Iterator[dict[str, str]]:
         known = judged.dropna(subset="estimate")
         yield {
             "claim": f"{claim}: {rows['statement'].iloc[0]}",
-            "parents": str(arm),
+            "arm": str(arm),
             "our estimate (95% CI)": _estimates(known),
             "n": _range(judged["n"]),
             "verdict": str(rows.loc[rows["comparison"] == "overall", "verdict"].iloc[0]),
@@ -173,9 +173,11 @@ def _estimates(known: pd.DataFrame) -> str:
 
 
 def _numbers(row: dict[Any, Any]) -> str:
-    ratio = "ratio" in row["measure"]
+    """Mean and interval, with the unit where it is not points."""
+    ratio, nats = "ratio" in row["measure"], "nats" in row["measure"]
     texts = [signed(row[key]) for key in ("estimate", "low", "high")]
-    return _bracketed(*(text.removeprefix("+") if ratio else text for text in texts))
+    numbers = _bracketed(*(text.removeprefix("+") if ratio else text for text in texts))
+    return numbers + " as a ratio" * ratio + " hundredths of a nat" * nats
 
 
 def _bracketed(mean: str, low: str, high: str) -> str:

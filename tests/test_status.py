@@ -5,11 +5,13 @@ import json
 import os
 import pty
 import select
+import signal
 import socket
 import subprocess
 import sys
 import threading
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -151,13 +153,14 @@ def test_on_a_terminal_the_same_lines_are_drawn_again(tiny: dict[str, Any], tmp_
     (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(tiny))
     command = [sys.executable, "-m", "ssa", "status", "tiny.yaml", "--watch", "--every", "0.1"]
     ours, theirs = pty.openpty()
-    watching = subprocess.Popen(command, stdout=theirs, stderr=theirs, cwd=tmp_path)
+    heed = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # tests in the background inherit that it is ignored
+    watching = subprocess.Popen(command, stdout=theirs, stderr=theirs, cwd=tmp_path, preexec_fn=heed)
     shown = b""
     deadline = time.monotonic() + 60
     while shown.count(b"children") < 3 and time.monotonic() < deadline:
         if select.select([ours], [], [], 1)[0]:
             shown += os.read(ours, 65536)
-    watching.send_signal(2)  # Ctrl-C ends it without a word
+    watching.send_signal(signal.SIGINT)  # Ctrl-C ends it without a word
     deadline = time.monotonic() + 60
     while watching.poll() is None and time.monotonic() < deadline:
         if select.select([ours], [], [], 0.1)[0]:  # a terminal that nobody reads would hold it up
