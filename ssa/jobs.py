@@ -105,8 +105,11 @@ def train_parent(study: Study, store: Store, parent_id: str, deadline: Deadline 
     if parents.trained(store, spec, keep):
         return True
     device, deadline = choose_device(study), deadline or Deadline()
-    content = parents.content_of(spec, study.data_root, device)
-    return with_room(lambda: parents.train(store, spec, content, device, deadline, keep, study.compile), parent_id)
+    with leases.one_at_a_time(store.parent_folder(parent_id) / ".lock"):  # another study may train it right now
+        if parents.trained(store, spec, keep):
+            return True
+        content = parents.content_of(spec, study.data_root, device)
+        return with_room(lambda: parents.train(store, spec, content, device, deadline, keep, study.compile), parent_id)
 
 
 def write_masks(study: Study, store: Store, parent_id: str) -> None:
@@ -227,7 +230,8 @@ def run(
 ) -> int:
     """Parent by parent, each with its masks and children, then ensembles, until ``deadline``.
 
-    Of all ``kinds`` of parents and ``seeds``, or those named. Returns how many children and ensembles are left undone.
+    Of all ``kinds`` of parents and ``seeds``, or those named. Returns how many children, ensembles and parents are left
+    undone.
     """
     for kind in kinds or ():
         if kind not in study.parents:
@@ -238,6 +242,9 @@ def run(
     for ensemble in study.ensembles:
         if ensemble.parent in chosen and (seeds is None or ensemble.spec.seed in seeds):
             left += not train_ensemble(study, store, ensemble.spec.id, deadline)
+    for key in parents:  # whose children were all there, or that have none
+        if not store.parent_record(key).exists():
+            left += not train_parent(study, store, key, deadline)
     return left
 
 
@@ -304,6 +311,11 @@ def mark_of_ensemble(study: Study, store: Store, ensemble_id: str) -> Path:
     return store.study_folder(study.name) / "marks" / "ensembles" / f"{ensemble_id}.done"
 
 
+def _mark_of(study: Study, store: Store, stage: str, parent_id: str) -> Path:
+    """The file that says that a parent is trained, or (``masks``) that its masks are made."""
+    return store.study_folder(study.name) / "marks" / stage / f"{parent_id}.done"
+
+
 def wanted_marks(study: Study, store: Store, workers: int) -> list[Path]:
     """The marks of the jobs that were done, however they were split, and of those that have anything to train.
 
@@ -312,6 +324,7 @@ def wanted_marks(study: Study, store: Store, workers: int) -> list[Path]:
     """
     done = _recorded(study, store)
     marks = set(_marks(study, store))
+    marks |= {_mark_of(study, store, "parents", one) for one in done if not store.parent_record(one).exists()}
     for job in plan(study, workers):
         ids = [child.spec.id for child in study.children_of(job.parent_id)[job.start : job.stop]]
         if not done[job.parent_id].issuperset(ids):
@@ -324,12 +337,18 @@ def wanted_marks(study: Study, store: Store, workers: int) -> list[Path]:
 
 
 def drop_stale_marks(study: Study, store: Store) -> None:
-    """Remove the marks of jobs that have lost a record, so that they run again."""
+    """Remove the marks of jobs that have lost what they made, so that they run again where that is needed."""
+    for parent_id in study.all_parents():
+        if not store.has_parent(parent_id, study.start_epochs_of(parent_id)):
+            _mark_of(study, store, "parents", parent_id).unlink(missing_ok=True)
+        if not store.masks(parent_id, (mask.id for mask in study.masks_of(parent_id))).exists():
+            _mark_of(study, store, "masks", parent_id).unlink(missing_ok=True)
     for ensemble in study.ensembles:
         if not store.ensemble_record(ensemble.spec.id).exists():
             mark_of_ensemble(study, store, ensemble.spec.id).unlink(missing_ok=True)
+    marks = _marks(study, store)  # before the records: what ends in between has its record, and keeps its mark
     done = _recorded(study, store)
-    for path, job in _marks(study, store).items():
+    for path, job in marks.items():
         ids = [child.spec.id for child in study.children_of(job.parent_id)[job.start : job.stop]]
         if not done[job.parent_id].issuperset(ids):
             path.unlink(missing_ok=True)

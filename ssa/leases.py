@@ -80,7 +80,7 @@ def take(names: Sequence[str], count: int, where: Path) -> Lease:
     """
     waiting = False
     while True:
-        with _one_at_a_time(where):
+        with one_at_a_time(where / "choosing"):
             taken = {name: _try(name, count, where) for name in names}
             free = [name for name in names if taken[name]]
             best = max(free, key=lambda name: len(taken[name]), default=None)
@@ -111,8 +111,10 @@ def _try(name: str, count: int, where: Path) -> list[IO[str]]:
 
 
 @contextmanager
-def _one_at_a_time(where: Path) -> Iterator[None]:
-    with _lock(where / "choosing", wait=True):
+def one_at_a_time(path: Path) -> Iterator[None]:
+    """Within it this process has the lock ``path``; waits where another has it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with _lock(path, wait=True):
         yield
 
 

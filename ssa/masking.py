@@ -79,19 +79,25 @@ def write(path: Path, parent: ParentSpec, masks: dict[str, Mask]) -> None:
 
 
 def read(path: Path, parent: ParentSpec, wanted: Sequence[MaskSpec]) -> dict[str, Mask]:
-    """The ``wanted`` masks of ``path`` by id; ``UserError`` where the file is damaged or another parent's."""
+    """The ``wanted`` masks of ``path`` by id; ``UserError`` where one is not there, or as :func:`read_some`."""
+    masks = read_some(path, parent, wanted)
+    missing = [spec.id for spec in wanted if spec.id not in masks]
+    if missing:
+        raise UserError(f"{path} has no mask {missing[0]}; delete it and run again")
+    return masks
+
+
+def read_some(path: Path, parent: ParentSpec, wanted: Sequence[MaskSpec]) -> dict[str, Mask]:
+    """Those of the ``wanted`` masks that ``path`` has; ``UserError`` where it is damaged or another parent's."""
     tensors, metadata = read_tensors(path)
     if metadata.get("parent") != parent.id:
         raise UserError(f"{path} holds masks of {metadata.get('parent')}; delete it and run again")
     shapes, tied = json.loads(metadata["shapes"]), json.loads(metadata["tied"])
-    masks: dict[str, dict[str, Tensor]] = {spec.id: {} for spec in wanted}
+    masks: dict[str, dict[str, Tensor]] = {spec.id: {} for spec in wanted if spec.id in tied}
     for key, packed in tensors.items():
         mask_id, name = key.split("/", 1)
         if mask_id in masks:
             masks[mask_id][name] = unpack(packed, torch.Size(shapes[key]))
-    missing = [mask_id for mask_id in masks if mask_id not in tied]
-    if missing:
-        raise UserError(f"{path} has no mask {missing[0]}; delete it and run again")
     return {
         mask_id: Mask({**found, **{name: found[of].flatten() for name, of in tied[mask_id].items()}}, tied[mask_id])
         for mask_id, found in masks.items()

@@ -58,8 +58,7 @@ def trained(store: Store, spec: ParentSpec, keep: Iterable[int] = ()) -> bool:
 
     ``UserError`` where the record is damaged.
     """
-    wanted = [store.weights(spec.id), store.parent_record(spec.id), *(store.early_weights(spec.id, k) for k in keep)]
-    if not all(path.exists() for path in wanted):
+    if not store.has_parent(spec.id, keep):
         return False
     store.read_parent(spec)
     return True
@@ -76,18 +75,20 @@ def train(
 ) -> bool:
     """Train the parent and write its weights, then its record; ``keep``: epochs whose weights are written too.
 
-    False where ``deadline`` came first: a checkpoint then holds what was done.
+    False where ``deadline`` came first: a checkpoint then holds what was done. ``UserError`` where the parent diverges,
+    or was trained before and now comes out as another network.
     """
     started, clock = provenance.now(), time.monotonic()
     model = untrained(spec, content).to(device)
     network, seed = Subnetwork(model, Mask({}), OneShot()), derive("parent", spec.seed)
     training = Training(network, content, spec.recipe, seed, compile=compile)
     origin = {"id": spec.id, "data": content.digest}
-    earlier = _resume(store.checkpoint(spec.id), origin, training)
+    lacking = [epoch for epoch in keep if not store.early_weights(spec.id, epoch).exists()]
+    earlier = _resume(store.checkpoint(spec.id), origin, training, min(lacking, default=spec.recipe.epochs))
     saved, loss = time.monotonic(), math.nan
     with progress.Progress(store.root, spec.id, spec.recipe.epochs, "epoch", training.epoch) as bar:
         while training.epoch < spec.recipe.epochs:
-            if training.epoch in keep:
+            if training.epoch in lacking:
                 write_tensors(store.early_weights(spec.id, training.epoch), model.state_dict(), origin)
             epoch = training.run_epoch()
             if epoch.diverged_step is not None:
@@ -108,7 +109,6 @@ def train(
         if len(split)
     }
     validation = scores.get("validation")
-    write_tensors(store.weights(spec.id), model.state_dict(), origin)
     result = {
         "accuracy": scores["test"].accuracy,
         "nll": scores["test"].nll,
@@ -119,16 +119,35 @@ def train(
         "train_seconds": seconds,
     }
     made = provenance.of_run(device, started, training.compile)
-    write_record(store.parent_record(spec.id), spec, {"result": result, "made": made})
+    known = store.parent_record(spec.id).exists()
+    if known:
+        _check_same(store, spec, result, lacking)
+    write_tensors(store.weights(spec.id), model.state_dict(), origin)
+    if not known:
+        write_record(store.parent_record(spec.id), spec, {"result": result, "made": made})
     store.checkpoint(spec.id).unlink(missing_ok=True)
     return True
 
 
-def _resume(checkpoint: Path, origin: Mapping[str, str], training: Training) -> float:
+def _check_same(store: Store, spec: ParentSpec, result: Mapping[str, float | None], lacking: Iterable[int]) -> None:
+    """``UserError`` where a parent that was trained again, for files that it lacks, is not the one on record."""
+    then = store.read_parent(spec)
+    if then["result"]["nll"] == result["nll"]:
+        return
+    for epoch in lacking:
+        store.early_weights(spec.id, epoch).unlink(missing_ok=True)
+    raise UserError(
+        f"parent {spec.id} was trained again and came out as another network (on {then['made']['device']} then; other "
+        "hardware, versions or threads now): its children would not be comparable. Train it where it was trained, or "
+        f"delete {store.parent_folder(spec.id)} and {store.records(spec.id).folder} and start it over"
+    )
+
+
+def _resume(checkpoint: Path, origin: Mapping[str, str], training: Training, latest: int) -> float:
     """Go on from ``checkpoint`` where there is one; returns the seconds of training that led to it.
 
     ``origin``: the parent and the data that it must come from. A damaged one is left aside, since the parent can start
-    again.
+    again; so is one from after epoch ``latest``, the first whose weights are still to be kept.
     """
     if not checkpoint.exists():
         return 0.0
@@ -138,7 +157,7 @@ def _resume(checkpoint: Path, origin: Mapping[str, str], training: Training) -> 
         print(f"{error}; starting this parent from its beginning", file=sys.stderr)
         checkpoint.unlink()
         return 0.0
-    if any(metadata.get(key) != value for key, value in origin.items()):
+    if any(metadata.get(key) != value for key, value in origin.items()) or int(metadata["epoch"]) > latest:
         return 0.0
     training.resume(int(metadata["epoch"]), tensors)
     return float(metadata.get("seconds", 0.0))

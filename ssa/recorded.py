@@ -52,7 +52,7 @@ def add(study: Study, store: Store, folder: Path, how: str) -> tuple[int, int]:
     new = [key for key in study.all_parents() if key not in known and _is_finished(study, store, key)]
     ensembles = [
         one
-        for one in study.of_parents(known | set(new)).ensembles
+        for one in study.of_parents({*new, *(() if old is None else old.parents.parent_id)}).ensembles
         if one.spec.id not in known_ensembles and store.ensemble_record(one.spec.id).exists()
     ]
     if not new and not ensembles:
@@ -141,7 +141,7 @@ def _joined(old: Collected | None, new: Collected) -> Collected:
         _stacked(old.parents, parents),
         pd.concat([old.history, new.history]),
         {},
-        {name: _stacked(old.ensembles.get(name), table) for name, table in ensembles.items()},
+        {**old.ensembles, **{name: _stacked(old.ensembles.get(name), table) for name, table in ensembles.items()}},
     )
 
 

@@ -16,6 +16,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import secrets
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -48,6 +49,11 @@ class Store:
         """The weights that the parent had after ``epoch`` epochs, kept where a study rewinds to them."""
         return self.parent_folder(parent_id) / f"epoch-{epoch}.safetensors"
 
+    def has_parent(self, parent_id: str, keep: Iterable[int] = ()) -> bool:
+        """Whether all files of a trained parent are there, the weights of the epochs to ``keep`` among them."""
+        early = (self.early_weights(parent_id, epoch) for epoch in keep)
+        return all(path.exists() for path in (self.weights(parent_id), self.parent_record(parent_id), *early))
+
     def checkpoint(self, parent_id: str) -> Path:
         """What an interrupted parent resumes from."""
         return self.parent_folder(parent_id) / "checkpoint.safetensors"
@@ -59,6 +65,10 @@ class Store:
     def masks(self, parent_id: str, mask_ids: Iterable[str]) -> Path:
         """The masks of one parent for one study, in one file that is named after them."""
         return self.parent_folder(parent_id) / f"masks-{digest(mask_ids)}.safetensors"
+
+    def mask_files(self, parent_id: str) -> list[Path]:
+        """All files of one parent's masks, of whichever study."""
+        return sorted(self.parent_folder(parent_id).glob("masks-*.safetensors"))
 
     def records(self, parent_id: str) -> Records:
         """The records of one parent's children: what each scored, its history and its specification."""
@@ -117,7 +127,7 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
 
     ``UserError`` where the disk is full or the folder cannot be written; ``path`` is then as it was.
     """
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    partial = path.with_name(f".{path.name}.{secrets.token_hex(8)}.partial")  # jobs of two pods may share their pid
     with writing(path):
         try:
             path.parent.mkdir(parents=True, exist_ok=True)

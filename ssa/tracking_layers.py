@@ -35,7 +35,7 @@ class Derived:
 
 
 class Layers:
-    """The masks of one parent in one study, read when they are first asked for."""
+    """The masks of one parent that one study has, read when they are first asked for."""
 
     def __init__(self, study: Study, store: Store, parent_id: str) -> None:
         self.study, self.store, self.parent_id = study, store, parent_id
@@ -45,11 +45,11 @@ class Layers:
     def _masks(self) -> dict[str, Mask]:
         from ssa import masking
 
-        wanted = self.study.masks_of(self.parent_id)
-        path = self.store.masks(self.parent_id, (mask.id for mask in wanted))
-        if not path.exists():
-            return {}
-        return masking.read(path, self.study.all_parents()[self.parent_id], wanted)
+        parent, wanted = self.study.all_parents()[self.parent_id], self.study.masks_of(self.parent_id)
+        found: dict[str, Mask] = {}
+        for path in self.store.mask_files(self.parent_id):  # another study's too, which may have trained the children
+            found |= masking.read_some(path, parent, [mask for mask in wanted if mask.id not in found])
+        return found
 
     def derive(self, child: ChildSpec) -> Derived:
         """Everything that can be said of ``child``."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 from pathlib import Path
 from typing import Any
 
@@ -521,3 +522,25 @@ def test_ensembles_are_recorded_added_once_and_withdrawn(tmp_path: Path) -> None
     assert list(pd.read_csv(folder / "ensembles.csv").seed) == [1]
     assert list(pd.read_csv(folder / "withdrawn_ensembles.csv").reason) == ["a wrong seed"]
     assert recorded.add(plan, store, folder, "again") == (0, 0)
+
+
+def test_what_is_added_without_ensembles_leaves_the_recorded_ones_and_none_is_added_to_what_was_withdrawn(
+    tmp_path: Path,
+) -> None:
+    raw, folder = raw_study(tmp_path, ENTRIES[0]), tmp_path / "recorded"
+    raw["parents"]["small"]["seeds"] = [0, 1]
+    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(raw))
+    plan, store = study.load(tmp_path / "tiny.yaml"), Store(tmp_path / "results")
+    assert jobs.run(plan, store, [0, 1], Deadline()) == 0
+    late = store.ensemble_record(plan.ensembles[1].spec.id)
+    late.rename(tmp_path / "aside.json")
+    assert jobs.run(plan, store, [0], Deadline()) == 0
+    second = store.parent_record(plan.ensembles[1].spec.parents[0].id)
+    second.rename(tmp_path / "second.json")
+    assert recorded.add(plan, store, folder, "the first") == (1, 1)
+    (tmp_path / "second.json").rename(second)
+    assert recorded.add(plan, store, folder, "the second, without its ensemble") == (1, 0)
+    assert json.loads((folder / "study.json").read_text())["counts"]["ensembles"] == 1
+    recorded.withdraw(folder, [second.parent.name], "a wrong seed")
+    (tmp_path / "aside.json").rename(late)
+    assert recorded.add(plan, store, folder, "its ensemble") == (0, 0)

@@ -20,7 +20,7 @@ from ssa import jobs, study
 from ssa.aggregate import COLUMNS, aggregate
 from ssa.deadline import Deadline
 from ssa.errors import UserError
-from ssa.store import Store
+from ssa.store import Store, read_tensors, write_record
 
 
 def expand(raw: dict[str, Any]) -> study.Study:
@@ -88,12 +88,49 @@ def test_a_finished_study_trains_nothing_even_without_weights(
     finished: Store, tiny: dict[str, Any], tmp_path: Path
 ) -> None:
     copied = Store(tmp_path / "results")
-    shutil.copytree(finished.root / "children", copied.root / "children")
+    shutil.copytree(finished.root, copied.root, ignore=shutil.ignore_patterns("*.safetensors"))
     before = records(copied)
     assert jobs.wanted_marks(expand(tiny), copied, 2) == []
     assert jobs.run(expand(tiny), copied, None, Deadline()) == 0
     assert records(copied) == before
-    assert not (copied.root / "parents").exists()
+    assert not list(copied.root.rglob("*.safetensors"))
+
+
+def test_a_parent_that_lost_its_record_is_trained_although_all_its_children_are_there(
+    finished: Store, tiny: dict[str, Any], tmp_path: Path
+) -> None:
+    plan, copied = expand(tiny), Store(tmp_path / "results")
+    shutil.copytree(finished.root, copied.root)
+    lost, other = plan.all_parents().values()
+    copied.parent_record(lost.id).unlink()
+    marks = [copied.study_folder("tiny") / "marks" / "parents" / f"{one.id}.done" for one in (lost, other)]
+    marks[0].parent.mkdir(parents=True)
+    for mark in marks:
+        mark.touch()
+    jobs.drop_stale_marks(plan, copied)
+    assert [mark.exists() for mark in marks] == [False, True]
+    assert jobs.wanted_marks(plan, copied, 2) == marks[:1]
+    assert jobs.run(plan, copied, None, Deadline()) == 0
+    assert copied.read_parent(lost)["result"]["nll"] == finished.read_parent(lost)["result"]["nll"]
+
+
+def test_a_parent_that_comes_out_as_another_network_does_not_take_its_place(
+    finished: Store, tiny: dict[str, Any], tmp_path: Path
+) -> None:
+    plan, copied = expand(tiny), Store(tmp_path / "results")
+    shutil.copytree(finished.root, copied.root)
+    spec = next(iter(plan.all_parents().values()))
+    copied.weights(spec.id).unlink()
+    assert jobs.train_parent(plan, copied, spec.id)
+    (_, again), (_, then) = (read_tensors(one.weights(spec.id)) for one in (copied, finished))
+    assert again["checksum"] == then["checksum"]
+    content = {key: value for key, value in copied.read_parent(spec).items() if key in ("result", "made")}
+    content["result"]["nll"] += 0.001  # as if another machine had trained it then
+    write_record(copied.parent_record(spec.id), spec, content)
+    copied.weights(spec.id).unlink()
+    with pytest.raises(UserError, match=rf"parent {spec.id} was trained again and came out as another network"):
+        jobs.train_parent(plan, copied, spec.id)
+    assert not copied.weights(spec.id).exists()
 
 
 def test_another_batching_and_a_larger_grid_reuse_every_finished_child(
@@ -180,7 +217,6 @@ def test_an_interrupted_parent_resumes_bit_for_bit(tiny: dict[str, Any], tmp_pat
     import torch
 
     from ssa import parent as parents
-    from ssa.store import read_tensors
 
     tiny["parents"]["small"] |= {"epochs": 4, "seeds": [0]}
     plan = expand(tiny)
@@ -301,8 +337,6 @@ def test_emulated_bf16_is_said_once(
 def test_rewinding_starts_from_an_early_parent_and_repeats_its_rates(tiny: dict[str, Any], tmp_path: Path) -> None:
     import torch
 
-    from ssa.store import read_tensors
-
     tiny["parents"]["small"] |= {"epochs": 5, "seeds": [0], "lr": 0.08, "final_lr": 0.01}
     tiny["children"]["lr_schedule"] = "rewound"
     tiny["blocks"][1] |= {"method": ["one-shot", "weight-rewinding"], "sparsity": 50}
@@ -319,6 +353,23 @@ def test_rewinding_starts_from_an_early_parent_and_repeats_its_rates(tiny: dict[
     (tmp_path / "parents" / parent.id / "epoch-3.safetensors").unlink()
     assert jobs.train_parent(plan, store, parent.id)
     assert torch.equal(read_tensors(store.early_weights(parent.id, 3))[0]["head.weight"], early["head.weight"])
+
+
+def test_a_parent_that_was_interrupted_after_an_epoch_to_rewind_to_goes_back_for_it(
+    tiny: dict[str, Any], tmp_path: Path
+) -> None:
+    import torch
+
+    from ssa import parent as parents
+
+    tiny["parents"]["small"] |= {"epochs": 4, "seeds": [0]}
+    plan, store, cpu = expand(tiny), Store(tmp_path), torch.device("cpu")
+    spec = next(iter(plan.all_parents().values()))
+    content = parents.content_of(spec, Path("unused"), cpu)
+    for _ in range(2):
+        assert not parents.train(store, spec, content, cpu, Deadline(0.0))
+    assert parents.train(store, spec, content, cpu, Deadline(), keep=[1, 3])
+    assert parents.trained(store, spec, [1, 3])
 
 
 def test_a_law_of_ones_own_runs_by_its_import_path(

@@ -121,6 +121,15 @@ def test_of_a_reranked_law_it_is_known_how_many_weights_are_here(tmp_path: Path)
     assert gone == [0, 1, 2, 3, 4]
 
 
+def test_masks_are_found_in_another_studys_file(trained: Path) -> None:
+    loaded, store = study.load(trained / "tiny.yaml"), Store(trained / "results")
+    half = dataclasses.replace(loaded, children=tuple(c for c in loaded.children if c.spec.mask.sparsity in (0, 80)))
+    child = next(c.spec for c in half.children if c.spec.mask.sparsity == 80)
+    wanted = [mask.id for mask in half.masks_of(child.parent.id)]
+    assert not store.masks(child.parent.id, wanted).exists()
+    assert Layers(half, store, child.parent.id).derive(child).summary
+
+
 def test_without_masks_nothing_is_derived(trained: Path, tmp_path: Path) -> None:
     loaded = study.load(trained / "tiny.yaml")
     child = loaded.children[0].spec

@@ -90,7 +90,8 @@ store = Store(Path("results"))
 workers = int(config.get("workers") or worker_count())
 if workflow.is_main_process and not RECORDED:
     logger.info(ssa_plan.summary(study, workers))
-ssa_jobs.drop_stale_marks(study, store)
+if workflow.is_main_process:
+    ssa_jobs.drop_stale_marks(study, store)
 
 NAME = RECORDED or study.name
 FINDINGS = study.raw.get("findings") or []
