@@ -84,6 +84,15 @@ def test_an_edited_study_trains_what_is_new_in_one_run(done: Path, tmp_path: Pat
     assert len(pd.read_csv(tmp_path / "study/results/tiny/children.csv")) == 14
 
 
+def test_a_finished_study_trains_nothing_anew_for_want_of_weights_and_masks(done: Path, tmp_path: Path) -> None:
+    shutil.copytree(done, tmp_path / "study")
+    for path in (tmp_path / "study" / "results").rglob("*.safetensors"):
+        path.unlink()
+    run = snakemake(tmp_path / "study", "--cores", "2", "--configfile", "tiny.yaml")
+    assert run.returncode == 0, run.stderr[-2000:]
+    assert "Nothing to be done" in run.stderr
+
+
 def test_tables_and_figures_regenerate_byte_for_byte_without_training(done: Path) -> None:
     before = outputs(done)
     assert len(before) == 3 * 3 + 2 + 5 * 2
