@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -112,6 +113,26 @@ def test_a_parent_that_lost_its_record_is_trained_although_all_its_children_are_
     assert jobs.wanted_marks(plan, copied, 2) == marks[:1]
     assert jobs.run(plan, copied, None, Deadline()) == 0
     assert copied.read_parent(lost)["result"]["nll"] == finished.read_parent(lost)["result"]["nll"]
+
+
+def test_of_two_that_want_a_parent_one_trains_it(
+    tiny: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from ssa import parent as parents
+
+    begun, train = [], parents.train
+
+    def slowly(*args: Any) -> bool:
+        begun.append(args)
+        time.sleep(0.5)
+        return train(*args)
+
+    monkeypatch.setattr(parents, "train", slowly)
+    plan = expand(tiny)
+    wanted = [(plan, Store(tmp_path), next(iter(plan.all_parents())))] * 2
+    with ThreadPoolExecutor() as pool:
+        assert list(pool.map(lambda one: jobs.train_parent(*one), wanted)) == [True, True]
+    assert len(begun) == 1
 
 
 def test_a_parent_that_comes_out_as_another_network_does_not_take_its_place(
