@@ -5,6 +5,7 @@ The kernel drops the locks of a process that ends, however it ends: the lease of
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import subprocess
@@ -119,12 +120,19 @@ def one_at_a_time(path: Path) -> Iterator[None]:
 
 
 def _lock(path: Path, wait: bool) -> IO[str]:
-    """The locked file; closed where another process has the lock and there is no ``wait``."""
+    """The locked file; closed where another process has the lock and there is no ``wait``.
+
+    Some shared file systems have no locks: then one line says so, and all go on.
+    """
     file = path.open("w")
     try:
         fcntl.flock(file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         file.close()
+    except OSError as error:
+        if error.errno not in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP):
+            raise
+        print(f"{path} cannot be locked ({error.strerror}): see to it that no two runs share results", file=sys.stderr)
     return file
 
 

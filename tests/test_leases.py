@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
+import os
 import subprocess
 import sys
 import time
@@ -25,6 +28,20 @@ def test_jobs_spread_over_all_gpus_and_over_their_shares(tmp_path: Path) -> None
     assert Counter(lease.device for lease in held) == {"a": 2, "b": 2, "c": 2}
     held[4].release()
     assert leases.take(["a", "b", "c"], 2, tmp_path).device == "b"
+
+
+def test_where_nothing_can_be_locked_work_goes_on_and_one_line_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with leases.one_at_a_time(tmp_path / "parent" / ".lock"):
+        said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert f"{tmp_path}/parent/.lock cannot be locked (No locks available)" in said
+    assert not leases.only_one(tmp_path / ".lock", "study").closed
 
 
 def test_a_killed_jobs_lease_is_free_at_once(tmp_path: Path) -> None:
