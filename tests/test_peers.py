@@ -299,9 +299,9 @@ def test_the_seed_decides_the_weights_and_they_survive_copies_and_files(
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"batch_ensemble": 0}, "batch_ensemble: 0 is not allowed; allowed: int | None, at least 1"),
+        ({"batch_ensemble": 0}, "batch_ensemble: 0 is not allowed; allowed: int or null, at least 1"),
         ({"mimo": 2.5}, "mimo: 2.5 is not allowed"),
-        ({"dropout_everywhere": 1}, "dropout_everywhere: 1 is not allowed; allowed: float | None in [0, 1)"),
+        ({"dropout_everywhere": 1}, "dropout_everywhere: 1 is not allowed; allowed: float or null in [0, 1)"),
         ({"mimo": 2, "batch_ensemble": 2}, "batch_ensemble and mimo exclude each other; name one"),
         ({"batch_repetitions": 4}, "batch_repetitions: not allowed without mimo"),
     ],
