@@ -56,7 +56,8 @@ def check_whole(server: Server) -> None:
 def test_everything_is_uploaded_once(again: Path) -> None:
     with Server() as server:
         done = ssa(again, "sync", "tiny.yaml", **server.environment())
-        assert (done.returncode, done.stderr) == (0, "")
+        assert done.stderr == ""  # shown whole where it fails, as a pair would not be
+        assert done.returncode == 0
         assert done.stdout == f"{RUNS} W&B runs uploaded; every run that is recorded is now there\n"
         check_whole(server)
         child = next(run for run in server.runs.values() if "80-temperature" in run.name)
