@@ -59,8 +59,8 @@ class SettingsTable(SphinxDirective):
         cls = getattr(home, name)
         lines = [*inspect.cleandoc(cls.__doc__).splitlines(), "", ".. list-table::", "   :header-rows: 1", ""]
         for row in (["setting", "default", "allowed", "its source"], *map(partial(_setting, cls), fields(cls))):
-            lines += [f"   {'-' if number else '* -'} {cell}" for number, cell in enumerate(row)]
-        return self.parse_text_to_nodes("\n".join(lines).replace("\n   -", "\n     -"))
+            lines += [f"   {'  -' if number else '* -'} {cell}" for number, cell in enumerate(row)]
+        return self.parse_text_to_nodes("\n".join(lines))
 
 
 def _setting(cls: type, field: Field[Any]) -> list[str]:

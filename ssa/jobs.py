@@ -123,7 +123,7 @@ def write_masks(study: Study, store: Store, parent_id: str) -> None:
     content = parents.content_of(spec, study.data_root, torch.device("cpu"))
     model = parents.load(store, spec, content)
     masks = {mask.id: masking.make(model, mask, spec.seed, content) for mask in wanted}
-    masking.write(store.masks(parent_id, masks), spec, masks)
+    masking.write(_masks_file(study, store, parent_id), spec, masks)
 
 
 def train_children(
@@ -204,8 +204,7 @@ def ready(study: Study, store: Store, parent_id: str, deadline: Deadline) -> boo
     """Make the parent and its masks where they are missing; False where ``deadline`` came first."""
     if not train_parent(study, store, parent_id, deadline):
         return False
-    wanted = [mask.id for mask in study.masks_of(parent_id)]
-    if wanted and not store.masks(parent_id, wanted).exists():
+    if study.masks_of(parent_id) and not _masks_file(study, store, parent_id).exists():
         write_masks(study, store, parent_id)
     return True
 
@@ -217,8 +216,11 @@ def _read_masks(study: Study, store: Store, children: Sequence[ChildSpec]) -> di
     from ssa import masking
 
     parent = children[0].parent
-    path = store.masks(parent.id, (mask.id for mask in study.masks_of(parent.id)))
-    return masking.read(path, parent, [child.mask for child in children])
+    return masking.read(_masks_file(study, store, parent.id), parent, [child.mask for child in children])
+
+
+def _masks_file(study: Study, store: Store, parent_id: str) -> Path:
+    return store.masks(parent_id, (mask.id for mask in study.masks_of(parent_id)))
 
 
 def run(
@@ -306,18 +308,15 @@ def mark(study: Study, store: Store, job: Job) -> Path:
     return store.study_folder(study.name) / "marks" / "jobs" / job.parent_id / f"{job.name}.done"
 
 
-def mark_of_ensemble(study: Study, store: Store, ensemble_id: str) -> Path:
-    """The file that says that an ensemble is recorded."""
-    return store.study_folder(study.name) / "marks" / "ensembles" / f"{ensemble_id}.done"
-
-
-def _mark_of(study: Study, store: Store, stage: str, parent_id: str) -> Path:
-    """The file that says that a parent is trained, or (``masks``) that its masks are made."""
-    return store.study_folder(study.name) / "marks" / stage / f"{parent_id}.done"
+def _mark_of(study: Study, store: Store, stage: str, run_id: str) -> Path:
+    """The file that says that ``stage`` is done: ``parents`` or ``masks`` of a parent, ``ensembles`` of an ensemble."""
+    return store.study_folder(study.name) / "marks" / stage / f"{run_id}.done"
 
 
 def wanted_marks(study: Study, store: Store, workers: int) -> list[Path]:
     """The marks of the jobs that were done, however they were split, and of those that have anything to train.
+
+    Of parents, those of lost or missing records, which the study's tables need.
 
     A job whose children were all recorded by others (another study, another split into jobs) is not wanted: it
     would ask for a parent that nothing needs.
@@ -330,7 +329,7 @@ def wanted_marks(study: Study, store: Store, workers: int) -> list[Path]:
         if not done[job.parent_id].issuperset(ids):
             marks.add(mark(study, store, job))
     for ensemble in study.ensembles:
-        path = mark_of_ensemble(study, store, ensemble.spec.id)
+        path = _mark_of(study, store, "ensembles", ensemble.spec.id)
         if path.exists() or not store.ensemble_record(ensemble.spec.id).exists():
             marks.add(path)
     return sorted(marks)
@@ -341,11 +340,11 @@ def drop_stale_marks(study: Study, store: Store) -> None:
     for parent_id in study.all_parents():
         if not store.has_parent(parent_id, study.start_epochs_of(parent_id)):
             _mark_of(study, store, "parents", parent_id).unlink(missing_ok=True)
-        if not store.masks(parent_id, (mask.id for mask in study.masks_of(parent_id))).exists():
+        if not _masks_file(study, store, parent_id).exists():
             _mark_of(study, store, "masks", parent_id).unlink(missing_ok=True)
     for ensemble in study.ensembles:
         if not store.ensemble_record(ensemble.spec.id).exists():
-            mark_of_ensemble(study, store, ensemble.spec.id).unlink(missing_ok=True)
+            _mark_of(study, store, "ensembles", ensemble.spec.id).unlink(missing_ok=True)
     marks = _marks(study, store)  # before the records: what ends in between has its record, and keeps its mark
     done = _recorded(study, store)
     for path, job in marks.items():

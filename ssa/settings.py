@@ -64,11 +64,11 @@ def read(cls: type[T], values: Mapping[str, Any], where: str) -> T:
 
 def check_key(key: object, known: Iterable[str], where: str) -> None:
     """``UserError`` naming the nearest known key where ``key`` is unknown."""
-    allowed = list(known)
-    if key not in allowed:
-        near = difflib.get_close_matches(str(key), allowed, 1)
+    choices = list(known)
+    if key not in choices:
+        near = difflib.get_close_matches(str(key), choices, 1)
         hint = f"did you mean {near[0]!r}? " if near else ""
-        raise UserError(f"{where}: unknown key {key!r}; {hint}allowed: {', '.join(allowed)}")
+        raise UserError(f"{where}: unknown key {key!r}; {hint}allowed: {', '.join(choices)}")
 
 
 def check(cls: type, name: str, value: Any, where: str) -> Any:

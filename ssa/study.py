@@ -122,13 +122,15 @@ class Study:
 
     @cached_property
     def _families(self) -> dict[str, tuple[Child, ...]]:
-        ordered = sorted(self.children, key=lambda child: (child.spec.parent.id, child.spec.mask.id, child.spec.id))
-        groups = itertools.groupby(ordered, key=lambda child: child.spec.parent.id)
-        return {parent_id: tuple(children) for parent_id, children in groups}
+        return _by_parent(sorted(self.children, key=lambda child: (child.spec.mask.id, child.spec.id)))
 
     def members_of(self, parent_id: str) -> tuple[Child, ...]:
         """The :attr:`members` that are children of one parent."""
-        return tuple(member for member in self.members if member.spec.parent.id == parent_id)
+        return self._member_families.get(parent_id, ())
+
+    @cached_property
+    def _member_families(self) -> dict[str, tuple[Child, ...]]:
+        return _by_parent(self.members)
 
     @cached_property
     def members(self) -> tuple[Child, ...]:
@@ -159,6 +161,14 @@ class Study:
         """The masks of one parent's children, members of ensembles included, each once."""
         children = (*self.children_of(parent_id), *self.members_of(parent_id))
         return tuple({child.spec.mask.id: child.spec.mask for child in children}.values())
+
+
+def _by_parent(children: Iterable[Child]) -> dict[str, tuple[Child, ...]]:
+    """``children`` in their order, by their parent's id."""
+    found: dict[str, list[Child]] = {}
+    for child in children:
+        found.setdefault(child.spec.parent.id, []).append(child)
+    return {parent_id: tuple(family) for parent_id, family in found.items()}
 
 
 def train_images(data: DataSpec) -> int | None:

@@ -48,7 +48,9 @@ class Layers:
         parent, wanted = self.study.all_parents()[self.parent_id], self.study.masks_of(self.parent_id)
         found: dict[str, Mask] = {}
         for path in self.store.mask_files(self.parent_id):  # another study's too, which may have trained the children
-            found |= masking.read_some(path, parent, [mask for mask in wanted if mask.id not in found])
+            left = [mask for mask in wanted if mask.id not in found]
+            if left:
+                found |= masking.read_some(path, parent, left)
         return found
 
     def derive(self, child: ChildSpec) -> Derived:
