@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from ssa.cells import devices
-from ssa.ensemble_cells import by_name, groups, paired, read_ensembles, twins
+from ssa.ensemble_cells import by_name, groups, paired, twins
 from ssa.ensemble_results import COSTS
 from ssa.published import SOURCES, published
 from ssa.statistics import p_text, t_interval
@@ -45,9 +45,8 @@ SPREAD = "Mean ± half-width of the 95% t-interval over seeds"
 DIVERGED = "†k: k ensembles with a diverged member, counted as they evaluate"
 
 
-def write_ensemble_tables(results: Path, out: Path) -> None:
-    """Write each table of ``results``/ensembles.csv to the folder ``out``, as :func:`ssa.tables.write_tables` does."""
-    ensembles = read_ensembles(results)
+def write_ensemble_tables(ensembles: pd.DataFrame, out: Path) -> None:
+    """Write each table of ``ensembles`` to the folder ``out``, as :func:`ssa.tables.write_tables` does."""
     for table in (scores(ensembles), conventions(ensembles), differences(ensembles), diversity(ensembles)):
         write(table, out)
 

@@ -26,6 +26,7 @@ from ssa.errors import UserError
 from ssa.finding_words import signed
 from ssa.findings import FINDINGS
 from ssa.methods import label
+from ssa.report_tables import read_tables
 from ssa.store import write_atomically
 from ssa.table_style import DASH
 
@@ -110,7 +111,7 @@ def records(root: Path) -> dict[str, dict[str, Any]]:
 
 
 def _claims(page: Page) -> str:
-    """For each record that tests claims: a row for each claim and arm, figures, deviations and assumptions."""
+    """For each record that tests claims: a row for each claim and arm, sanity, figures, deviations and assumptions."""
     parts = []
     for name, study in records(page.root).items():
         tables, figures = page.root / "paper_tables" / name, page.root / "figures" / name
@@ -118,6 +119,7 @@ def _claims(page: Page) -> str:
         if not rows:
             continue
         parts += [f"**{study['title']}** ({_made(name, study, page)})", page.table(rows)]
+        parts += _sanity(tables / "table4_sanity.md", page)
         shown = ("accuracy_vs_sparsity", "forest_differences") if _has_sparsities(tables) else ("forest_differences",)
         parts += [page.figure(figures / f"{one}.png", one.replace("_", " ").capitalize()) for one in shown]
         parts += [_list("Deviations from the paper", study["deviations"]), _list("Assumed", study["assumptions"])]
@@ -140,6 +142,13 @@ def _made(name: str, study: dict[str, Any], page: Page) -> str:
 def _has_sparsities(tables: Path) -> bool:
     found = pd.read_csv(tables / "table1_accuracy.csv").query("sparsity > 0")
     return bool((found.groupby(["parent", "criterion"])["sparsity"].nunique() > 1).any())
+
+
+def _sanity(path: Path, page: Page) -> list[str]:
+    """Our numbers beside known ones, with where to read how they are compared; nothing where there are none."""
+    _, (known,) = read_tables(path)
+    rows = [dict(zip(known.head, (cell.text for cell in row), strict=True)) for row in known.rows]
+    return [f"Our numbers beside known ones ({page.code(page.link(path))}):", page.table(rows)] if rows else []
 
 
 def _list(title: str, lines: list[str]) -> str:

@@ -1,4 +1,4 @@
-"""The study's tables: accuracy, ablation and paired differences, each as CSV (numbers), Markdown and LaTeX."""
+"""The study's tables: accuracy, ablation, paired differences and sanity, as CSV (numbers), Markdown and LaTeX."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ import pandas as pd
 
 from ssa import statistics
 from ssa.cells import devices, differences, pairs, read_children
-from ssa.ensemble_cells import has_ensembles
+from ssa.ensemble_cells import has_ensembles, read_ensembles
 from ssa.ensemble_tables import write_ensemble_tables
 from ssa.methods import in_order, label
+from ssa.sanity import sanity
 from ssa.statistics import p_text
 from ssa.table_style import DASH, Part, Table, bracketed, number, plus_minus, write
 
@@ -39,10 +40,11 @@ def write_tables(results: Path, out: Path) -> None:
     """
     children = read_children(results)
     out.mkdir(parents=True, exist_ok=True)
-    for table in (accuracy(children), ablation(children), paired_differences(children)):
+    ensembles = read_ensembles(results) if has_ensembles(results) else None
+    for table in (accuracy(children), ablation(children), paired_differences(children), sanity(children, ensembles)):
         write(table, out)
-    if has_ensembles(results):
-        write_ensemble_tables(results, out)
+    if ensembles is not None:
+        write_ensemble_tables(ensembles, out)
 
 
 def accuracy(children: pd.DataFrame) -> Table:

@@ -16,7 +16,7 @@ from conftest import ROOT
 
 from ssa import cli, step
 
-TABLES = ("table1_accuracy", "table2_ablation", "table3_differences")
+TABLES = ("table1_accuracy", "table2_ablation", "table3_differences", "table4_sanity")
 FIGURES = ("accuracy_vs_sparsity", "learning_curves", "ablation_heatmap", "keep_probability", "forest_differences")
 ENSEMBLE_FIGURES = {
     f"ensemble_{name}" for name in ("accuracy", "cost", "size", "reliability", "diversity", "corruptions")

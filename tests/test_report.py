@@ -17,6 +17,7 @@ from plotly.offline import get_plotlyjs
 from ssa import report, report_claims, report_tables
 from ssa.cells import read_children
 from ssa.claims import write_claims
+from ssa.ensemble_cells import read_ensembles
 from ssa.ensemble_figures import CAPTIONS as ENSEMBLE_CAPTIONS
 from ssa.ensemble_tables import write_ensemble_tables
 from ssa.errors import UserError
@@ -299,7 +300,7 @@ def test_the_plotting_library_is_within_the_page(text: str) -> None:
 def test_ensembles_have_a_section_where_they_were_scored(folder: Path, page: Page, tmp_path: Path) -> None:
     assert "#ensembles" not in [link["href"] for link in page.all("a")]
     made = synthetic_ensembles.write(tmp_path / "study")
-    write_ensemble_tables(made, shutil.copytree(folder / "tables", made / "tables"))
+    write_ensemble_tables(read_ensembles(made), shutil.copytree(folder / "tables", made / "tables"))
     write_claims(made, made / "tables")
     shutil.copytree(folder / "figures", made / "figures")
     with look():

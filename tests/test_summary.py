@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -62,13 +63,16 @@ def test_the_readme_has_a_row_for_each_claim_with_the_numbers_of_the_record(
     assert text.startswith("# Title\n\n<!-- begin: claims -->\n\n**An invented study**")
     assert text.endswith("\n\n<!-- end: claims -->\n\nAfter.\n")
     assert "old" not in text
-    rows = {line.split(":")[0]: line for line in text.splitlines() if line.startswith("| C")}
+    rows = {line.split(":")[0]: line for line in text.splitlines() if re.match(r"\| C\d", line)}
     assert list(rows) == [f"| C{i}" for i in range(1, 11)]
     first = pd.read_csv("paper_tables/synthetic-cpu/claims.csv").query("claim == 'C2'").iloc[0]
     assert f"{first.estimate:+.2f} [{first.low:+.2f}, {first.high:+.2f}]".replace("-", "−") in rows["| C2"]
     assert "No ensembles in this study" not in rows["| C2"]
     assert "not testable: no ensembles" in rows["| C3"].lower()
     assert "Nothing was trained." in text  # the deviation
+    known = [line for line in text.splitlines() if line.startswith("| one-shot, magnitude, 90%, minus parent |")]
+    assert len(known) == 1
+    assert known[0].endswith("| at least -2.50 | – | below |")
     assert "](figures/synthetic-cpu/forest_differences.png)" in text
 
 

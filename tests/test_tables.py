@@ -9,8 +9,10 @@ from synthetic import children, write
 
 from ssa import statistics, table_style, tables
 from ssa.cells import read_children
+from ssa.sanity import sanity
 
 NAMES = ("table1_accuracy", "table2_ablation", "table3_differences")
+SANITY = "table4_sanity"
 
 
 def chosen(frame, **cell):
@@ -177,7 +179,7 @@ def test_files_are_the_same_bytes_every_time(tmp_path):
     for out in ("one", "two"):
         tables.write_tables(results, tmp_path / out)
     names = sorted(path.name for path in (tmp_path / "one").iterdir())
-    assert names == sorted(f"{name}.{ending}" for name in NAMES for ending in ("csv", "md", "tex"))
+    assert names == sorted(f"{name}.{ending}" for name in (*NAMES, SANITY) for ending in ("csv", "md", "tex"))
     for name in names:
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
 
@@ -193,13 +195,14 @@ def test_a_table_without_content_says_so(tmp_path):
         long = pd.read_csv(tmp_path / "out" / f"{name}.csv")
         assert long.empty
         assert "lr_schedule" in long.columns
+    assert "nothing that something is known of" in (tmp_path / "out" / f"{SANITY}.md").read_text()
 
 
 @pytest.mark.skipif(shutil.which("pdflatex") is None, reason="needs pdflatex")
 @pytest.mark.parametrize("frame", [children(parents=3), children(parents=1)[:1]], ids=["full", "empty"])
 def test_latex_compiles(tmp_path, frame):
     frame = frame.assign(parent="wide_net & 100%", device="GPU #1 <80 GB>")
-    made = (tables.accuracy(frame), tables.ablation(frame), tables.paired_differences(frame))
+    made = (tables.accuracy(frame), tables.ablation(frame), tables.paired_differences(frame), sanity(frame, None))
     body = "\n".join(table_style.latex(table) for table in made)
     document = f"\\documentclass{{article}}\n\\usepackage{{booktabs}}\n\\begin{{document}}\n{body}\n\\end{{document}}\n"
     (tmp_path / "tables.tex").write_text(document)

@@ -29,7 +29,7 @@ else:
     STUDY_FILE = os.path.relpath(workflow.configfiles[0]) if workflow.configfiles else PAPER
 OVERRIDES = ("data_root", "children_per_job")  # what a profile or --config may set; neither changes a result
 FORMATS = ("csv", "md", "tex")
-TABLES = ("table1_accuracy", "table2_ablation", "table3_differences")
+TABLES = ("table1_accuracy", "table2_ablation", "table3_differences", "table4_sanity")
 ENSEMBLE_TABLES = ("ensembles", "ensemble_sizes", "ensemble_bins", "corruptions")
 # The ensembles' tables and figures, with what each shows.
 TABLES_OF_ENSEMBLES = {

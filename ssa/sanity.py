@@ -1,0 +1,114 @@
+"""The study's own numbers beside what is known of them: to be looked at before any claim is believed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import pandas as pd
+
+from ssa.cells import devices
+from ssa.ensemble_cells import by_name, groups
+from ssa.published import published
+from ssa.statistics import PARENT, UNDECIDED, Interval, over_parents, t_interval
+from ssa.table_style import Part, Table, number, plus_minus
+
+ALL_IMAGES = 50_000  # CIFAR's training images; what is known is known of networks that saw all of them
+# Test accuracy (%) of augmented dense networks, trained for 100 epochs or more: lowest and highest, and who says so.
+DENSE = {
+    ("cifar10", "resnet18"): (94.7, 95.27, "public training logs"),
+    ("cifar10", "resnet18-maxpool"): (93.07, 93.07, "the network's upstream repository"),
+    ("cifar100", "resnet18"): (75.6, 77.4, "public training logs"),
+}
+NEAR = 0.5  # points that a dense parent may lie off
+PRUNED, LOSS = 90, 2.5  # percent of the weights that one-shot magnitude pruning takes, and the points it may cost
+WITHIN, BELOW, ABOVE = "as known", "below", "above"
+COLUMNS = ["check", "arm", "estimate", "low", "high", "n", "known_low", "known_high", "source", "verdict", "device"]
+TITLE = "Sanity: our numbers beside known ones"
+
+
+def sanity(children: pd.DataFrame, ensembles: pd.DataFrame | None) -> Table:
+    """Dense parents, one-shot magnitude pruning and published ensembles, wherever the study has one to compare.
+
+    ``verdict``: :data:`WITHIN` where our mean lies from ``known_low`` to ``known_high`` (percent, or points of
+    difference), else :data:`BELOW` or :data:`ABOVE` where our whole 95% interval does, else undecided.
+    """
+    found = [*_parents(children), *_one_shot(children), *(() if ensembles is None else _ensembles(ensembles))]
+    caption = (
+        "Our numbers beside what is known: mean ± half-width of the 95% t-interval over n parents or, of ensembles, "
+        f"seeds. Known of dense parents: others' accuracy (%) ± {NEAR:g}; of one-shot magnitude pruning at {PRUNED}%: "
+        f"it costs at most {LOSS:g} points of the parent's accuracy; of ensembles: the published accuracy (%) ± 2 SE. "
+        "Below, above: our whole interval lies there."
+    )
+    shown = [_line(row) for row in found]
+    head = ["Check", "Arm", "Ours", "n", "Known", "Source", "Verdict"]
+    part = Part(caption, pd.DataFrame(shown, columns=head)) if found else _nothing(head)
+    return Table("table4_sanity", TITLE, (part,), pd.DataFrame(found, columns=COLUMNS))
+
+
+def verdict(ours: Interval, low: float, high: float) -> str:
+    """Where ``ours`` lies beside what is known, from ``low`` to ``high``; without an interval its mean is taken."""
+    if low <= ours.mean <= high:
+        return WITHIN
+    ends = (ours.mean, ours.mean) if math.isnan(ours.low) else (ours.low, ours.high)
+    if ends[1] < low:
+        return BELOW
+    return ABOVE if ends[0] > high else UNDECIDED
+
+
+def _parents(children: pd.DataFrame) -> Iterator[dict[str, Any]]:
+    """Dense parents that were trained as the known ones were."""
+    usual = children[(children["train_images"] == ALL_IMAGES) & children["augment"]]
+    for (kind, dataset, model), rows in usual.groupby(["parent", "dataset", "model"], sort=False):
+        known = DENSE.get((str(dataset), str(model)))
+        if known:
+            low, high, source = known
+            ours = over_parents(rows.drop_duplicates(PARENT), "parent_accuracy")
+            yield _row("dense parent", f"{kind}: {dataset}, {model}", ours, (low - NEAR, high + NEAR), source, rows)
+
+
+def _one_shot(children: pd.DataFrame) -> Iterator[dict[str, Any]]:
+    """What one-shot pruning by magnitude costs the parents, where it is fine-tuned at the reference settings."""
+    pruned = children[children["reference"] & (children["sparsity"] == PRUNED)]
+    pruned = pruned[(pruned["method"] == "one-shot") & (pruned["criterion"] == "magnitude")]
+    pruned = pruned[pruned["structure"] == "connections"]
+    keys = ["parent", "allocation", "stem", "epochs", "lr_schedule", "lr"]
+    for (kind, allocation, stem, epochs, schedule, lr), rows in pruned.groupby(keys, sort=False):
+        arm = f"{kind}: {allocation}, {stem} stem, {epochs:g} epochs, {schedule} rate ({lr:g})"
+        ours = over_parents(rows.assign(cost=rows["accuracy"] - rows["parent_accuracy"]), "cost")
+        yield _row(f"one-shot, magnitude, {PRUNED}%, minus parent", arm, ours, (-LOSS, math.inf), "", rows)
+
+
+def _ensembles(ensembles: pd.DataFrame) -> Iterator[dict[str, Any]]:
+    """Ensembles of a name, size and budget that somebody published with a standard error."""
+    for dataset, model, cells in groups(ensembles[ensembles["train_images"] == ALL_IMAGES]):
+        known = {row["method"]: row for row in published(dataset, model) if row["accuracy_se"]}
+        for name, rows in by_name(cells):
+            row, first = known.get(name), rows.iloc[0]
+            if row and [float(row[key]) for key in ("members", "epochs")] == [first["members"], first["epochs"]]:
+                mean, spread = float(row["accuracy"]), 2 * float(row["accuracy_se"])
+                ours = t_interval(rows["accuracy"])
+                limits = (mean - spread, mean + spread)
+                yield _row("published ensemble", f"{dataset}, {model}: {name}", ours, limits, row["source"], rows)
+
+
+def _row(
+    check: str, arm: str, ours: Interval, known: tuple[float, float], source: str, rows: pd.DataFrame
+) -> dict[str, Any]:
+    numbers = {"estimate": ours.mean, "low": ours.low, "high": ours.high, "n": ours.n}
+    limits = {"known_low": known[0], "known_high": known[1], "source": source, "verdict": verdict(ours, *known)}
+    return {"check": check, "arm": arm, **numbers, **limits, "device": devices(rows)}
+
+
+def _line(row: dict[str, Any]) -> dict[str, Any]:
+    """A row as it is printed."""
+    low, high = row["known_low"], row["known_high"]
+    known = f"at least {number(low)}" if math.isinf(high) else f"{number(low)} to {number(high)}"
+    ours = plus_minus(row["estimate"], (row["high"] - row["low"]) / 2)
+    end = {"Source": row["source"] or "–", "Verdict": row["verdict"]}
+    return {"Check": row["check"], "Arm": row["arm"], "Ours": ours, "n": row["n"], "Known": known, **end}
+
+
+def _nothing(head: list[str]) -> Part:
+    return Part(f"{TITLE}: this study has nothing that something is known of.", pd.DataFrame(columns=head))
