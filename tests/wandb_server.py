@@ -273,6 +273,7 @@ class Server:
 
 class _QuietServer(ThreadingHTTPServer):
     daemon_threads = True
+    request_queue_size = 128  # the usual 5 are soon taken on a busy machine, and who comes then waits for seconds
 
     def handle_error(self, *_: Any) -> None:
         """A client that goes away is no error."""
