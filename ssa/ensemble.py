@@ -42,7 +42,7 @@ def train(place: Place, spec: EnsembleSpec, masks: Mapping[str, Mask], deadline:
 
     ``masks``: those of its children, by id.
 
-    False where ``deadline`` came first: the members that were trained are kept until the ensemble is complete.
+    False where ``deadline`` came first. Members that were trained are kept, for this ensemble and others with the same.
     """
     store, started, clock = place.store, provenance.now(), time.monotonic()
     making, networks = _Making(place, spec, masks), []
@@ -59,8 +59,6 @@ def train(place: Place, spec: EnsembleSpec, masks: Mapping[str, Mask], deadline:
     compiled = step.resolve(place.compile, place.device)
     made = {**provenance.of_run(place.device, started, compiled), "seconds": time.monotonic() - clock}
     write_record(store.ensemble_record(spec.id), spec, {"runs": runs, "result": result, "made": made})
-    for number in range(len(spec.members)):
-        store.member(spec.id, number).unlink(missing_ok=True)
     return True
 
 
@@ -77,7 +75,7 @@ class _Making:
         run, epoch = self.spec.members[number].run, self.spec.members[number].epoch
         if isinstance(run, ParentSpec):
             return self._load(run, epoch).to(self.place.device)
-        path = self.place.store.member(self.spec.id, number)
+        path = self.place.store.member(run)
         kept = self._kept(path, run) if path.exists() else None
         if kept is not None:
             return kept.to(self.place.device)

@@ -165,7 +165,10 @@ def train_children(
 
 
 def train_ensemble(study: Study, store: Store, ensemble_id: str, deadline: Deadline | None = None) -> bool:
-    """Train what is missing of one ensemble and score it; False where ``deadline`` came first."""
+    """Train what is missing of one ensemble and score it; False where ``deadline`` came first.
+
+    A member that several of the study's ensembles have is trained once, unless two of them are made side by side.
+    """
     spec = study.ensemble(ensemble_id).spec
     if store.ensemble_record(spec.id).exists():
         store.read_ensemble(spec)
@@ -178,7 +181,19 @@ def train_ensemble(study: Study, store: Store, ensemble_id: str, deadline: Deadl
 
     masks = _read_masks(study, store, spec.children)
     place = ensemble.Place(store, study.data_root, choose_device(study), study.compile)
-    return with_room(lambda: ensemble.train(place, spec, masks, deadline), spec.id)
+    done = with_room(lambda: ensemble.train(place, spec, masks, deadline), spec.id)
+    if done:
+        _drop_members(study, store, spec.children)
+    return done
+
+
+def _drop_members(study: Study, store: Store, children: Sequence[ChildSpec]) -> None:
+    """Remove the weights of ``children`` that no unfinished ensemble of the study asks."""
+    unfinished = [one.spec for one in study.ensembles if not store.ensemble_record(one.spec.id).exists()]
+    asked = {child.id for spec in unfinished for child in spec.children}
+    for child in children:
+        if child.id not in asked:
+            store.member(child).unlink(missing_ok=True)
 
 
 def with_room(train: Callable[[], T], name: str) -> T:

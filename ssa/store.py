@@ -5,6 +5,7 @@
     results/parents/<parent>/{weights,checkpoint,masks-<digest>}.safetensors, record.json
     results/children/<parent>/*.jsonl
     results/ensembles/<ensemble>/{record.json, logits.safetensors}
+    results/members/<parent>/<child>.safetensors
     results/<study>/...
 
 Parents, children and ensembles are filed by their ids, so that studies share them. A record carries the specification
@@ -96,9 +97,9 @@ class Store:
         """The outputs of all its members on the clean images, from which all scores on them can be computed again."""
         return self.root / "ensembles" / ensemble_id / "logits.safetensors"
 
-    def member(self, ensemble_id: str, number: int) -> Path:
-        """The weights of a trained member, kept until the ensemble is complete."""
-        return self.root / "ensembles" / ensemble_id / f"member-{number}.safetensors"
+    def member(self, child: ChildSpec) -> Path:
+        """The weights of a child that ensembles ask, kept until all of these are complete."""
+        return self.root / "members" / child.parent.id / f"{child.id}.safetensors"
 
     def study_folder(self, study: str) -> Path:
         """The tables of one study, and its jobs' marks."""

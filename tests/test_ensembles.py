@@ -289,7 +289,7 @@ def test_an_ensemble_cut_short_goes_on_with_the_members_that_it_has(tmp_path: Pa
             return len(store.recorded_children(spec.parents[0].id)) >= 2
 
     assert not jobs.train_ensemble(plan, store, spec.id, AfterTwo())
-    first = store.member(spec.id, 0)
+    first = store.member(spec.children[0])
     assert first.exists()
     assert not store.ensemble_record(spec.id).exists()
     assert jobs.train_ensemble(plan, store, spec.id)
@@ -298,6 +298,20 @@ def test_an_ensemble_cut_short_goes_on_with_the_members_that_it_has(tmp_path: Pa
     again = Store(tmp_path / "undisturbed")
     assert jobs.train_ensemble(plan, again, spec.id)
     assert again.read_ensemble(spec)["result"]["conventions"] == store.read_ensemble(spec)["result"]["conventions"]
+
+
+def test_a_member_of_two_ensembles_is_trained_once_and_kept_for_the_second(tmp_path: Path) -> None:
+    few, many = ({**ENTRIES[0], "name": name, "members": members} for name, members in (("few", 2), ("many", 4)))
+    plan, store = expand(raw_study(tmp_path, few, many)), Store(tmp_path / "results")
+    first, second = (one.spec for one in plan.ensembles)
+    shared = store.member(first.children[1])
+    assert first.children == second.children[:2]
+    assert jobs.train_ensemble(plan, store, first.id)
+    assert shared.exists()
+    assert jobs.train_ensemble(plan, store, second.id)
+    assert not list(shared.parent.iterdir())
+    lines = [line for path in store.records(first.parents[0].id).folder.glob("*.jsonl") for line in path.open()]
+    assert len(lines) == 4
 
 
 def test_of_members_too_is_logged_what_follows_from_their_masks(made: tuple[study.Study, Store]) -> None:
@@ -320,8 +334,8 @@ def test_a_missing_or_foreign_member_is_refused(tmp_path: Path, made: tuple[stud
     with pytest.raises(UserError, match=r"weights\.safetensors cannot be read"):
         ensemble.train(place, spec, {}, Deadline())
     write_tensors(place.store.weights(spec.parents[0].id), network.state_dict(), {"id": spec.parents[0].id})
-    write_tensors(place.store.member(spec.id, 0), network.state_dict(), {"id": spec.children[1].id})
-    with pytest.raises(UserError, match=r"member-0\.safetensors holds another network"):
+    write_tensors(place.store.member(spec.children[0]), network.state_dict(), {"id": spec.children[1].id})
+    with pytest.raises(UserError, match=r"\.safetensors holds another network"):
         ensemble.train(place, spec, {}, Deadline())
 
 
@@ -370,8 +384,8 @@ def test_members_that_rewind_find_the_weights_that_they_go_back_to(tmp_path: Pat
 def test_a_damaged_member_is_trained_again(tmp_path: Path) -> None:
     plan, store = expand(raw_study(tmp_path, {**ENTRIES[0], "members": 2})), Store(tmp_path / "results")
     spec = plan.ensembles[0].spec
-    store.member(spec.id, 0).parent.mkdir(parents=True)
-    store.member(spec.id, 0).write_bytes(b"cut off")
+    store.member(spec.children[0]).parent.mkdir(parents=True)
+    store.member(spec.children[0]).write_bytes(b"cut off")
     assert jobs.train_ensemble(plan, store, spec.id)
     assert store.recorded_children(spec.parents[0].id) == {child.id for child in spec.children}
 
