@@ -105,7 +105,10 @@ def train_parent(study: Study, store: Store, parent_id: str, deadline: Deadline 
     if parents.trained(store, spec, keep):
         return True
     device, deadline = choose_device(study), deadline or Deadline()
-    with leases.one_at_a_time(store.parent_folder(parent_id) / ".lock"):  # another study may train it right now
+    lock = store.parent_folder(parent_id) / ".lock"  # another study may train it right now
+    with leases.one_at_a_time(lock, parent_id, deadline.passed) as mine:
+        if not mine:
+            return False
         if parents.trained(store, spec, keep):
             return True
         content = parents.content_of(spec, study.data_root, device)

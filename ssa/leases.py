@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -81,7 +81,7 @@ def take(names: Sequence[str], count: int, where: Path) -> Lease:
     """
     waiting = False
     while True:
-        with one_at_a_time(where / "choosing"):
+        with _lock(where / "choosing", wait=True):
             taken = {name: _try(name, count, where) for name in names}
             free = [name for name in names if taken[name]]
             best = max(free, key=lambda name: len(taken[name]), default=None)
@@ -112,11 +112,22 @@ def _try(name: str, count: int, where: Path) -> list[IO[str]]:
 
 
 @contextmanager
-def one_at_a_time(path: Path) -> Iterator[None]:
-    """Within it this process has the lock ``path``; waits where another has it."""
+def one_at_a_time(path: Path, what: str, give_up: Callable[[], bool]) -> Iterator[bool]:
+    """Within it this process has the lock ``path`` on ``what``; where another has it, one line says so, and this waits.
+
+    Yields False, without the lock, where ``give_up()`` came first.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    with _lock(path, wait=True):
-        yield
+    lock = _lock(path, wait=False)
+    if lock.closed:
+        print(f"{what} is being trained by another process; waiting for it", file=sys.stderr)
+    while lock.closed and not give_up():
+        time.sleep(POLL_SECONDS)
+        lock = _lock(path, wait=False)
+    try:
+        yield not lock.closed
+    finally:
+        lock.close()
 
 
 def _lock(path: Path, wait: bool) -> IO[str]:

@@ -37,11 +37,26 @@ def test_where_nothing_can_be_locked_work_goes_on_and_one_line_says_so(
         raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
 
     monkeypatch.setattr(fcntl, "flock", refuse)
-    with leases.one_at_a_time(tmp_path / "parent" / ".lock"):
+    with leases.one_at_a_time(tmp_path / "parent" / ".lock", "parent", lambda: False) as mine:
         said = capsys.readouterr().err
+    assert mine
     assert said.count("\n") == 1
     assert f"{tmp_path}/parent/.lock cannot be locked (No locks available)" in said
     assert not leases.only_one(tmp_path / ".lock", "study").closed
+
+
+def test_who_waits_for_another_says_so_once_and_gives_up_in_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, asked = tmp_path / "parent" / ".lock", iter([False, False, True])
+    monkeypatch.setattr(leases, "POLL_SECONDS", 0.0)
+    with leases.one_at_a_time(path, "parent 1", lambda: False) as first:
+        with leases.one_at_a_time(path, "parent 1", lambda: next(asked)) as second:
+            assert (first, second) == (True, False)
+        assert next(asked, None) is None  # it tried again until then
+    with leases.one_at_a_time(path, "parent 1", lambda: True) as third:
+        assert third
+    assert capsys.readouterr().err == "parent 1 is being trained by another process; waiting for it\n"
 
 
 def test_a_killed_jobs_lease_is_free_at_once(tmp_path: Path) -> None:
