@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import itertools
+import math
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.transforms import ScaledTranslation, Transform
+from numpy.typing import NDArray
 
 from ssa.figure_panels import grid, legend, outer_labels, titles
 from ssa.figure_style import STYLES, WIDE, blank, sentence, styles
@@ -19,6 +22,7 @@ GAIN = "Difference to one-shot (points)"
 NOTHING = "No replicate is recorded that could answer this."
 # Lines that are no methods: dark to light, told apart by marker too.
 LINES = list(zip(("#332288", "#117733", "#999933", "#882255", "#AA4499"), "osD^v", strict=True))
+ASIDE = 4  # points from one line to the next
 
 
 def controls(table: pd.DataFrame) -> Figure:
@@ -64,20 +68,24 @@ def rates(table: pd.DataFrame) -> Figure:
     figure = blank(WIDE, 3.0)
     axes = list(figure.subplots(1, len(panels), squeeze=False).flat)
     for ax, panel, title in zip(axes, panels, titles(panels, CELLS["rates"], 50), strict=True):
-        ax.set(xscale="log", title=title)
-        for i, ((method, schedule), line) in enumerate(panel.groupby(["method", "lr_schedule"], sort=False)):
+        ax.set_title(title)
+        lines = list(panel.groupby(["method", "lr_schedule"], sort=False))
+        for i, ((method, schedule), line) in enumerate(lines):
             style, swept = STYLES[str(method)], schedule == "one-cycle"
             name = label(str(method)) + ("" if swept else f", {schedule} rate")
-            look: dict[str, Any] = {"color": style.colour, "linestyle": style.line, "elinewidth": 0.6}
-            look |= {"marker": style.marker if swept else "*", "label": name, "markerfacecolor": "white"}
-            x = line["lr"] * (1 + 0.03 * (i - 3))  # side by side, so that the intervals can be told apart
-            ax.errorbar(x, line["accuracy"], _errors(line, "accuracy"), **look)
-            ax.plot(x[line["chosen"]], line["accuracy"][line["chosen"]], look["marker"], color=style.colour, zorder=3)
+            look: dict[str, Any] = {"color": style.colour, "marker": style.marker if swept else "*"}
+            look |= {"transform": _beside(ax, i, len(lines))}
+            bars: dict[str, Any] = {
+                "label": name,
+                "elinewidth": 0.6,
+                "markerfacecolor": "white",
+                "linestyle": style.line,
+            }
+            ax.errorbar(line["lr"], line["accuracy"], _errors(line, "accuracy"), **bars, **look)
+            chosen = line[line["chosen"]]
+            ax.plot(chosen["lr"], chosen["accuracy"], linestyle="", zorder=3, **look)
         _limit(ax, "y", panel, "accuracy", panel["accuracy"].mean())
-        shown = sorted(panel["lr"].unique())
-        ax.set_xlim(shown[0] / 1.5, shown[-1] * 1.5)
-        ax.set_xticks(shown, [f"{lr:g}" for lr in shown])
-        ax.minorticks_off()
+        _places(ax, panel["lr"], log=True)
     outer_labels(figure, "Peak learning rate", "Test accuracy (%)")
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper left", ncols=3)
     return figure
@@ -130,17 +138,15 @@ def _lines(
     for ax, panel, title in zip(axes, panels, titles(panels, panel_keys, 40), strict=True):
         ax.set_title(title)
         ax.axhline(0, color="black", linewidth=0.6)
-        for value, (colour, marker) in zip(values, itertools.cycle(LINES), strict=False):
+        for i, (value, (colour, marker)) in enumerate(zip(values, itertools.cycle(LINES), strict=False)):
             line = panel[panel[key] == value]
-            look: dict[str, Any] = {"color": colour, "marker": marker, "label": name.format(value), "elinewidth": 0.6}
-            look["markerfacecolor"] = "white" if "best" in line else colour
-            ax.errorbar(line[x], line["gain"], _errors(line, "gain"), **look)
+            look: dict[str, Any] = {"color": colour, "marker": marker, "transform": _beside(ax, i, len(values))}
+            face = "white" if "best" in line else colour
+            bars: dict[str, Any] = {"label": name.format(value), "elinewidth": 0.6, "markerfacecolor": face}
+            ax.errorbar(line[x], line["gain"], _errors(line, "gain"), **bars, **look)
             if "best" in line:
-                ax.plot(line[x][line["best"]], line["gain"][line["best"]], marker, color=colour, zorder=3)
-        if log:
-            ax.set_xscale("log")
-        ax.set_xticks(sorted(panel[x].unique()), [f"{at:,g}" for at in sorted(panel[x].unique())])
-        ax.minorticks_off()
+                ax.plot(line[x][line["best"]], line["gain"][line["best"]], linestyle="", zorder=3, **look)
+        _places(ax, panel[x], log)
         _limit(ax, "y", panel, "gain")
     outer_labels(figure, axis, GAIN)
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper left", ncols=4)
@@ -169,6 +175,31 @@ def _rows(table: pd.DataFrame, panel_keys: list[str], key: str, axis: str) -> Fi
         ax.tick_params(labelleft=i % columns == 0)
     outer_labels(figure, axis, "")
     return figure
+
+
+def _beside(ax: Axes, i: int, count: int) -> Transform:
+    """Data coordinates of the ``i``-th of ``count`` lines, so that intervals at one place stand side by side."""
+    assert ax.figure is not None
+    return ax.transData + ScaledTranslation((i - (count - 1) / 2) * ASIDE / 72, 0, ax.figure.dpi_scale_trans)
+
+
+def _places(ax: Axes, values: pd.Series, log: bool) -> None:
+    """A tick for each of ``values`` on the x axis, and no other."""
+    if log:
+        ax.set_xscale("log")
+    places = np.unique(values)
+    ax.set_xticks(places, [f"{at:,g}" for at in places])
+    ax.set_xlim(*_room(places, log))
+    ax.minorticks_off()
+
+
+def _room(places: NDArray[np.float64], log: bool) -> tuple[float, float]:
+    """Limits of an axis that leave room beside the first and the last of ``places``."""
+    if log:
+        low, high = _room(np.log(places), False)
+        return math.exp(low), math.exp(high)
+    margin = 0.12 * np.ptp(places) or 1.0
+    return float(places[0] - margin), float(places[-1] + margin)
 
 
 def _limit(ax: Axes, axis: str, table: pd.DataFrame, column: str, level: float = 0.0) -> None:
