@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from ssa.comparisons import NONE, Comparison, UntestableError
-from ssa.ensemble_cells import by_name, paired
+from ssa.ensemble_cells import by_name, paired, twins
 from ssa.methods import label
 from ssa.statistics import NOT_TESTABLE, SUPPORTED, UNDECIDED, Interval, gain_verdict, t_interval
 
@@ -72,7 +72,8 @@ def _compare(
         return replace(head, verdict=f"{NOT_TESTABLE}: no seeds in common")
     interval = t_interval(gains, confidence)
     mine, theirs = (ensembles[ensembles["ensemble"] == one].iloc[0] for one in (name, other))
-    return replace(head, interval=interval, verdict=_verdict(interval, smallest, _excess(mine, theirs)))
+    excess = [] if (name, other) in twins(ensembles) else _excess(mine, theirs)
+    return replace(head, interval=interval, verdict=_verdict(interval, smallest, excess))
 
 
 def _verdict(interval: Interval, smallest: float, excess: list[str]) -> str:

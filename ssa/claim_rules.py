@@ -18,7 +18,7 @@ GAIN = (
     "points), contradicted where it lies below {smallest:g} points, else undecided"
 )
 SMALL = "Supported where the interval lies below {small:g} points, contradicted where it lies above, else undecided."
-ALL = "Overall: supported if all comparisons are, contradicted if any is, else undecided."
+ALL = "Overall: supported if all comparisons are, contradicted if any is (uncorrected), else undecided."
 MOST = "Overall: what more than half of the comparisons say, else undecided."
 
 # Which children a claim looks at; None stands for every value that the study has.
@@ -74,9 +74,10 @@ CLAIMS: dict[str, Claim] = {
         "Ensembles of SSA children beat other low-cost ensembles for less training.",
         "paper",
         "Gains are paired by seed and above 0 where SSA is better: accuracy and ECE in points, NLL in nats / 100. "
-        f"Each comparison: {GAIN}. Supported also needs no more training epochs and no more masked FLOPs than the "
-        "other ensemble (else undecided). Compared with the plain twin and every other ensemble of the data set and "
-        f"model, but independent networks that take more epochs. {ALL}",
+        f"Each comparison: {GAIN}. Compared with the plain twin, and with every other ensemble of the data set and "
+        "model but independent networks that take more epochs. Supported also needs no more training epochs and no "
+        "more masked FLOPs than the other ensemble (else undecided); of the twin only the difference is asked: "
+        f"annealing keeps more weights for as many epochs. {ALL}",
         "gain (points; NLL: nats / 100)",
         {"ensembles": None, "baselines": None},
         "seeds",
@@ -98,8 +99,10 @@ CLAIMS: dict[str, Claim] = {
     "C6": Claim(
         "Pruning at once costs accuracy in the first epochs, and annealing avoids the drop.",
         "paper",
-        "The drop is the parent's accuracy minus the target subnetwork's lowest over the epochs that the SSA child "
-        f"anneals; the difference is the baseline's drop minus SSA's: {GAIN}. {ALL}",
+        "The drop is the parent's accuracy minus the target subnetwork's lowest, with batch-norm statistics "
+        "re-estimated, at the scored epochs from the first to the last that the SSA child anneals. Before the first "
+        "all methods have the same subnetwork; while it anneals, an SSA child trains sampled subnetworks, not this "
+        f"one. The difference is the baseline's drop minus SSA's: {GAIN}. {ALL}",
         "difference in the drop (points)",
         {**CELLS, "baselines": ["one-shot"]},
     ),

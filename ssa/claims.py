@@ -25,7 +25,10 @@ from ssa.statistics import NOT_TESTABLE, PARENT, Interval, p_text
 
 @dataclass(frozen=True)
 class Case:
-    """A claim before one arm's children, or its ensembles: its settings, and the numbers that every rule shares."""
+    """A claim before one arm's children, or its ensembles: its settings, and the numbers that every rule shares.
+
+    ``spread``: how the children's sparsity is spread over layers, in words, where the arm has others too.
+    """
 
     settings: Mapping[str, Any]
     ssa: Mapping[str, Any]
@@ -34,6 +37,7 @@ class Case:
     smallest: float
     confidence: float
     ensembles: pd.DataFrame | None = None
+    spread: str = ""
 
     def reference(self, cell: pd.DataFrame, method: str) -> pd.DataFrame:
         """The children of ``method`` at its reference setting; ``UntestableError`` if there are none."""
@@ -63,6 +67,7 @@ class Row:
     n: int | None = None
     p: float = math.nan
     p_holm: float = math.nan
+    against: float = math.nan
     verdict: str = field(default="", kw_only=True)
 
 
@@ -75,7 +80,7 @@ def write_claims(results: Path, out: Path) -> None:
     out.mkdir(parents=True, exist_ok=True)
     columns = list(Row.__dataclass_fields__)
     frame = pd.DataFrame([asdict(row) for row in rows], columns=columns).astype({"n": "Int64"})
-    frame.to_csv(out / "claims.csv", index=False, float_format="%.6g", lineterminator="\n")
+    frame.to_csv(out / "claims.csv", index=False, float_format="%.8g", lineterminator="\n")
     (out / "claims.md").write_text(f"{markdown(section, rows)}\nHardware: {devices(children)}.\n")
 
 
@@ -152,7 +157,8 @@ def _judge(
     settings = settings_of(section, name)
     ssa = {**SECTION["ssa"], **(section.get("ssa") or {})}
     chosen = _select(children, settings) if "structure" in settings else children
-    case = Case(settings, ssa, chosen, history, top["smallest_difference"], top["confidence"], ensembles)
+    numbers = (top["smallest_difference"], top["confidence"])
+    case = Case(settings, ssa, chosen, history, *numbers, ensembles, _spread(children, settings))
     try:
         found = TESTS[name](case)
     except UntestableError as reason:
@@ -166,8 +172,16 @@ def _judge(
 
 def _row(head: tuple[str, str, str, str], measure: str, found: Comparison) -> Row:
     interval = found.interval
-    numbers = {key: getattr(interval, key) for key in ("low", "high", "n", "p")}
-    return Row(*head, measure, found.text, interval.mean, **numbers, p_holm=found.p_holm, verdict=found.verdict)
+    numbers: dict[str, Any] = {key: getattr(interval, key) for key in ("low", "high", "n", "p")}
+    judged: dict[str, Any] = {"p_holm": found.p_holm, "against": found.against, "verdict": found.verdict}
+    claim, statement, source, arm = head
+    return Row(claim, statement, source, arm, measure, found.text, interval.mean, **numbers, **judged)
+
+
+def _spread(children: pd.DataFrame, settings: Mapping[str, Any]) -> str:
+    """The one allocation and stem that the claim looks at, where the arm's children have several."""
+    several = len(children.loc[children["method"] != "dense", ["allocation", "stem"]].drop_duplicates()) > 1
+    return f"{settings['allocation']} allocation, {settings['stem']} stem" if several else ""
 
 
 def _select(children: pd.DataFrame, settings: Mapping[str, Any]) -> pd.DataFrame:
@@ -194,7 +208,8 @@ def _cells(case: Case) -> Iterator[tuple[str, pd.DataFrame]]:
     """The cells that the claim names, or else all that the arm has, each with the words for it."""
     several = ["epochs"] if isinstance(case.settings["epochs"], list) else []
     for words, cell in _split(case.children, ["criterion", "lr_schedule", *several, "sparsity"], case.settings):
-        yield ", ".join(words[axis] for axis in AXES if axis in words), cell
+        told = [words[axis] for axis in AXES if axis in words]
+        yield ", ".join([*told, *([case.spread] if case.spread else [])]), cell
 
 
 def _split(
@@ -340,9 +355,9 @@ def _quoted(case: Case) -> list[Comparison]:
     """SSA's gain over one-shot against the figure quoted for each learning-rate schedule."""
     found = []
     for schedule, points in case.settings["quoted"].items():
-        one = replace(case, settings={**case.settings, "lr_schedules": [schedule]})
-        judged = _versus(one, case.ssa["method"], ["one-shot"], partial(statistics.quoted_verdict, quoted=points))
-        found += [replace(comparison, text=f"{comparison.text}; quoted {points:+g}") for comparison in judged]
+        cells = replace(case, settings={**case.settings, "lr_schedules": [schedule]})
+        judged = _versus(cells, case.ssa["method"], ["one-shot"], partial(statistics.quoted_verdict, quoted=points))
+        found += [replace(one, text=f"{one.text}; quoted {points:+g}", against=points) for one in judged]
     return found
 
 
@@ -377,12 +392,13 @@ def _stability(case: Case) -> list[Comparison]:
 
     words = f"{label(case.ssa['method'])} over {{}}"
     rule = partial(statistics.ratio_verdict, fewest=FEWEST)
-    return _against(case, case.settings["baselines"], words, measure, rule)
+    return [replace(one, against=1.0) for one in _against(case, case.settings["baselines"], words, measure, rule)]
 
 
 def _small_gain(case: Case, method: str) -> list[Comparison]:
-    rule = partial(statistics.small_gain_verdict, bound=case.settings["small"])
-    return _versus(case, method, case.settings["baselines"], rule)
+    bound = case.settings["small"]
+    rule = partial(statistics.small_gain_verdict, bound=bound)
+    return [replace(one, against=bound) for one in _versus(case, method, case.settings["baselines"], rule)]
 
 
 TESTS: dict[str, Callable[[Case], list[Comparison]]] = {

@@ -16,10 +16,14 @@ class UntestableError(Exception):
 
 @dataclass(frozen=True)
 class Comparison:
-    """One comparison: what is compared, its estimate, and the verdict; ``measure`` where it is not the claim's own."""
+    """One comparison: what is compared, its estimate, and the verdict; ``measure`` where it is not the claim's own.
+
+    ``against``: the value that the interval is judged by, beside any smallest difference of interest.
+    """
 
     text: str
     interval: Interval
     verdict: str
     p_holm: float = math.nan
     measure: str | None = None
+    against: float = 0.0

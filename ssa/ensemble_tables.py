@@ -122,7 +122,7 @@ def differences(ensembles: pd.DataFrame) -> Table:
         caption = (
             "Paired difference of ensembles to their twins that differ in being tuned one-shot alone: "
             f"{_words(cells)}. Mean and 95% t-interval over seeds (n); accuracy and ECE in percentage points, NLL in "
-            f"nats; p two-sided, uncorrected. {_made(cells)}"
+            f"nats; lower NLL and ECE are better; p two-sided, uncorrected. {_made(cells)}"
         )
         parts.append(Part(caption, pd.DataFrame(lines, columns=["Ensembles", "Measure", "Difference", "n", "p"])))
     columns = ["dataset", "model", "ensemble", "twin", "tuning", "measure", "difference", "low", "high", "p", "n"]
@@ -235,7 +235,8 @@ def _cost_part(found: list[dict[str, Any]], cells: pd.DataFrame) -> Part:
         for row in shown
     ]
     caption = (
-        f"What the ensembles cost: {_words(cells)}. Means over seeds. Epochs, FLOPs and seconds of all training, "
+        f"What the ensembles cost: {_words(cells)}. Means over seeds. Epochs, FLOPs and seconds of all training (wall "
+        "time beside whatever else the machines did: no measurement of speed), "
         "parents counted once; passes through a network, FLOPs and parameters that are not zero of one prediction. "
         f"Masked: weights that are zero do not count, nor those that an annealed step leaves out. FLOPs are relative "
         f"to those of {_unit(cells)}. {_sources(row['source'] for row in shown)}{_made(cells)}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from matplotlib.axes import Axes
@@ -38,6 +39,7 @@ from ssa.statistics import over_parents
 MAIN = ("one-shot", "iterative", "random", "temperature")
 ARM = ["parent", "augment", "structure", "allocation", "stem", "lr_schedule"]
 
+CUT = ("dense-then-cut", "constant-temperature")  # their laws jump at the end of annealing
 CAPTIONS: dict[str, str] = {
     "accuracy_vs_sparsity": (
         "Test accuracy against sparsity; the axis is spaced by the logarithm of the weights that remain. Lines: mean "
@@ -55,8 +57,8 @@ CAPTIONS: dict[str, str] = {
         "fixed beforehand; blank: not run; *: with a diverged child."
     ),
     "keep_probability": (
-        "Keep-probability of the weights to be pruned at the end of each epoch, mean over these weights and over the "
-        "children of the arm and sparsity that most methods share. Methods whose curves coincide are drawn once."
+        "Keep-probability of the weights to be pruned at the ends of epochs and of annealing, mean over them and over "
+        "the children of the arm and sparsity that most methods share. Methods whose curves coincide are drawn once."
     ),
     "forest_differences": (
         "Paired difference in test accuracy to one-shot, in percentage points: mean and 95% t-interval over n parents. "
@@ -159,7 +161,9 @@ def keep_probability(history: pd.DataFrame, drawn: dict[str, Style]) -> Figure:
         return sentence("No child of this study kept pruned weights while it was tuned.")
     panel = max(panels, key=lambda part: (part["method"].nunique(), part["child_id"].nunique(), part["sparsity"].max()))
     means = panel.pivot_table(index="epoch", columns="method", values="keep_pruned")
-    curves = means[in_order(panel["method"])].round(3)
+    for method, end in panel.groupby("method")["anneal_epochs"].max().dropna().items():
+        means.loc[end, method] = 0.0  # from there on masks are exact; it need not be the end of an epoch
+    curves = means.sort_index().interpolate(method="index")[in_order(panel["method"])].round(3)
     last = curves.index[(curves > 0).any(axis=1)].max()
     curves = curves[curves.index <= 1.25 * last + 1]  # where all is zero there is nothing to see
     alike = {name: [other for other in curves if curves[other].equals(curves[name])] for name in curves}
@@ -168,8 +172,9 @@ def keep_probability(history: pd.DataFrame, drawn: dict[str, Style]) -> Figure:
     ax = figure.subplots()
     for name, text in names.items():
         style = drawn[name]
-        line = {"color": style.colour, "marker": style.marker, "linestyle": style.line}
-        ax.plot(curves.index, curves[name], **line, label=text, markevery=max(1, len(curves) // 20), clip_on=False)
+        line: dict[str, Any] = {"color": style.colour, "marker": style.marker, "linestyle": style.line, "label": text}
+        line |= {"markevery": max(1, len(curves) // 20), "clip_on": False}
+        ax.plot(curves.index, curves[name], drawstyle="steps-post" if name in CUT else "default", **line)
     ax.set(xlabel="Epoch", ylabel="Keep-probability", xlim=(0, curves.index.max()), ylim=(0, 1))
     ax.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
     ax.set_title(f"Pruned weights, {panel['sparsity'].iloc[0]:g}% sparsity")

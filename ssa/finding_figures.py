@@ -22,6 +22,7 @@ GAIN = "Difference to one-shot (points)"
 NOTHING = "No replicate is recorded that could answer this."
 # Lines that are no methods: dark to light, told apart by marker too.
 LINES = list(zip(("#332288", "#117733", "#999933", "#882255", "#AA4499"), "osD^v", strict=True))
+COLOUR = LINES[0][0]
 ASIDE = 4  # points from one line to the next
 
 
@@ -37,7 +38,7 @@ def allocation(table: pd.DataFrame) -> Figure:
 
 
 def losses(table: pd.DataFrame) -> Figure:
-    """Gain in test accuracy against the difference in clean training loss, a point for each method and sparsity."""
+    """Gain in test accuracy against the difference in clean training loss, by method; lines run up to a sparsity."""
     cells = table.dropna(subset="sparsity")
     if cells.empty:
         return sentence(NOTHING)
@@ -48,14 +49,17 @@ def losses(table: pd.DataFrame) -> Figure:
         ax.set_title(title)
         ax.axhline(0, color="black", linewidth=0.6)
         ax.axvline(0, color="black", linewidth=0.6)
-        for row in panel.to_dict("records"):
-            style = drawn[row["method"]]
-            look: dict[str, Any] = {"fmt": style.marker, "color": style.colour, "elinewidth": 0.6}
-            ax.errorbar(row["loss"], row["gain"], _error(row, "gain"), _error(row, "loss"), **look)
-            ax.annotate(f"{row['sparsity']:g}", (row["loss"], row["gain"]), (3, 3), textcoords="offset points", size=6)
+        for method in in_order(panel["method"]):
+            line, style = panel[panel["method"] == method].sort_values("sparsity"), drawn[method]
+            look: dict[str, Any] = {"marker": style.marker, "color": style.colour, "linewidth": 0.6, "elinewidth": 0.6}
+            ax.errorbar(line["loss"], line["gain"], _errors(line, "gain"), _errors(line, "loss"), linestyle=":", **look)
+            last = line.iloc[-1]
+            ax.annotate(
+                f"{last['sparsity']:g}%", (last["loss"], last["gain"]), (3, 3), textcoords="offset points", size=6
+            )
         _limit(ax, "x", panel, "loss")
         _limit(ax, "y", panel, "gain")
-    outer_labels(figure, "Clean training loss, difference to one-shot", GAIN)
+    outer_labels(figure, "Clean training loss, difference to one-shot (nats)", GAIN)
     legend(figure, drawn, in_order(cells["method"]))
     return figure
 
@@ -102,6 +106,53 @@ def regime(table: pd.DataFrame) -> Figure:
     return _lines(table, keys, "epochs", "{:g} epochs", "train_images", "Training images", log=True)
 
 
+def criteria(table: pd.DataFrame) -> Figure:
+    """Temperature annealing's lead against sparsity, a line for each method that it is compared with."""
+    if table.empty:
+        return sentence(NOTHING)
+    keys = _without("criteria", "sparsity")
+    panels = [part for _, part in table.groupby(keys)]
+    figure, axes = grid(len(panels), columns=3 if len(panels) in (3, 5, 6) else 2, height=1.9)
+    drawn = styles(table["method"])
+    for ax, panel, title in zip(axes, panels, titles(panels, keys, 30), strict=True):
+        ax.set_title(title)
+        ax.axhline(0, color="black", linewidth=0.6)
+        methods = in_order(panel["method"])
+        for i, method in enumerate(methods):
+            line, style = panel[panel["method"] == method], drawn[method]
+            look: dict[str, Any] = {"color": style.colour, "marker": style.marker, "linestyle": style.line}
+            look["transform"] = _beside(ax, i, len(methods))
+            ax.errorbar(line["sparsity"], line["lead"], _errors(line, "lead"), elinewidth=0.6, **look)
+        _places(ax, panel["sparsity"], log=False)
+        _limit(ax, "y", panel, "lead")
+    outer_labels(figure, "Sparsity (%)", "SSA temperature minus\nanother (points)")
+    legend(figure, drawn, in_order(table["method"]))
+    return figure
+
+
+def calibration(table: pd.DataFrame) -> Figure:
+    """Gains in NLL and ECE over each other ensemble, as they are (filled) and temperature-scaled (open)."""
+    if table.empty:
+        return sentence(NOTHING)
+    panels = [part for _, part in table.groupby([*CELLS["calibration"], "ensemble"], sort=False)]
+    longest = max(len(panel) for panel in panels)
+    figure, axes = grid(2 * len(panels), 2, height=0.8 + 0.22 * longest)
+    units = {"nll": "Gain in NLL (nats)", "ece": "Gain in ECE (points)"}
+    for ax, (panel, (key, unit)) in zip(axes, itertools.product(panels, units.items()), strict=True):
+        ax.set_title(f"{panel['dataset'].iloc[0]}, {panel['model'].iloc[0]}: {panel['ensemble'].iloc[0]}")
+        ax.axvline(0, color="black", linewidth=0.6)
+        places = np.arange(len(panel))
+        for aside, end, face, words in ((-0.12, "", COLOUR, "as they are"), (0.12, "_scaled", "white", "scaled")):
+            errors = _errors(panel, f"{key}{end}")
+            look: dict[str, Any] = {"fmt": "o", "color": COLOUR, "markerfacecolor": face, "label": words}
+            ax.errorbar(panel[f"{key}{end}"], places + aside, xerr=errors, elinewidth=0.6, **look)
+        ax.set_ylim(len(panel) - 0.5, -0.5)
+        ax.set_yticks(places, panel["other"] if key == "nll" else [""] * len(panel))
+        ax.set_xlabel(unit)
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper left", ncols=2)
+    return figure
+
+
 def gradients(table: pd.DataFrame) -> Figure:
     """Variance of the gradient, its part of the gradient's square, and the masks' part of it, along training."""
     if table.empty:
@@ -117,7 +168,7 @@ def gradients(table: pd.DataFrame) -> Figure:
             line, style = cell[cell["method"] == method], drawn[method]
             look: dict[str, Any] = {"color": style.colour, "marker": style.marker, "linestyle": style.line}
             ax.errorbar(line["epoch"], line[column], _errors(line, column), elinewidth=0.6, **look)
-    outer_labels(figure, "Epoch", "Gradient of a step")
+    outer_labels(figure, "Epoch", "A step's gradient")
     legend(figure, drawn, in_order(table["method"]))
     return figure
 

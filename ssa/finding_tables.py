@@ -6,6 +6,7 @@ them; differences are in percentage points of test accuracy unless the column sa
 
 from __future__ import annotations
 
+import itertools
 from typing import Any, cast
 
 import numpy as np
@@ -13,9 +14,10 @@ import pandas as pd
 
 from ssa.cells import CELL, pairs
 from ssa.claim_rules import CONTROLS, SECTION
+from ssa.ensemble_cells import by_name, groups, paired
 from ssa.errors import UserError
 from ssa.methods import in_order
-from ssa.statistics import PARENT, over_parents
+from ssa.statistics import PARENT, over_parents, t_interval
 
 BASELINE, SSA = "one-shot", "temperature"
 FIXED = {key: SECTION["ssa"][key] for key in ("tau", "anneal_schedule")}
@@ -23,12 +25,16 @@ FIXED = {key: SECTION["ssa"][key] for key in ("tau", "anneal_schedule")}
 CELLS = {
     "controls": CELL,
     "losses": [key for key in CELL if key != "sparsity"],
+    "criteria": CELL,
     "rates": [key for key in CELL if key not in ("lr_schedule", "lr")],
     "lengths": CELL,
     "regime": ["train_images", *(key for key in CELL if key != "parent")],
     "allocation": [key for key in CELL if key not in ("allocation", "stem")],
     "gradients": CELL,
+    "calibration": ["dataset", "model"],
 }
+RIVALS = ("one-shot", "iterative", "random")
+CALIBRATED = {"nll": -1.0, "ece": -1.0}  # what turns a difference into a gain
 USUAL = {"allocation": "layerwise", "stem": "pruned"}
 
 
@@ -65,6 +71,18 @@ def losses(children: pd.DataFrame) -> pd.DataFrame:
                 rows.append({**at, "method": method, "sparsity": sparsity, **numbers})
     columns = [*CELLS["losses"], "method", "sparsity", *_triple("loss"), *_triple("gain"), "n"]
     return pd.DataFrame(rows, columns=columns)
+
+
+def criteria(children: pd.DataFrame) -> pd.DataFrame:
+    """SSA's ``lead`` over each of :data:`RIVALS`, in every cell of the study."""
+    rows = []
+    for at, cells in _groups(children[children["reference"]], CELLS["criteria"]):
+        ssa = cells[cells["method"] == SSA]
+        for method in in_order(set(cells["method"]) & set(RIVALS)):
+            lead = pairs(ssa, cells[cells["method"] == method])
+            if not lead.empty:
+                rows.append({**at, "method": method, **_estimate("lead", lead), "n": _parents(lead)})
+    return pd.DataFrame(rows, columns=[*CELLS["criteria"], "method", *_triple("lead"), "n"])
 
 
 def rates(children: pd.DataFrame) -> pd.DataFrame:
@@ -173,6 +191,27 @@ def gradients(epochs: pd.DataFrame) -> pd.DataFrame:
             numbers = {key: value for level in (*levels, lead) for key, value in level.items()}
             rows.append({**at, "method": method, **numbers, "n": _parents(own)})
     return pd.DataFrame(rows, columns=columns)
+
+
+def calibration(ensembles: pd.DataFrame) -> pd.DataFrame:
+    """Gains of SSA's ensembles over each other one in NLL (nats) and ECE (points), as they are and temperature-scaled.
+
+    Above 0 where SSA's is lower; paired by seed, ``n`` seeds. ``_scaled``: each divided by the one temperature that
+    suits its validation images best. Ensembles are those of :func:`ssa.ensemble_cells.read_ensembles`, or none at all.
+    """
+    rows = []
+    scaled = ensembles[ensembles["nll_scaled"].notna()] if len(ensembles) else ensembles
+    for dataset, model, cells in groups(scaled):
+        ours = [name for name, mine in by_name(cells) if mine["tuning"].iloc[0] == SSA]
+        for name, other in itertools.product(ours, [name for name, _ in by_name(cells) if name not in ours]):
+            gains: dict[str, Any] = {}
+            for key, end in itertools.product(CALIBRATED, ("", "_scaled")):
+                found = t_interval(CALIBRATED[key] * paired(cells, name, other, f"{key}{end}"))
+                gains |= dict(zip(_triple(f"{key}{end}"), (found.mean, found.low, found.high), strict=True))
+            n = len(paired(cells, name, other, "nll"))
+            rows.append({"dataset": dataset, "model": model, "ensemble": name, "other": other, **gains, "n": n})
+    numbers = [column for key in CALIBRATED for end in ("", "_scaled") for column in _triple(f"{key}{end}")]
+    return pd.DataFrame(rows, columns=[*CELLS["calibration"], "ensemble", "other", *numbers, "n"])
 
 
 def _groups(frame: pd.DataFrame, keys: list[str]) -> list[tuple[dict[str, Any], pd.DataFrame]]:

@@ -9,6 +9,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from ssa.finding_tables import CELLS
@@ -50,6 +51,8 @@ def losses(table: pd.DataFrame) -> list[str]:
     said = []
     for row in table[table["sparsity"].isna()].to_dict("records"):
         gain, loss = _sign(row, "gain"), _sign(row, "loss")
+        same = [table[key] == row[key] for key in [*CELLS["losses"], "method"]]
+        alone = table[np.logical_and.reduce(same) & table["sparsity"].notna()].to_dict("records")
         if gain > 0 and loss > 0:
             verdict = "better in test and worse in training, as a regulariser is"
         elif gain > 0 and loss < 0:
@@ -59,10 +62,38 @@ def losses(table: pd.DataFrame) -> list[str]:
         elif gain < 0:
             verdict = "worse in test"
         else:
-            verdict = "no gain that could be explained"
+            verdict = "undecided in test"
         said.append(
             f"{_at(row, table, CELLS['losses'])}: {label(row['method'])} minus one-shot is {interval(row, 'gain')} in "
-            f"test, {interval(row, 'loss', 'nats', 3)} in training loss; {verdict}."
+            f"test, {interval(row, 'loss', 'nats', 3)} in training loss; {verdict}"
+            f"{_alone(alone, gain, loss)}."
+        )
+    return said
+
+
+def _alone(rows: list[dict[Any, Any]], gain: int, loss: int) -> str:
+    """At how many of the sparsities that were averaged both signs are the same."""
+    if len(rows) < 2:
+        return ""
+    same = sum((_sign(row, "gain"), _sign(row, "loss")) == (gain, loss) for row in rows)
+    return f" (the mean of {len(rows)} sparsities, {same} of which alone say the same)"
+
+
+def criteria(table: pd.DataFrame) -> list[str]:
+    """For each rival of SSA and kind of mask: at which sparsities SSA is better, and at which worse."""
+    said = []
+    keys = [key for key in CELLS["criteria"] if key != "sparsity"]
+    for at, line in table.groupby([*keys, "method"], sort=False):
+        rows = line.sort_values("sparsity").to_dict("records")
+        low, high = (signed(pick(row["lead"] for row in rows)) for pick in (min, max))
+        at_which = {
+            words: ", ".join(f"{row['sparsity']:g}%" for row in rows if _sign(row, "lead") == sign) or "none"
+            for sign, words in ((1, "better at"), (-1, "worse at"), (0, "undecided at"))
+        }
+        listed = "; ".join(f"{words} {sparsities}" for words, sparsities in at_which.items())
+        said.append(
+            f"{_at(rows[0], table, keys)}: temperature annealing minus {label(str(at[-1]))} is {low} to {high} points "
+            f"(n = {rows[0]['n']:g}): {listed}."
         )
     return said
 
@@ -121,23 +152,55 @@ def allocation(table: pd.DataFrame) -> list[str]:
 
 
 def gradients(table: pd.DataFrame) -> list[str]:
-    """How much more or less gradients vary under temperature annealing, at each epoch until masks are exact."""
-    said = []
+    """How gradients vary under temperature annealing: at each epoch until masks are exact, and then."""
+    said: list[str] = []
+    exact: dict[str, list[str]] = {}
     for at, cells in table.groupby([*CELLS["gradients"], "epoch"]):
         rows = {row["method"]: row for row in cells.to_dict("records")}
-        own = rows.get("temperature")
-        if own is None or own["masks"] == 0:  # annealing is over: all methods train the same mask
+        own, where = rows.get("temperature"), _at(cells.iloc[0], table, CELLS["gradients"])
+        if own is None:
             continue
-        where = f"{_at(own, table, CELLS['gradients'])}, epoch {at[-1]:g}"
+        if own["masks"] == 0:  # annealing is over: all methods train the same mask
+            exact.setdefault(where, []).extend(
+                f"{_ratio(rows[name])} at epoch {at[-1]:g}" for name in rows if name == "one-shot"
+            )
+            continue
         ratios = ", ".join(
             f"{_ratio(rows[name])} times that of {label(name)}" for name in rows if name != "temperature"
         )
         shares = ", ".join(f"{label(name)} {row['masks']:.0f}%" for name, row in rows.items() if row["masks"] > 0)
         said.append(
-            f"{where}: the variance of the gradient under temperature annealing is {ratios or 'measured alone'} "
-            f"(n = {own['n']:g}). Masks make of it: {shares}."
+            f"{where}, epoch {at[-1]:g}: the variance of the gradient under temperature annealing is "
+            f"{ratios or 'measured alone'} (n = {own['n']:g}). Masks make of it: {shares}."
         )
+    later = [
+        f"{where}, once masks are exact: it is, in times that of One-shot, {', '.join(at)}."
+        for where, at in exact.items()
+        if at
+    ]
+    return [*said, *later]
+
+
+def calibration(table: pd.DataFrame) -> list[str]:
+    """What SSA's ensembles gain over each other one in NLL and ECE, as they are and temperature-scaled."""
+    said = []
+    for row in table.to_dict("records"):
+        where = f"{row['dataset']}, {row['model']}: {row['ensemble']} against {row['other']}"
+        gains = [
+            f"{interval(row, key, unit, 3)}, scaled {interval(row, f'{key}_scaled', unit, 3)}"
+            for key, unit in (("nll", "nats"), ("ece", "points"))
+        ]
+        said.append(f"{where}: gain in NLL {gains[0]}; in ECE {gains[1]}; {_lasting(row)}.")
     return said
+
+
+def _lasting(row: Mapping[Any, Any]) -> str:
+    """In which of the two a gain remains once both are scaled."""
+    gained = [key for key in ("nll", "ece") if _sign(row, key) > 0]
+    if not gained:
+        return "no gain to explain"
+    last = [key.upper() for key in gained if _sign(row, f"{key}_scaled") > 0]
+    return f"scaled, a gain remains in {' and '.join(last) or 'neither'}"
 
 
 def _ratio(row: Mapping[Any, Any]) -> str:

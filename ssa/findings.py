@@ -15,13 +15,16 @@ from ssa.errors import UserError
 FINDINGS: dict[str, str] = {
     "controls": "Noise, gradual change, or what pruned weights learn?",
     "losses": "Optimisation or regularisation?",
+    "criteria": "Does it depend on how weights are chosen?",
     "rates": "Does it survive against baselines tuned as hard?",
     "lengths": "How does the best length of annealing move?",
     "regime": "Where does the effect live?",
-    "allocation": "How much of a gain is dead channels?",
+    "allocation": "Is a gain a matter of how sparsity is spread?",
     "gradients": "How noisy are gradients while masks are annealed?",
+    "calibration": "Is the calibration of SSA's ensembles more than a temperature would give?",
 }
-ALONG_TRAINING = ("gradients",)  # asked of the epochs of children, the others of their ends
+# What is not asked of the ends of children: of their epochs, and of ensembles.
+ALONG_TRAINING, OF_ENSEMBLES = ("gradients",), ("calibration",)
 
 
 def check(names: object, where: str) -> list[str]:
@@ -44,6 +47,7 @@ def write_findings(results: Path, tables: Path, figures: Path) -> None:
 
     from ssa import finding_figures, finding_tables
     from ssa.cells import read_children, read_epochs
+    from ssa.ensemble_cells import has_ensembles, read_ensembles
     from ssa.figure_style import look, save
 
     path = results / "study.json"
@@ -52,7 +56,12 @@ def write_findings(results: Path, tables: Path, figures: Path) -> None:
     for folder in (tables, figures):
         folder.mkdir(parents=True, exist_ok=True)
     for name in names:
-        table = getattr(finding_tables, name)(read_epochs(results, children) if name in ALONG_TRAINING else children)
+        asked = children
+        if name in ALONG_TRAINING:
+            asked = read_epochs(results, children)
+        elif name in OF_ENSEMBLES:
+            asked = read_ensembles(results) if has_ensembles(results) else children[:0]
+        table = getattr(finding_tables, name)(asked)
         table.to_csv(tables / f"finding_{name}.csv", index=False, float_format="%.6g", lineterminator="\n")
         with look():
             save(getattr(finding_figures, name)(table), figures / f"finding_{name}")

@@ -2,7 +2,7 @@
 
 ::
 
-    recorded/<name>/study.yaml                              the study as it was when the last replicate was added
+    recorded/<name>/study.yaml                              the study as it was when it was recorded last
     recorded/<name>/{children,parents}.csv, history.parquet, study.json
     recorded/<name>/{ensembles,ensemble_sizes,ensemble_bins,corruptions}.csv   where the study has ensembles
     recorded/<name>/runs.json                               each addition: when, how, on what, by which commit
@@ -39,7 +39,8 @@ FILES = ("children.csv", "parents.csv", "history.parquet", *(f"{name}.csv" for n
 def add(study: Study, store: Store, folder: Path, how: str) -> tuple[int, int]:
     """Add the finished replicates and ensembles of ``study`` that ``folder`` never had; returns how many of each.
 
-    ``how`` says how they were run.
+    ``how`` says how they were run. Where the study now says more of the same children, such as another question or
+    claim, the record takes that over.
 
     ``UserError`` where the study no longer has a child that is recorded, or where an ensemble is of a recorded parent
     that was trained anew and came out as another network: they would not be comparable.
@@ -56,6 +57,8 @@ def add(study: Study, store: Store, folder: Path, how: str) -> tuple[int, int]:
         if one.spec.id not in known_ensembles and store.ensemble_record(one.spec.id).exists()
     ]
     if not new and not ensembles:
+        if old is not None and study.path.read_bytes() != (folder / "study.yaml").read_bytes():
+            _write(folder, study, old, _runs(folder))
         return 0, 0
     if old is not None:
         _check_same_networks(store, old, {spec.id: spec for one in ensembles for spec in one.spec.parents}, folder)
@@ -189,6 +192,8 @@ def _write(folder: Path, study: Study, found: Collected, runs: list[dict[str, An
         made = _together([run for run in runs if kept & set(run["parents"]) or recorded & set(run["ensembles"])])
         ensembles = tuple(one for one in study.ensembles if one.spec.id in recorded)
         part = replace(study.of_parents(kept), path=path, ensembles=ensembles)
+        planned = {"parents": study.all_parents(), "children": study.children, "ensembles": study.ensembles}
+        made["planned"] = {kind: len(runs) for kind, runs in planned.items()}
         write(folder, part, replace(found, made=made))
     else:
         for name in (*FILES, "study.json"):

@@ -23,6 +23,7 @@ DENSE = {
 }
 NEAR = 0.5  # points that a dense parent may lie off
 PRUNED, LOSS = 90, 2.5  # percent of the weights that one-shot magnitude pruning takes, and the points it may cost
+THUMB = "rule of thumb"
 WITHIN, BELOW, ABOVE = "as known", "below", "above"
 COLUMNS = ["check", "arm", "estimate", "low", "high", "n", "known_low", "known_high", "source", "verdict", "device"]
 TITLE = "Sanity: our numbers beside known ones"
@@ -38,8 +39,9 @@ def sanity(children: pd.DataFrame, ensembles: pd.DataFrame | None) -> Table:
     caption = (
         "Our numbers beside what is known: mean ± half-width of the 95% t-interval over n parents or, of ensembles, "
         f"seeds. Known of dense parents: others' accuracy (%) ± {NEAR:g}; of one-shot magnitude pruning at {PRUNED}%: "
-        f"it costs at most {LOSS:g} points of the parent's accuracy; of ensembles: the published accuracy (%) ± 2 SE. "
-        "Below, above: our whole interval lies there."
+        f"it costs at most {LOSS:g} points of the parent's accuracy, a rule of thumb for large networks; of ensembles: "
+        "the published accuracy (%) ± 2 SE. "
+        "As known: our mean lies there; below, above: our whole interval lies so; undecided: else."
     )
     shown = [_line(row) for row in found]
     head = ["Check", "Arm", "Ours", "n", "Known", "Source", "Verdict"]
@@ -65,7 +67,7 @@ def _parents(children: pd.DataFrame) -> Iterator[dict[str, Any]]:
         if known:
             low, high, source = known
             ours = over_parents(rows.drop_duplicates(PARENT), "parent_accuracy")
-            yield _row("dense parent", f"{kind}: {dataset}, {model}", ours, (low - NEAR, high + NEAR), source, rows)
+            yield _row("dense parent (%)", f"{kind}: {dataset}, {model}", ours, (low - NEAR, high + NEAR), source, rows)
 
 
 def _one_shot(children: pd.DataFrame) -> Iterator[dict[str, Any]]:
@@ -77,7 +79,7 @@ def _one_shot(children: pd.DataFrame) -> Iterator[dict[str, Any]]:
     for (kind, allocation, stem, epochs, schedule, lr), rows in pruned.groupby(keys, sort=False):
         arm = f"{kind}: {allocation}, {stem} stem, {epochs:g} epochs, {schedule} rate ({lr:g})"
         ours = over_parents(rows.assign(cost=rows["accuracy"] - rows["parent_accuracy"]), "cost")
-        yield _row(f"one-shot, magnitude, {PRUNED}%, minus parent", arm, ours, (-LOSS, math.inf), "", rows)
+        yield _row(f"one-shot, magnitude, {PRUNED}%, minus parent (points)", arm, ours, (-LOSS, math.inf), THUMB, rows)
 
 
 def _ensembles(ensembles: pd.DataFrame) -> Iterator[dict[str, Any]]:
@@ -90,7 +92,7 @@ def _ensembles(ensembles: pd.DataFrame) -> Iterator[dict[str, Any]]:
                 mean, spread = float(row["accuracy"]), 2 * float(row["accuracy_se"])
                 ours = t_interval(rows["accuracy"])
                 limits = (mean - spread, mean + spread)
-                yield _row("published ensemble", f"{dataset}, {model}: {name}", ours, limits, row["source"], rows)
+                yield _row("published ensemble (%)", f"{dataset}, {model}: {name}", ours, limits, row["source"], rows)
 
 
 def _row(
@@ -106,7 +108,7 @@ def _line(row: dict[str, Any]) -> dict[str, Any]:
     low, high = row["known_low"], row["known_high"]
     known = f"at least {number(low)}" if math.isinf(high) else f"{number(low)} to {number(high)}"
     ours = plus_minus(row["estimate"], (row["high"] - row["low"]) / 2)
-    end = {"Source": row["source"] or "–", "Verdict": row["verdict"]}
+    end = {"Source": row["source"], "Verdict": row["verdict"]}
     return {"Check": row["check"], "Arm": row["arm"], "Ours": ours, "n": row["n"], "Known": known, **end}
 
 

@@ -118,10 +118,9 @@ def _claims(page: Page) -> str:
         rows = list(_claim_rows(tables / "claims.csv"))
         if not rows:
             continue
-        parts += [f"**{study['title']}** ({_made(name, study, page)})", page.table(rows)]
+        parts += [f"**{study['title']}** ({_made(name, study, page)})", _shared(name, page), page.table(rows)]
         parts += _sanity(tables / "table4_sanity.md", page)
-        shown = ("accuracy_vs_sparsity", "forest_differences") if _has_sparsities(tables) else ("forest_differences",)
-        parts += [page.figure(figures / f"{one}.png", one.replace("_", " ").capitalize()) for one in shown]
+        parts += [page.figure(figures / f"{one}.png", one.replace("_", " ").capitalize()) for one in _figures(tables)]
         parts += [_list("Deviations from the paper", study["deviations"]), _list("Assumed", study["assumptions"])]
     return "\n\n".join(part for part in parts if part) or (
         "No study is recorded yet. To record what is finished of one: "
@@ -132,16 +131,44 @@ def _claims(page: Page) -> str:
 def _made(name: str, study: dict[str, Any], page: Page) -> str:
     record, counts = study["record"], study["counts"]
     runs = page.link(page.root / "recorded" / name)
+    planned = {kind: record["planned"][kind] for kind in ("parents", "children", "ensembles")}
+    told = [f"{counts[kind]} of {total} {kind}" for kind, total in planned.items() if total]
     return (
-        f"{page.code(runs)}: {counts['parents']} parents, {counts['children']} children, "
+        f"{page.code(runs)}: {', '.join(told)} planned, "
         f"{record['train_hours']:.1f} hours of training on {', '.join(record['devices'])}, "
         f"{record['started'][:10]} to {record['finished'][:10]}"
     )
 
 
-def _has_sparsities(tables: Path) -> bool:
+def _shared(name: str, page: Page) -> str:
+    """Which larger records hold parents and children of this one too; empty where none does."""
+    names = list(records(page.root))
+    parents, children = _ids(name, page)
+    told = []
+    for other in names[: names.index(name)]:
+        theirs = _ids(other, page)
+        common = {"parents": len(parents & theirs[0]), "children": len(children & theirs[1])}
+        if any(common.values()):
+            counts = " and ".join(f"{count} of its {kind}" for kind, count in common.items() if count)
+            told.append(f"{counts} are those of {page.code(page.link(page.root / 'recorded' / other))} too")
+    return f"Not independent: {'; '.join(told)}." if told else ""
+
+
+def _ids(name: str, page: Page) -> tuple[set[str], set[str]]:
+    """The ids of a record's parents and children."""
+    folder = page.root / "recorded" / name
+    tables = (("parents.csv", "parent_id"), ("children.csv", "child_id"))
+    parents, children = (set(pd.read_csv(folder / file, usecols=[key])[key]) for file, key in tables)
+    return parents, children
+
+
+def _figures(tables: Path) -> list[str]:
+    """What shows most of a record: its cells, if there are several; else its ensembles, if there are any."""
     found = pd.read_csv(tables / "table1_accuracy.csv").query("sparsity > 0")
-    return bool((found.groupby(["parent", "criterion"])["sparsity"].nunique() > 1).any())
+    many = bool((found.groupby(["parent", "criterion"])["sparsity"].nunique() > 1).any())
+    if not many and (tables / "table_ensembles.csv").exists():
+        return ["ensemble_accuracy"]
+    return ["accuracy_vs_sparsity", "forest_differences"] if many else ["forest_differences"]
 
 
 def _sanity(path: Path, page: Page) -> list[str]:
@@ -172,9 +199,11 @@ def _claim_rows(path: Path) -> Iterator[dict[str, str]]:
 
 
 def _estimates(known: pd.DataFrame) -> str:
-    """Each of a few comparisons; of many the lowest and the highest."""
+    """Each of a few comparisons; of many in one unit the lowest and the highest."""
     if known.empty:
         return DASH
+    if known["measure"].nunique() > 1:
+        return "; ".join(_estimates(rows) for _, rows in known.groupby("measure", sort=False))
     ordered = known.sort_values("estimate", kind="stable")
     few = known if len(known) <= FEW else ordered.iloc[[0, -1]]
     texts = [f"{_numbers(row)} ({row['comparison']})" for row in few.to_dict("records")]
@@ -194,12 +223,13 @@ def _bracketed(mean: str, low: str, high: str) -> str:
 
 
 def _saw(judged: pd.DataFrame, known: pd.DataFrame) -> str:
-    """One sentence by rule: how many estimates and intervals lie on which side of no effect, and what each is said."""
+    """One sentence by rule: how many lie on which side of what they are judged against, and what each is said."""
     if known.empty:
         return "; ".join(dict.fromkeys(judged["verdict"])).capitalize() + "."
-    none, what = (1, "1") if "ratio" in known["measure"].iloc[0] else (0, "0")
-    higher = int((known["estimate"] > none).sum())
-    above, below = int((known["low"] > none).sum()), int((known["high"] < none).sum())
+    bounds = known["against"].unique()
+    what = f"{bounds[0]:g}" if len(bounds) == 1 else "what is quoted"
+    higher = int((known["estimate"] > known["against"]).sum())
+    above, below = int((known["low"] > known["against"]).sum()), int((known["high"] < known["against"]).sum())
     verdicts = ", ".join(f"{count} {name}" for name, count in _short(judged["verdict"]).value_counts().items())
     return (
         f"{higher} of {len(known)} estimates above {what}; whole interval above it in {above}, below it in {below}. "

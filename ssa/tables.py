@@ -28,6 +28,7 @@ DIFFERENCE_HEAD = [
     *("Method", "Sparsity", "Difference", "n", "p", "Bootstrap", "SD between", "SD within", "BN re-estimated"),
 ]
 LEVEL = 0.05  # of the test against a column's best
+RESAMPLED = 5  # parents, below which a bootstrap has too few to draw from
 
 SPREAD = "Mean ± half-width of the 95% t-interval over parents, one parent's children averaged first"
 DIVERGED = "†k: k diverged children, counted in mean and n as they evaluate"
@@ -223,7 +224,8 @@ def _difference(method: str, sparsity: float, part: pd.DataFrame) -> dict[str, A
     """One line of the differences; ``part`` holds paired children of one method and sparsity."""
     interval = statistics.over_parents(part, "difference")
     by_parent = statistics.by_parent(part, "difference")
-    low, high = statistics.bootstrap_interval(by_parent, np.random.default_rng(0))
+    enough = len(by_parent) >= RESAMPLED
+    low, high = statistics.bootstrap_interval(by_parent if enough else [], np.random.default_rng(0))
     spread = statistics.components(by_parent)
     batchnorm = statistics.over_parents(part, "difference_bn")
     return {
@@ -248,7 +250,8 @@ def _difference_part(group: dict[str, Any], found: pd.DataFrame, cells: pd.DataF
     caption = (
         f"Paired difference in test accuracy to one-shot (percentage points): {_words(group)}. Mean and 95% t-interval "
         "over parents, one parent's children averaged first; p two-sided, uncorrected; the bootstrap draws parents, "
-        "then children within (2000 times, percentiles); SD: of the difference, between parents and within a parent; "
+        f"then children within (2000 times, percentiles; not below {RESAMPLED} parents); SD: of the difference, "
+        "between parents and within a parent; "
         "last, the same difference with batch-norm statistics re-estimated. "
         f"{DIVERGED.replace('diverged children', 'pairs with a diverged child')}. {_counts(found, cells)}"
     )

@@ -123,6 +123,7 @@ def study() -> dict[str, Any]:
             "started": "2024-01-01T00:00:00+00:00",
             "finished": "2024-01-01T01:00:00+00:00",
             "train_hours": 1.0,
+            "planned": {"parents": 6, "children": 1020, "ensembles": 0},
         },
     }
 

@@ -314,12 +314,24 @@ def test_arms_are_judged_apart():
     assert list(absent["verdict"]) == ["not testable: no children of SSA temperature", "not testable"]
 
 
+def test_how_sparsity_is_spread_is_said_where_the_arm_has_other_ways_too():
+    frame = children()
+    rows = judged(only(C2={"sparsities": [98], "lr_schedules": ["constant"]}), frame)
+    assert rows["comparison"].iloc[0].endswith(": 98%, random masks, constant rate")
+    several = pd.concat([frame, frame.assign(allocation="erk")], ignore_index=True)
+    rows = judged(only(C2={"sparsities": [98], "lr_schedules": ["constant"]}), several, history(frame))
+    assert rows["comparison"].iloc[0].endswith(": 98%, random masks, constant rate, layerwise allocation, pruned stem")
+
+
 def test_files(tmp_path):
     results = write(tmp_path / "results")
     write_claims(results, tmp_path / "out")
     frame = pd.read_csv(tmp_path / "out" / "claims.csv")
     assert list(frame["claim"].unique()) == list(CLAIMS)
-    assert list(frame.columns[-4:]) == ["n", "p", "p_holm", "verdict"]
+    assert list(frame.columns[-5:]) == ["n", "p", "p_holm", "against", "verdict"]
+    judged_by = frame.dropna(subset="estimate").groupby("claim")["against"].agg(set)
+    assert (judged_by["C1"], judged_by["C8"], judged_by["C9"]) == ({0.0}, {1.0}, {0.5})
+    assert judged_by["C5"] == {4.0, 6.0}
     text = (tmp_path / "out" / "claims.md").read_text()
     assert "## C1: SSA ends more accurate" in text
     assert "**small: supported**" in text

@@ -9,7 +9,9 @@ from typing import Any
 import pandas as pd
 import pytest
 import synthetic
+import synthetic_ensembles
 import yaml
+from synthetic_ensembles import SSA, ensembles
 
 from ssa import cli, finding_figures, finding_tables, finding_words, study
 from ssa.errors import UserError
@@ -64,7 +66,7 @@ def test_a_controls_gain_and_temperatures_lead_over_it() -> None:
         ((1.0, 1.1, 1.2), 0.6, "as a regulariser is"),
         ((1.0, 1.1, 1.2), 0.4, "as a better optimiser is"),
         ((-1.0, -1.1, -1.2), 0.4, "worse in test"),
-        ((-1.0, 0.0, 1.0), 0.4, "no gain that could be explained"),
+        ((-1.0, 0.0, 1.0), 0.4, "undecided in test"),
     ],
 )
 def test_optimisation_and_regularisation_are_told_apart_by_both_signs(
@@ -82,7 +84,67 @@ def test_optimisation_and_regularisation_are_told_apart_by_both_signs(
     assert list(table["sparsity"].fillna(0)) == [90, 95, 0]
     assert table["loss"].tolist() == pytest.approx([loss - 0.5] * 3)
     (said,) = finding_words.losses(table)
-    assert said.endswith(f"{says}.")
+    assert said.endswith(f"{says} (the mean of 2 sparsities, 2 of which alone say the same).")
+
+
+def test_of_a_mean_over_sparsities_it_is_said_how_many_agree_with_it() -> None:
+    cells = [
+        row
+        for sparsity, gain in ((90.0, 0.0), (95.0, 3.0))
+        for row in (
+            *each("one-shot", (0, 0, 0), sparsity=sparsity),
+            *each("temperature", (gain - 0.1, gain, gain + 0.1), sparsity=sparsity, train_loss_clean=0.4),
+        )
+    ]
+    (said,) = finding_words.losses(finding_tables.losses(frame(*cells)))
+    assert said.endswith("as a better optimiser is (the mean of 2 sparsities, 1 of which alone say the same).")
+
+
+def test_what_leads_under_each_kind_of_mask_is_told_by_sparsity() -> None:
+    leads = {
+        ("random", 90.0): (1.0, 1.1, 1.2),
+        ("random", 95.0): (-1.0, 0.0, 1.0),
+        ("magnitude", 90.0): (-2.0, -2.1, -2.2),
+    }
+    cells = [
+        row
+        for (criterion, sparsity), gains in leads.items()
+        for row in (
+            *each("iterative", (0, 0, 0), criterion=criterion, sparsity=sparsity),
+            *each("temperature", gains, criterion=criterion, sparsity=sparsity),
+        )
+    ]
+    table = finding_tables.criteria(frame(*cells))
+    assert dict(zip(zip(table["criterion"], table["sparsity"], strict=True), table["lead"], strict=True)) == {
+        cell: pytest.approx(sum(gains) / 3) for cell, gains in leads.items()
+    }
+    assert finding_words.criteria(table) == [
+        "magnitude masks: temperature annealing minus Iterative is −2.10 to −2.10 points (n = 3): "
+        "better at none; worse at 90%; undecided at none.",
+        "random masks: temperature annealing minus Iterative is 0.00 to +1.10 points (n = 3): "
+        "better at 90%; worse at none; undecided at 95%.",
+    ]
+
+
+def test_gains_in_calibration_are_told_as_they_are_and_scaled() -> None:
+    made = ensembles()
+    made = made[(made["model"] == "lenet-l") & made["ensemble"].isin([SSA, "Snapshot"])]
+    ours = made["ensemble"] == SSA
+    for key, mine, theirs in (
+        ("nll", 0.7, 0.9),
+        ("nll_scaled", 0.7, 0.65),
+        ("ece", 2.0, 6.0),
+        ("ece_scaled", 1.0, 1.5),
+    ):
+        made[key] = [mine if own else theirs for own in ours]
+    table = finding_tables.calibration(made)
+    row = table.iloc[0]
+    assert (row["ensemble"], row["other"], row["n"]) == (SSA, "Snapshot", 5)
+    gains = [row[key] for key in ("nll", "nll_scaled", "ece", "ece_scaled")]
+    assert gains == pytest.approx([0.2, -0.05, 4.0, 0.5])
+    (said,) = finding_words.calibration(table)
+    assert said.endswith("; scaled, a gain remains in ECE.")
+    assert finding_tables.calibration(made.assign(nll_scaled=float("nan"))).empty  # no validation images
 
 
 def test_each_method_is_compared_at_the_rate_that_validation_chose() -> None:
@@ -176,9 +238,10 @@ def test_every_finding_has_words_beside_its_table_and_figure() -> None:
         assert all(callable(getattr(module, name)) for name in FINDINGS)
 
 
-def test_findings_write_a_table_and_a_figure_each_and_again_the_same_bytes(tmp_path: Path) -> None:
+@pytest.mark.parametrize("made_by", [synthetic, synthetic_ensembles], ids=["children alone", "with ensembles"])
+def test_findings_write_a_table_and_a_figure_each_and_again_the_same_bytes(made_by: Any, tmp_path: Path) -> None:
     names = list(FINDINGS)
-    results = synthetic.write(tmp_path / "results")
+    results = made_by.write(tmp_path / "results")
     few = pd.read_csv(results / "children.csv").query("lr_schedule == 'one-cycle' and criterion == 'random'")
     few.to_csv(results / "children.csv", index=False)
     (results / "study.json").write_text(json.dumps({**synthetic.study(), "findings": names}))

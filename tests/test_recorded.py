@@ -58,6 +58,19 @@ def test_only_whole_replicates_are_added_and_each_once(plan: study.Study, store:
     made = json.loads((folder / "study.json").read_text())
     assert made["counts"]["children"] == 10
     assert sum(made["record"]["devices"].values()) == 12  # two parents and ten children
+    assert made["record"]["planned"] == {"parents": 2, "children": 10, "ensembles": 0}
+
+
+def test_what_a_study_says_of_the_same_children_is_taken_over(plan: study.Study, store: Store, tmp_path: Path) -> None:
+    folder = tmp_path / "recorded"
+    assert recorded.add(plan, store, folder, "by hand") == (1, 0)
+    before = {name: (folder / name).read_bytes() for name in FILES}
+    changed = {**yaml.safe_load(plan.path.read_text()), "title": "Tinier", "findings": ["losses"]}
+    plan.path.write_text(yaml.safe_dump(changed))
+    assert recorded.add(study.load(plan.path), store, folder, "again") == (0, 0)
+    made = json.loads((folder / "study.json").read_text())
+    assert (made["title"], made["findings"]) == ("Tinier", ["losses"])
+    assert {name for name in FILES if (folder / name).read_bytes() != before[name]} == {"study.json", "study.yaml"}
 
 
 def test_added_at_once_it_is_what_aggregation_writes(plan: study.Study, store: Store, tmp_path: Path) -> None:

@@ -52,23 +52,23 @@ def test_where_an_interval_lies_beside_what_is_known(mean: float, low: float, hi
 
 def test_dense_parents_are_compared_with_known_networks() -> None:
     # six parents at 93 +- 0.1: sd 0.1 sqrt(6 / 5), half-width T5 sd / sqrt(6) = T5 0.1 / sqrt(5)
-    row = only(sanity(children(), None).long, "dense parent")
+    row = only(sanity(children(), None).long, "dense parent (%)")
     assert (row["estimate"], row["n"]) == (pytest.approx(93.0), 6)
     assert row["high"] - row["estimate"] == pytest.approx(T5 * 0.1 / math.sqrt(5))
     assert (row["known_low"], row["known_high"]) == (pytest.approx(93.07 - NEAR), pytest.approx(93.07 + NEAR))
     assert row["verdict"] == WITHIN
-    assert only(sanity(children(accuracy=91.0), None).long, "dense parent")["verdict"] == BELOW
+    assert only(sanity(children(accuracy=91.0), None).long, "dense parent (%)")["verdict"] == BELOW
 
 
 @pytest.mark.parametrize("other", [{"train_images": 45_000}, {"augment": False}, {"model": "resnet-small"}])
 def test_parents_that_were_trained_otherwise_are_not(other: dict[str, object]) -> None:
-    assert "dense parent" not in set(sanity(children(**other), None).long["check"])
+    assert "dense parent (%)" not in set(sanity(children(**other), None).long["check"])
 
 
 @pytest.mark.parametrize(("lost", "said"), [(2.0, WITHIN), (2.6, BELOW), (-1.0, WITHIN)])
 def test_what_one_shot_pruning_by_magnitude_costs(lost: float, said: str) -> None:
     frame = children(lost=lost).query("lr_schedule == 'constant'")
-    row = only(sanity(frame, None).long, "one-shot, magnitude, 90%, minus parent")
+    row = only(sanity(frame, None).long, "one-shot, magnitude, 90%, minus parent (points)")
     assert (row["estimate"], row["verdict"]) == (pytest.approx(-lost), said)
     assert "constant rate (0.01)" in row["arm"]
 
@@ -76,7 +76,7 @@ def test_what_one_shot_pruning_by_magnitude_costs(lost: float, said: str) -> Non
 def test_random_masks_and_other_methods_are_not_held_to_it() -> None:
     frame = children()
     frame = frame[(frame["criterion"] != "magnitude") | (frame["method"] != "one-shot")]
-    assert set(sanity(frame, None).long["check"]) == {"dense parent"}
+    assert set(sanity(frame, None).long["check"]) == {"dense parent (%)"}
 
 
 def test_ensembles_are_compared_with_published_ones_of_their_name_size_and_budget() -> None:
@@ -86,7 +86,7 @@ def test_ensembles_are_compared_with_published_ones_of_their_name_size_and_budge
     made.loc[rival, "accuracy"] = [75.75, 75.95, 75.55, 75.75, 75.75]
     made.loc[made["ensemble"] == "Bagged", "epochs"] = 32
     made.loc[made["ensemble"] == "PAT (R)", "members"] = 4
-    found = sanity(children(train_images=1000), made).long.query("check == 'published ensemble'").set_index("arm")
+    found = sanity(children(train_images=1000), made).long.query("check == 'published ensemble (%)'").set_index("arm")
     assert list(found.index) == ["cifar10, lenet-l: Independent", "cifar10, lenet-l: PAT (AR)"]
     row = found.loc["cifar10, lenet-l: PAT (AR)"]
     assert (row["estimate"], row["n"], row["verdict"]) == (pytest.approx(75.75), 5, WITHIN)
@@ -98,5 +98,5 @@ def test_the_printed_table_tells_what_the_numbers_do() -> None:
     table = sanity(children(lost=2.6).query("lr_schedule == 'constant'"), None)
     dense, pruned = table.parts[0].shown.to_dict("records")
     assert (dense["Ours"], dense["Known"], dense["n"]) == ("93.00 ± 0.11", "92.57 to 93.57", 6)
-    assert (pruned["Ours"], pruned["Known"], pruned["Source"]) == ("-2.60 ± 0.00", "at least -2.50", "–")
+    assert (pruned["Ours"], pruned["Known"], pruned["Source"]) == ("-2.60 ± 0.00", "at least -2.50", "rule of thumb")
     assert pruned["Verdict"] == BELOW

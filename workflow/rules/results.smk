@@ -158,11 +158,12 @@ if FINDINGS:
 
     rule findings:
         input:
+            ensemble_results(),
             children=f"{SOURCE}/children.csv",
             history=f"{SOURCE}/history.parquet",
             study=f"{SOURCE}/study.json",
             code=modules(
-                *("findings.py", "finding_tables.py", "finding_figures.py"),
+                *("findings.py", "finding_tables.py", "finding_figures.py", "ensemble_cells.py"),
                 *("figure_panels.py", "figure_style.py", "cells.py", "statistics.py", "methods.py"),
             ),
         output:
