@@ -17,23 +17,27 @@ from torch import Size, Tensor, nn
 from ssa import masks, store
 from ssa.masking import pack, unpack
 from ssa.masks import Mask
-from ssa.subnetwork import Subnetwork
+from ssa.subnetwork import within
 
 FORMAT = "ssa subnetwork 1"
 
 
-def save(child: Subnetwork, path: str | Path) -> None:
+def save(child: nn.Module, path: str | Path) -> None:
     """Write the target subnetwork of ``child``: mask bits, kept values, and all other parameters and buffers whole.
 
-    The file appears whole or not at all. ``ValueError`` where the module's state is not all tensors.
+    The file appears whole or not at all. ``child``: a Subnetwork, or what wraps one, as ``torch.compile`` does.
+    ``ValueError`` where there is none, and where the module's state is not all tensors.
     """
-    mask, whole = child.mask, _state(child.module)
-    kept = {name: whole.pop(name)[entry.expand(child.module.get_parameter(name).shape)] for name, entry in mask.items()}
+    found = within(child)
+    if found is None:
+        raise ValueError(f"{type(child).__name__} is no subnetwork, and holds none; save a plain model as PyTorch does")
+    mask, whole = found.mask, _state(found.module)
+    kept = {name: whole.pop(name)[entry.expand(found.module.get_parameter(name).shape)] for name, entry in mask.items()}
     entries = {name: entry for name, entry in mask.items() if name not in mask.tied}
     layout = {"shapes": {name: list(entry.shape) for name, entry in entries.items()}, "tied": mask.tied}
     tensors = {
         "layout": torch.tensor(list(json.dumps(layout).encode()), dtype=torch.uint8),
-        "mask": pack(torch.cat([child.target[:0], *(entry.flatten() for entry in entries.values())])),
+        "mask": pack(torch.cat([found.target[:0], *(entry.flatten() for entry in entries.values())])),
         **{f"kept/{name}": value for name, value in kept.items()},
         **{f"whole/{name}": value for name, value in whole.items()},
     }
@@ -48,6 +52,8 @@ def load(path: str | Path, model: nn.Module) -> nn.Module:
     """
     tensors = _read(path)
     state = _state(model)
+    if any(value.is_meta for value in state.values()):
+        raise ValueError("the model is on the meta device, without values to fill; build it on a real one")
     mask = _mask(tensors.pop("layout"), tensors.pop("mask"))
     try:
         odd = {key.partition("/")[2] for key in tensors} ^ state.keys()

@@ -11,6 +11,7 @@ from __future__ import annotations
 import importlib
 import math
 from dataclasses import dataclass
+from numbers import Real
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from ssa.errors import choose
@@ -37,7 +38,7 @@ class Law:
     elementwise: ClassVar[bool] = False  # whether a weight's probability depends on its own mask and state alone
 
     def __post_init__(self) -> None:
-        if not (math.isfinite(self.epochs) and self.epochs >= 0):
+        if not (isinstance(self.epochs, Real) and math.isfinite(self.epochs) and self.epochs >= 0):
             raise ValueError(f"{type(self).__name__}: epochs is {self.epochs!r}; it is a length in epochs, at least 0")
         resolve(self.schedule)
 
@@ -62,6 +63,21 @@ class Law:
     def anneal(self, a: float, mask: Tensor, state: Tensor | None) -> tuple[Probability, Probability]:
         """The keep-probabilities of kept and pruned weights when the annealing stands at ``a`` < 1."""
         raise NotImplementedError(f"{type(self).__name__} must define anneal()")
+
+    def check(self, mask: Tensor, state: Tensor | None) -> None:
+        """``ValueError`` or ``TypeError`` where :meth:`anneal` gives no probabilities, soon or late."""
+        import torch
+
+        for a in (0.0, 0.5, 0.999):
+            found, name = self.anneal(a, mask, state), f"{type(self).__name__}.anneal() at a = {a:g}"
+            if not (isinstance(found, tuple) and len(found) == 2):
+                raise TypeError(
+                    f"{name} returned {type(found).__name__}; it returns a pair, for kept and pruned weights"
+                )
+            for p in map(torch.as_tensor, found):
+                if not bool(((p >= 0) & (p <= 1)).all()):
+                    low, high = p.min().item(), p.max().item()
+                    raise ValueError(f"{name} gave {low:g} to {high:g}; probabilities are in [0, 1]")
 
     def sample(self, a: float, mask: Tensor, state: Tensor | None, bits: Bits) -> Tensor:
         """One mask drawn with the probabilities of :meth:`anneal`: bool, of the mask's shape."""
@@ -246,5 +262,5 @@ def find(path: str) -> type[Law]:
 
 
 def _check_tau(law: TemperatureAnnealing | ConstantTemperature) -> None:
-    if not 0 <= law.tau <= 1:
+    if not (isinstance(law.tau, Real) and 0 <= law.tau <= 1):
         raise ValueError(f"{type(law).__name__}: tau is {law.tau!r}; it is a probability in [0, 1]")

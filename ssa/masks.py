@@ -20,13 +20,23 @@ class Mask(dict[str, Tensor]):
         super().__init__(entries)
         self.tied = dict(tied or {})
 
+    def copy(self) -> Mask:
+        """A mask of the same entries."""
+        return Mask(self, self.tied)
+
+    def __or__(self, other: Mapping[str, Tensor]) -> Mask:  # type: ignore[override]
+        """The entries of both, the right one's where both have one."""
+        return Mask({**self, **other}, {**self.tied, **getattr(other, "tied", {})})
+
     def to(self, device: torch.device | str) -> Mask:
         """The same mask on ``device``."""
         return Mask({name: entry.to(device) for name, entry in self.items()}, self.tied)
 
 
 def check(model: nn.Module, mask: Mapping[str, Tensor]) -> None:
-    """``KeyError`` or ``ValueError`` naming the entry that does not fit ``model``."""
+    """``KeyError``, ``ValueError`` or ``TypeError`` naming the entry that does not fit ``model``."""
+    if not isinstance(mask, Mapping):
+        raise TypeError(f"mask is {mask!r}; it maps names of parameters to bool tensors, as ssa.prune makes it")
     parameters = dict(model.named_parameters())
     for name, entry in mask.items():
         if name not in parameters:

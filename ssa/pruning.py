@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from functools import partial
-from typing import TypeAlias
+from numbers import Real
+from typing import Any, TypeAlias
 
 import torch
 from torch import Size, Tensor, nn
@@ -36,16 +37,19 @@ def layers(model: nn.Module) -> dict[str, nn.Module]:
 def prunable(model: nn.Module, select: Select | None = None) -> dict[str, Tensor]:
     """The weights that may be pruned, in the model's order.
 
-    By default those of every convolution, linear layer and attention but the last layer, the classifier. ``select``
-    chooses among all of them instead: a type or a tuple of types, a pattern of layer names or a list of patterns
-    (``"blocks.*.fc1"``), or a predicate called with a layer's name and module. A shared weight appears once.
-    ``ValueError`` where nothing is chosen.
+    By default those of every convolution, linear layer and attention but the classifier: what the model's
+    ``get_classifier()`` gives, as timm's models have it, else the last layer. Transposed convolutions, embeddings and
+    recurrent layers are none of these. ``select`` chooses among all of them instead: a type or a tuple of types, a
+    pattern of layer names or a list of patterns (``"blocks.*.fc1"``), or a predicate called with a layer's name and
+    module. A shared weight appears once, and not where the classifier shares it. ``ValueError`` where nothing is
+    chosen, or where a weight is computed from others.
     """
     found = layers(model)
     if select is None:
-        chosen = list(found.values())[:-1]
+        last = _classifier(model, found)
+        chosen = [layer for layer in found.values() if not {id(p) for p in layer.parameters(recurse=False)} & last]
     else:
-        predicate = _predicate(select)
+        predicate = _predicate(select, list(found))
         chosen = [layer for name, layer in found.items() if predicate(name, layer)]
     if not chosen:
         raise ValueError(
@@ -54,13 +58,35 @@ def prunable(model: nn.Module, select: Select | None = None) -> dict[str, Tensor
         )
     names = {id(parameter): name for name, parameter in model.named_parameters()}
     own = [getattr(layer, key, None) for layer in chosen for key in (*BIASES, *SEPARATE)]
-    return {names[id(weight)]: weight for weight in own if weight is not None}
+    weights = [weight for weight in own if weight is not None]
+    if any(id(weight) not in names for weight in weights):
+        raise ValueError(
+            "a layer computes its weight from others (a parametrization, or another mask): remove that first, as "
+            "torch.nn.utils.parametrize.remove_parametrizations does, or leave the layer out with select="
+        )
+    if any(weight.is_meta for weight in weights):
+        raise ValueError("the model is on the meta device, without values; build it on a real one")
+    return {names[id(weight)]: weight for weight in weights}
 
 
-def _predicate(select: Select) -> Predicate:
+def _classifier(model: nn.Module, found: Mapping[str, nn.Module]) -> set[int]:
+    """The ids of the classifier's parameters."""
+    ask: Any = getattr(model, "get_classifier", None)
+    given = ask() if callable(ask) else ()
+    heads = [head for head in (given if isinstance(given, (tuple, list)) else [given]) if isinstance(head, nn.Module)]
+    last = [layer for head in heads for layer in layers(head).values()] or list(found.values())[-1:]
+    return {id(parameter) for layer in last for parameter in layer.parameters(recurse=False)}
+
+
+def _predicate(select: Select, names: Sequence[str]) -> Predicate:
     if callable(select) and not isinstance(select, type):
         return select
     wanted = [select] if isinstance(select, (str, type)) else list(select)
+    for one in wanted:
+        if not isinstance(one, (str, type)):
+            raise TypeError(f"select={select!r}: {one!r} is neither a type nor a pattern of names")
+        if isinstance(one, str) and not any(fnmatchcase(name, one) for name in names):
+            raise ValueError(f"select: {one!r} matches no layer; layers are {', '.join(map(repr, names))}")
     types = tuple(kind for kind in wanted if isinstance(kind, type))
     patterns = [pattern for pattern in wanted if isinstance(pattern, str)]
     return lambda name, layer: isinstance(layer, types) or any(fnmatchcase(name, pattern) for pattern in patterns)
@@ -79,8 +105,9 @@ def prune(
 ) -> Mask:
     """The mask that removes the fraction ``sparsity``, in [0, 1), of the prunable weights of ``model``.
 
-    ``criterion`` says which weights go: ``random``; ``anti-random``, those that ``random`` of the same seed keeps (at
-    50% of an odd number both round alike, and one weight is in both masks or in neither); ``magnitude``, the smallest;
+    ``criterion`` says which weights go: ``random``; ``anti-random``, those that ``random`` of the same seed ranks
+    last, and so keeps where half of each layer goes (of an odd number both round alike, and one weight is in both masks
+    or in neither); ``magnitude``, the smallest;
     ``taylor``, the least w * gradient over ``batches`` of (images, labels); ``synflow``, the least synaptic flow for an
     input of ``example``'s shape. ``allocation`` says how many of each tensor's n weights (or neurons) go:
     ``layerwise``, ``round(sparsity * n)``; ``global``, ``erk`` and ``lamp``, that many over all tensors together,
@@ -91,11 +118,15 @@ def prune(
     tells which BatchNorm follows which layer. ``select``: see :func:`prunable`. ``ValueError`` for a setting outside
     these, where ``example`` or ``batches`` is needed and missing, and where a layer would be left empty.
     """
-    if not 0 <= sparsity < 1:
+    if not (isinstance(sparsity, Real) and 0 <= sparsity < 1):
         raise ValueError(f"sparsity is {sparsity!r}; allowed: a fraction in [0, 1)")
     choose("criterion", criterion, CRITERIA)
     choose("structure", structure, STRUCTURES)
     choose("allocation", allocation, ALLOCATIONS)
+    from ssa.subnetwork import within  # which imports this module
+
+    if within(model) is not None:
+        raise ValueError("the model is, or holds, a subnetwork, whose own mask would not count: prune child.fold()")
     weights = prunable(model, select)
     shapes = {name: _shape_of_units(weight, structure) for name, weight in weights.items()}
     count = partial(FUNCTIONS[allocation], weights)
@@ -189,8 +220,7 @@ def _with_companions(model: nn.Module, mask: Mask, example: Tensor | None) -> Ma
             if weight is None or weight not in mask:
                 continue
             companions = [getattr(layer, bias_key, None)]
-            if id(layer) in norms:
-                companions += [norms[id(layer)].weight, norms[id(layer)].bias]
+            companions += [own for norm in norms.get(id(layer), ()) for own in (norm.weight, norm.bias)]
             tied |= {parameters[id(companion)]: weight for companion in companions if companion is not None}
         separate = [key for key in SEPARATE if parameters.get(id(getattr(layer, key, None))) in mask]
         if separate and layer.in_proj_bias is not None:
@@ -200,22 +230,21 @@ def _with_companions(model: nn.Module, mask: Mask, example: Tensor | None) -> Ma
     return Mask({**mask, **{name: mask[weight].flatten() for name, weight in tied.items()}}, tied)
 
 
-def _following_norms(model: nn.Module, example: Tensor | None) -> dict[int, nn.Module]:
-    """id of a layer to the BatchNorm whose input is that layer's output, found by running ``example``."""
+def _following_norms(model: nn.Module, example: Tensor | None) -> dict[int, list[nn.Module]]:
+    """id of a layer to the BatchNorms that read its output and nothing else's, found by running ``example``."""
     norms = [module for module in model.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
     if not norms:
         return {}
     if example is None:
         raise ValueError("structure 'neurons' on a model with BatchNorm needs example=, one input batch")
     producers: dict[int, tuple[nn.Module, Tensor]] = {}
-    found: dict[int, nn.Module] = {}
+    read: dict[nn.Module, set[int]] = {norm: set() for norm in norms}  # ids of layers, 0 for anything else
 
     def produced(layer: nn.Module, _: object, output: Tensor) -> None:
         producers[id(output)] = (layer, output)  # holding the output keeps its id from being used again
 
     def consumed(norm: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        if id(inputs[0]) in producers:
-            found[id(producers[id(inputs[0])][0])] = norm
+        read[norm].add(id(producers[id(inputs[0])][0]) if id(inputs[0]) in producers else 0)
 
     hooks = [m.register_forward_hook(produced) for m in model.modules() if isinstance(m, PRUNABLE)]
     hooks += [norm.register_forward_pre_hook(consumed) for norm in norms]
@@ -225,4 +254,8 @@ def _following_norms(model: nn.Module, example: Tensor | None) -> dict[int, nn.M
     finally:
         for hook in hooks:
             hook.remove()
+    found: dict[int, list[nn.Module]] = {}
+    for norm, sources in read.items():
+        if len(sources) == 1:
+            found.setdefault(sources.pop(), []).append(norm)
     return found

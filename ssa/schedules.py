@@ -32,8 +32,16 @@ SCHEDULES: dict[str, Schedule] = {"linear": linear, "cosine": cosine, "exponenti
 
 
 def resolve(schedule: str | Schedule) -> Schedule:
-    """The function that ``schedule`` names, or ``schedule`` itself; ``ValueError`` for an unknown name."""
+    """The function that ``schedule`` names, or ``schedule`` itself.
+
+    ``ValueError`` for an unknown name, and for a callable that is no schedule.
+    """
     if callable(schedule):
+        ends, middle = (schedule(0.0), schedule(1.0)), schedule(0.5)
+        if not (abs(ends[0]) < 1e-9 and abs(ends[1] - 1) < 1e-9 and 0 <= middle <= 1):
+            raise ValueError(
+                f"schedule {schedule!r} goes from {ends[0]:g} over {middle:g} to {ends[1]:g}; allowed: from 0 to 1"
+            )
         return schedule
     if schedule not in SCHEDULES:
         raise ValueError(f"unknown annealing schedule {schedule!r}; allowed: {', '.join(SCHEDULES)} or a callable")

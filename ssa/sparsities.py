@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from ssa.pruning import Select, prunable
-from ssa.subnetwork import Subnetwork
+from ssa.subnetwork import within
 
 
 @dataclass(frozen=True)
@@ -51,12 +51,15 @@ class Report:
 def sparsity(model: nn.Module, select: Select | None = None) -> Report:
     """The sparsity of a plain model's prunable weights, counting exact zeros, or of a Subnetwork's target mask.
 
-    ``select`` chooses the weights of a plain model as in :func:`ssa.prune`: by default all but the classifier's. The
-    rows of a Subnetwork are the weights that its mask names; BatchNorm and biases that go with neurons do not count.
+    ``select`` chooses the weights as in :func:`ssa.prune`: by default, of a plain model, all but the classifier's. The
+    rows of a Subnetwork, also of one that is compiled or otherwise wrapped, are the weights that its mask names;
+    BatchNorm and biases that go with neurons do not count.
     """
-    if isinstance(model, Subnetwork):
-        mask = model.mask
-        weights = {name: model.module.get_parameter(name) for name in mask if name not in mask.tied}
+    child = within(model)
+    if child is not None:
+        mask = child.mask
+        chosen = mask if select is None else prunable(child.module, select)
+        weights = {name: child.module.get_parameter(name) for name in mask if name in chosen and name not in mask.tied}
         gone = {name: (~mask[name]).expand(weight.shape) for name, weight in weights.items()}
     else:
         gone = {name: weight == 0 for name, weight in prunable(model, select).items()}

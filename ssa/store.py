@@ -132,7 +132,10 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     with writing(path):
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
+            partial.touch()
+            mode = partial.stat().st_mode  # what others may do is the user's to say; safetensors shuts them out
             write(partial)
+            partial.chmod(mode)
             with partial.open("rb+") as file:
                 os.fsync(file.fileno())
             partial.replace(path)

@@ -20,7 +20,7 @@ from torch.utils._pytree import tree_leaves
 
 from ssa import criteria, masks
 from ssa.errors import choose
-from ssa.laws import Law
+from ssa.laws import Law, OneShot
 from ssa.layout import Layout
 from ssa.masks import Mask
 from ssa.pruning import lowest
@@ -68,6 +68,12 @@ class Subnetwork(nn.Module):
     ) -> None:
         super().__init__()
         masks.check(module, mask)
+        if not isinstance(law, Law):
+            raise TypeError(f"law is {law!r}; it is an instance such as ssa.TemperatureAnnealing(epochs=5)")
+        if law.epochs == 0 and not isinstance(law, OneShot):
+            raise ValueError(f"{law} anneals for 0 epochs, as OneShot does: give it epochs=, or choose OneShot")
+        if not any(True for _ in module.parameters()):
+            raise ValueError(f"{type(module).__name__} has no parameters, so that there is nothing to fine-tune")
         if law.epochs > epochs:
             raise ValueError(
                 f"{type(law).__name__} anneals for {law.epochs:g} epochs, longer than the training of {epochs:g}; "
@@ -77,6 +83,10 @@ class Subnetwork(nn.Module):
             raise ValueError(f"{law} depends on the starting weights, which move: leave regenerate at False")
         choose("pruned_weights", pruned_weights, PRUNED_WEIGHTS)
         choose("masked_weights", masked_weights, MASKED_WEIGHTS)
+        if law.ranking and pruned_weights == "freeze":
+            raise ValueError(
+                f"{law} chooses the pruned weights anew: they cannot be frozen, leave pruned_weights at train"
+            )
         self.module = module
         self.law = law
         self.seed = seed
@@ -90,6 +100,8 @@ class Subnetwork(nn.Module):
         self._own: dict[str, Tensor] = {}
         self.tied = dict(mask.tied) if isinstance(mask, Mask) else {}
         self._register(mask)
+        if type(law).__module__ != Law.__module__ and not law.ranking:
+            self._check_law()
         self._held: dict[str, Tensor] = {}
         if pruned_weights == "shuffle":
             self._shuffle()
@@ -109,14 +121,53 @@ class Subnetwork(nn.Module):
         target = torch.zeros(self._layout.count, dtype=torch.bool, device=device)
         for name, entry in leaders.items():
             self._layout.view(target, name).copy_(entry)
-        self._pruned = {name: int((~entry).sum()) for name, entry in leaders.items()}
         self.register_buffer("target", target)
+        self._count()
         self.register_buffer("multiplier", _factor(target), persistent=False)
         self.register_buffer("strides", self._layout.strides())
         self.register_buffer("alive", torch.ones_like(target) if self.law.ranking else None)
         moves = self.law.ranking == "movement"
         self.register_buffer("movement", torch.zeros_like(target, dtype=torch.float32) if moves else None)
         self.register_buffer("drawn", None if self.regenerate else self._prepare())
+
+    def _count(self) -> None:
+        """How many weights (or neurons) of each tensor the target prunes."""
+        self._pruned = {name: int((~self._layout.view(self.target, name)).sum()) for name in self._layout}
+
+    def _check_law(self) -> None:
+        state = self._state()
+        for name in self._layout:
+            own = None if state is None else self._layout.view(state, name)
+            self.law.check(self._layout.view(self.target, name), own)
+
+    def get_extra_state(self) -> Tensor:
+        """A digest of what a state is of: the law, the seed and the names of the masked tensors."""
+        law = [type(self.law).__qualname__, *map(_worded, vars(self.law).values())]
+        said = "\n".join([*law, str(self.seed), *self._layout])
+        return torch.tensor(list(hashlib.blake2b(said.encode(), digest_size=8).digest()), dtype=torch.uint8)
+
+    def set_extra_state(self, state: Tensor) -> None:
+        """``RuntimeError`` where the state is another child's."""
+        if not torch.equal(state.cpu(), self.get_extra_state()):
+            raise RuntimeError(
+                "this state was saved by a child of another law, seed or mask's names, and would not go on as that one "
+                "did: build the child as it was, or load the state of its module alone"
+            )
+
+    def _apply(self, fn: Any, recurse: bool = True) -> Subnetwork:
+        """As of any module, but what counts and draws keeps its type where weights become half as long."""
+        own = {name: getattr(self, name) for name in ("multiplier", "movement", "drawn")}
+        super()._apply(fn, recurse)
+        for name, value in own.items():
+            moved = getattr(self, name)
+            if value is not None and moved.dtype != value.dtype:
+                setattr(self, name, value.to(moved.device))
+        return self
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For ``torch.save``, which refuses the same bytes under two types."""
+        buffers = {**self._buffers, "multiplier": self.multiplier.clone()}
+        return {**super().__getstate__(), "_buffers": buffers}
 
     def _prepare(self) -> Tensor | None:
         """What the law draws once for each weight: for each tensor a function of the seed and its name alone."""
@@ -144,6 +195,7 @@ class Subnetwork(nn.Module):
                 "train on one process, or re-rank by magnitude"
             )
         self._restore()
+        _LIVE.add(self)
         exact = self.time is not None and self.law.epochs <= min(self.time, t)
         self.time = t
         if not exact:
@@ -300,7 +352,7 @@ class Subnetwork(nn.Module):
 
     def _mask_backward(self, output: Any, masked: dict[str, Tensor]) -> None:
         """Let the module hold ``masked`` in the backward pass too, where checkpointing computes parts of it again."""
-        names = set(masked)
+        names, multiplier = set(masked), self.multiplier
 
         def hold(_: Tensor) -> None:
             own: dict[str, Tensor] = {n: weight for n, weight in self.module.named_parameters() if n in names}
@@ -308,13 +360,13 @@ class Subnetwork(nn.Module):
                 return
             if not masked:  # the second backward pass of one forward pass
                 with torch.enable_grad():
-                    masked.update(self._masked())
+                    masked.update(self._masked(multiplier))
             stack = ExitStack()
             stack.enter_context(self._holding(masked, own))
             # Called when the pass is done. Where it fails the engine drops it, which ends the context too.
             torch.autograd.Variable._execution_engine.queue_callback(stack.close)
 
-        for leaf in tree_leaves(output):
+        for leaf in tree_leaves(_plain(output)):
             if isinstance(leaf, Tensor) and leaf.grad_fn is not None:
                 leaf.register_hook(hold)
 
@@ -329,20 +381,27 @@ class Subnetwork(nn.Module):
             self._own = {}
             masked.clear()
 
-    def _masked(self) -> Iterator[tuple[str, Tensor]]:
-        multiplier = self.multiplier if self.training else _factor(self.target)
+    def _masked(self, multiplier: Tensor | None = None) -> Iterator[tuple[str, Tensor]]:
+        """The masked weights of a forward pass, by default of this step's (training) or the target mask (eval)."""
+        if multiplier is None or not self.training:
+            multiplier = self.multiplier if self.training else _factor(self.target)
         for name in self._layout:
             weight = self._weight(name)
-            masked = weight * self._layout.view(multiplier, name)
+            masked = (weight * self._layout.view(multiplier, name)).to(weight.dtype)
             if self.movement is not None and masked.requires_grad and self.training:
                 self._follow(name, weight, masked)
             yield name, masked
         for name, leader in self.tied.items():
-            yield name, self._weight(name) * self._layout.part(multiplier, leader)
+            weight = self._weight(name)
+            yield name, (weight * self._layout.part(multiplier, leader)).to(weight.dtype)
 
     def _weight(self, name: str) -> Tensor:
         """The module's own parameter, also while the module holds a masked one in its place."""
-        return self._own[name] if name in self._own else self.module.get_parameter(name)
+        if name in self._own:
+            return self._own[name]
+        owner, _, key = name.rpartition(".")
+        weight: Tensor = getattr(self.module.get_submodule(owner), key)  # no Parameter within functional_call
+        return weight
 
     def _check_time(self) -> None:
         """``RuntimeError`` where the weights have moved on and the mask of the step has not."""
@@ -394,6 +453,30 @@ class Subnetwork(nn.Module):
                 weight.copy_(torch.where(entry, weight, value.to(weight.device)))
 
 
+def within(model: nn.Module) -> Subnetwork | None:
+    """``model`` if it is a subnetwork, or the one that it wraps, as ``torch.compile`` and DataParallel do.
+
+    ``ValueError`` where it holds several.
+    """
+    found = [module for module in model.modules() if isinstance(module, Subnetwork)]
+    if len(found) > 1 and found[0] is not model:
+        raise ValueError(f"{type(model).__name__} holds {len(found)} subnetworks; ask for one of them")
+    return found[0] if found else None
+
+
+def _worded(value: object) -> str:
+    """A law's setting as text that is the same in every process."""
+    return str(getattr(value, "__qualname__", "a callable")) if callable(value) else repr(value)
+
+
+def _plain(output: Any) -> Any:
+    """``output`` with the values of objects that PyTorch does not look into, such as dataclasses."""
+    return [
+        vars(leaf) if hasattr(leaf, "__dict__") and not isinstance(leaf, Tensor) else leaf
+        for leaf in tree_leaves(output)
+    ]
+
+
 def _factor(mask: Tensor) -> Tensor:
     """The same bytes as numbers, by which CPUs multiply three times faster than by bools."""
     return mask.view(torch.uint8)
@@ -412,16 +495,19 @@ def _start_anew(child: Subnetwork, *_: Any) -> None:
             "misread; convert the module as it was then and wrap it anew"
         )
     child.time = None
+    child._count()
     child.multiplier = _factor(child.target)
     if child.pruned_weights == "freeze":
         child._hold()
 
 
 def _note_update(optimizer: torch.optim.Optimizer, *_: Any) -> None:
-    """Remember, after any optimiser's step, which subnetworks it has updated."""
+    """After any optimiser's step: remember which subnetworks it has updated, and undo what must not move."""
     stepped = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
     for child in _LIVE:
-        child._updated |= any(id(parameter) in stepped for parameter in child.module.parameters())
+        if any(id(parameter) in stepped for parameter in child.module.parameters()):
+            child._updated = True
+            child._restore()
 
 
 _LIVE: weakref.WeakSet[Subnetwork] = weakref.WeakSet()

@@ -183,7 +183,7 @@ def test_layers_are_selected_by_type_pattern_or_predicate(select: pruning.Select
 
 
 def test_a_selection_of_nothing_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"select='Head' leaves no layer to prune.*'embed', 'attention', .*'head'"):
+    with pytest.raises(ValueError, match=r"select: 'Head' matches no layer; layers are 'embed', 'attention', .*'head'"):
         pruning.prunable(Attention(), "Head")
     with pytest.raises(ValueError, match="the last layer, the classifier, is left out; layers are ''"):
         pruning.prunable(nn.Linear(2, 2))
