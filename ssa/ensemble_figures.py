@@ -39,7 +39,7 @@ CAPTIONS: dict[str, str] = {
     ),
     "ensemble_diversity": (
         "Accuracy of the members alone against their disagreement, the share of test images on which two members "
-        "predict different classes; means over seeds. Numbers: the accuracy of the ensemble (%)."
+        "predict different classes; means over seeds, which are faint. Numbers: the accuracy of the ensemble (%)."
     ),
     "ensemble_corruptions": (
         "Accuracy of the ensembles against the severity of each corruption (0: the whole clean test set); means over "
@@ -166,7 +166,10 @@ def ensemble_diversity(ensembles: pd.DataFrame) -> Figure:
         means = cells.groupby("ensemble", sort=False)[columns].mean()
         for name, row in means.iterrows():
             style = drawn[str(name)]
-            ax.plot(row["disagreement"], row["member_accuracy"], color=style.colour, marker=style.marker, linestyle="")
+            look: dict[str, Any] = {"color": style.colour, "marker": style.marker, "linestyle": ""}
+            mine = cells[cells["ensemble"] == name]
+            ax.plot(mine["disagreement"], mine["member_accuracy"], **look, markersize=2, alpha=0.5)
+            ax.plot(row["disagreement"], row["member_accuracy"], **look)
         ax.set(xlabel="Disagreement", ylabel="Members' accuracy (%)")
         ax.margins(0.12)
         numbered.append((ax, means))

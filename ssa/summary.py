@@ -20,7 +20,7 @@ from typing import Any
 import pandas as pd
 import yaml
 
-from ssa import finding_words, summary_speed
+from ssa import ensemble_figures, figures, finding_words, summary_speed
 from ssa.cells import CELL
 from ssa.errors import UserError
 from ssa.finding_words import signed
@@ -34,6 +34,7 @@ PLACE = re.compile(
     r"(?P<begin>^(?:<!-- |\.\. )begin: (?P<name>[^\n]+?)(?: -->)?\n).*?(?P<end>^(?:<!-- |\.\. )end: (?P=name))",
     re.MULTILINE | re.DOTALL,
 )
+CAPTIONS = {**figures.CAPTIONS, **ensemble_figures.CAPTIONS}
 LONGEST = 20  # rows of a table on a page; a longer one is read in its file
 FEW = 3  # comparisons that are listed one by one
 
@@ -114,13 +115,14 @@ def _claims(page: Page) -> str:
     """For each record that tests claims: a row for each claim and arm, sanity, figures, deviations and assumptions."""
     parts = []
     for name, study in records(page.root).items():
-        tables, figures = page.root / "paper_tables" / name, page.root / "figures" / name
+        tables, drawn = page.root / "paper_tables" / name, page.root / "figures" / name
         rows = list(_claim_rows(tables / "claims.csv"))
         if not rows:
             continue
         parts += [f"**{study['title']}** ({_made(name, study, page)})", _shared(name, page), page.table(rows)]
         parts += _sanity(tables / "table4_sanity.md", page)
-        parts += [page.figure(figures / f"{one}.png", one.replace("_", " ").capitalize()) for one in _figures(tables)]
+        for one in _figures(tables):
+            parts += [page.figure(drawn / f"{one}.png", one.replace("_", " ").capitalize()), f"*{CAPTIONS[one]}*"]
         parts += [_list("Deviations from the paper", study["deviations"]), _list("Assumed", study["assumptions"])]
     return "\n\n".join(part for part in parts if part) or (
         "No study is recorded yet. To record what is finished of one: "
