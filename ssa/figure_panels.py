@@ -23,8 +23,8 @@ CELL = [*PANEL, "sparsity"]
 # What a panel's title tells: these always, these where the panels differ, these where a panel is unlike most.
 ALWAYS, DIFFERING, UNUSUAL = (
     ("criterion", "sparsity"),
-    ("parent", "lr_schedule", "epochs"),
-    ("stem", "structure", "allocation"),
+    ("parent", "lr_schedule", "epochs", "allocation"),
+    ("stem", "structure"),
 )
 WORDS = {
     "criterion": "{} masks",
