@@ -179,9 +179,10 @@ def _row(head: tuple[str, str, str, str], measure: str, found: Comparison) -> Ro
 
 
 def _spread(children: pd.DataFrame, settings: Mapping[str, Any]) -> str:
-    """The one allocation and stem that the claim looks at, where the arm's children have several."""
+    """The one allocation and the one stem that the claim looks at, where the arm's children have several."""
     several = len(children.loc[children["method"] != "dense", ["allocation", "stem"]].drop_duplicates()) > 1
-    return f"{settings['allocation']} allocation, {settings['stem']} stem" if several else ""
+    named = [f"{settings[key]} {key}" for key in ("allocation", "stem") if settings.get(key)]
+    return ", ".join(named) if several else ""
 
 
 def _select(children: pd.DataFrame, settings: Mapping[str, Any]) -> pd.DataFrame:

@@ -163,10 +163,15 @@ def keep_probability(history: pd.DataFrame, drawn: dict[str, Style]) -> Figure:
     means = panel.pivot_table(index="epoch", columns="method", values="keep_pruned")
     for method, end in panel.groupby("method")["anneal_epochs"].max().dropna().items():
         means.loc[end, method] = 0.0  # from there on masks are exact; it need not be the end of an epoch
-    curves = means.sort_index().interpolate(method="index")[in_order(panel["method"])].round(3)
+    means = means.sort_index()[in_order(panel["method"])]
+    curves = means.interpolate(method="index").round(3)
+    curves = curves.assign(**{name: means[name].ffill().round(3) for name in CUT if name in means})
     last = curves.index[(curves > 0).any(axis=1)].max()
     curves = curves[curves.index <= 1.25 * last + 1]  # where all is zero there is nothing to see
-    alike = {name: [other for other in curves if curves[other].equals(curves[name])] for name in curves}
+    alike = {
+        name: [other for other in curves if curves[other].equals(curves[name]) and (other in CUT) == (name in CUT)]
+        for name in curves
+    }
     names = {same[0]: _also(same) for same in alike.values()}
     figure = blank(COLUMN, 2.1 + 0.16 * "\n".join(names.values()).count("\n"))
     ax = figure.subplots()

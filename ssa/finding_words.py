@@ -93,7 +93,7 @@ def criteria(table: pd.DataFrame) -> list[str]:
         listed = "; ".join(f"{words} {sparsities}" for words, sparsities in at_which.items())
         said.append(
             f"{_at(rows[0], table, keys)}: temperature annealing minus {label(str(at[-1]))} is {low} to {high} points "
-            f"(n = {rows[0]['n']:g}): {listed}."
+            f"(n = {_counts(rows)}): {listed}."
         )
     return said
 
@@ -174,7 +174,7 @@ def gradients(table: pd.DataFrame) -> list[str]:
             f"{ratios or 'measured alone'} (n = {own['n']:g}). Masks make of it: {shares}."
         )
     later = [
-        f"{where}, once masks are exact: it is, in times that of One-shot, {', '.join(at)}."
+        f"{where}, once masks are exact: the variance is, in times that of One-shot, {', '.join(at)}."
         for where, at in exact.items()
         if at
     ]
@@ -194,13 +194,19 @@ def calibration(table: pd.DataFrame) -> list[str]:
     return said
 
 
+def _counts(rows: list[dict[Any, Any]]) -> str:
+    low, high = (pick(row["n"] for row in rows) for pick in (min, max))
+    return f"{low:g}" if low == high else f"{low:g} to {high:g}"
+
+
 def _lasting(row: Mapping[Any, Any]) -> str:
-    """In which of the two a gain remains once both are scaled."""
+    """In which of the two there is a gain, and in which of these once both are scaled."""
     gained = [key for key in ("nll", "ece") if _sign(row, key) > 0]
     if not gained:
-        return "no gain to explain"
-    last = [key.upper() for key in gained if _sign(row, f"{key}_scaled") > 0]
-    return f"scaled, a gain remains in {' and '.join(last) or 'neither'}"
+        return "no gain is shown in either"
+    words = {1: "a gain too", 0: "undecided", -1: "a loss"}
+    scaled = ", ".join(f"{words[_sign(row, f'{key}_scaled')]} in {key.upper()}" for key in gained)
+    return f"a gain in {' and '.join(key.upper() for key in gained)}, scaled {scaled}"
 
 
 def _ratio(row: Mapping[Any, Any]) -> str:

@@ -175,6 +175,7 @@ def train_ensemble(study: Study, store: Store, ensemble_id: str, deadline: Deadl
     spec = study.ensemble(ensemble_id).spec
     if store.ensemble_record(spec.id).exists():
         store.read_ensemble(spec)
+        _drop_members(study, store, spec.children)
         return True
     deadline = deadline or Deadline()
     for parent in spec.parents:

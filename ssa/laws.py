@@ -15,7 +15,8 @@ from numbers import Real
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from ssa.errors import choose
-from ssa.schedules import Schedule, resolve
+from ssa.schedules import TINY, Schedule, resolve
+from ssa.schedules import check as check_schedule
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor
@@ -40,7 +41,7 @@ class Law:
     def __post_init__(self) -> None:
         if not (isinstance(self.epochs, Real) and math.isfinite(self.epochs) and self.epochs >= 0):
             raise ValueError(f"{type(self).__name__}: epochs is {self.epochs!r}; it is a length in epochs, at least 0")
-        resolve(self.schedule)
+        check_schedule(self.schedule)
 
     @property
     def ranking(self) -> str | None:
@@ -75,7 +76,7 @@ class Law:
                     f"{name} returned {type(found).__name__}; it returns a pair, for kept and pruned weights"
                 )
             for p in map(torch.as_tensor, found):
-                if not bool(((p >= 0) & (p <= 1)).all()):
+                if not (p.is_meta or bool(((p >= -TINY) & (p <= 1 + TINY)).all())):
                     low, high = p.min().item(), p.max().item()
                     raise ValueError(f"{name} gave {low:g} to {high:g}; probabilities are in [0, 1]")
 

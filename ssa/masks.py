@@ -26,7 +26,19 @@ class Mask(dict[str, Tensor]):
 
     def __or__(self, other: Mapping[str, Tensor]) -> Mask:  # type: ignore[override]
         """The entries of both, the right one's where both have one."""
-        return Mask({**self, **other}, {**self.tied, **getattr(other, "tied", {})})
+        kept = {name: of for name, of in self.tied.items() if name not in other}
+        return Mask({**self, **other}, {**kept, **getattr(other, "tied", {})})
+
+    def __ror__(self, other: Mapping[str, Tensor]) -> Mask:  # type: ignore[override]
+        """As above, from the left."""
+        return Mask(other) | self
+
+    def __ior__(self, other: Mapping[str, Tensor]) -> Mask:  # type: ignore[override]
+        """As above, in place."""
+        joined = self | other
+        self.update(joined)
+        self.tied = joined.tied
+        return self
 
     def to(self, device: torch.device | str) -> Mask:
         """The same mask on ``device``."""

@@ -42,7 +42,7 @@ def add(study: Study, store: Store, folder: Path, how: str) -> tuple[int, int]:
     ``how`` says how they were run. Where the study now says more of the same children, such as another question or
     claim, the record takes that over.
 
-    ``UserError`` where the study no longer has a child that is recorded, or where an ensemble is of a recorded parent
+    ``UserError`` where the study no longer has something that is recorded, or where an ensemble is of a recorded parent
     that was trained anew and came out as another network: they would not be comparable.
     """
     old = read(folder)
@@ -162,12 +162,17 @@ def _is_finished(study: Study, store: Store, parent_id: str) -> bool:
 
 
 def _check_still_there(study: Study, old: Collected, folder: Path) -> None:
-    lost = sorted(set(old.children.child_id) - {child.spec.id for child in study.children})
-    if lost:
-        raise UserError(
-            f"{study.path} has no longer {len(lost)} of the children recorded in {folder}, such as {lost[0]}; record "
-            "it under another name"
-        )
+    ensembles = set(old.ensembles["ensembles"].ensemble_id) if old.ensembles else set()
+    for kind, recorded, known in (
+        ("children", set(old.children.child_id), {child.spec.id for child in study.children}),
+        ("parents", set(old.parents.parent_id), set(study.all_parents())),
+        ("ensembles", ensembles, {one.spec.id for one in study.ensembles}),
+    ):
+        if lost := sorted(recorded - known):
+            raise UserError(
+                f"{study.path} has no longer {len(lost)} of the {kind} recorded in {folder}, such as {lost[0]}; record "
+                "it under another name"
+            )
 
 
 def _check_same_networks(store: Store, old: Collected, parents: dict[str, ParentSpec], folder: Path) -> None:

@@ -50,17 +50,16 @@ def sanity(children: pd.DataFrame, ensembles: pd.DataFrame | None) -> Table:
 
 
 def verdict(ours: Interval, low: float, high: float) -> str:
-    """Where ``ours`` lies beside what is known, from ``low`` to ``high``; without an interval its mean is taken."""
+    """Where ``ours`` lies beside what is known, from ``low`` to ``high``; undecided where an interval is missing."""
     if low <= ours.mean <= high:
         return WITHIN
-    ends = (ours.mean, ours.mean) if math.isnan(ours.low) else (ours.low, ours.high)
-    if ends[1] < low:
+    if ours.high < low:
         return BELOW
-    return ABOVE if ends[0] > high else UNDECIDED
+    return ABOVE if ours.low > high else UNDECIDED
 
 
 def _parents(children: pd.DataFrame) -> Iterator[dict[str, Any]]:
-    """Dense parents that were trained as the known ones were."""
+    """Dense parents of known networks, on all images, whose children augment."""
     usual = children[(children["train_images"] == ALL_IMAGES) & children["augment"]]
     for (kind, dataset, model), rows in usual.groupby(["parent", "dataset", "model"], sort=False):
         known = DENSE.get((str(dataset), str(model)))
@@ -71,9 +70,9 @@ def _parents(children: pd.DataFrame) -> Iterator[dict[str, Any]]:
 
 
 def _one_shot(children: pd.DataFrame) -> Iterator[dict[str, Any]]:
-    """What one-shot pruning by magnitude costs the parents, where it is fine-tuned at the reference settings."""
-    pruned = children[children["reference"] & (children["sparsity"] == PRUNED)]
-    pruned = pruned[(pruned["method"] == "one-shot") & (pruned["criterion"] == "magnitude")]
+    """What one-shot pruning by magnitude costs the parents, for each recipe of fine-tuning."""
+    pruned = children[(children["method"] == "one-shot") & (children["sparsity"] == PRUNED)]
+    pruned = pruned[pruned["criterion"] == "magnitude"]
     pruned = pruned[pruned["structure"] == "connections"]
     keys = ["parent", "allocation", "stem", "epochs", "lr_schedule", "lr"]
     for (kind, allocation, stem, epochs, schedule, lr), rows in pruned.groupby(keys, sort=False):
@@ -83,7 +82,7 @@ def _one_shot(children: pd.DataFrame) -> Iterator[dict[str, Any]]:
 
 
 def _ensembles(ensembles: pd.DataFrame) -> Iterator[dict[str, Any]]:
-    """Ensembles of a name, size and budget that somebody published with a standard error."""
+    """Ensembles, on all images, of a name, size and budget that somebody published with a standard error."""
     for dataset, model, cells in groups(ensembles[ensembles["train_images"] == ALL_IMAGES]):
         known = {row["method"]: row for row in published(dataset, model) if row["accuracy_se"]}
         for name, rows in by_name(cells):

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 
 Schedule = Callable[[float], float]
+TINY = 1e-6  # by which rounding may miss
 
 
 def linear(x: float) -> float:
@@ -32,17 +33,16 @@ SCHEDULES: dict[str, Schedule] = {"linear": linear, "cosine": cosine, "exponenti
 
 
 def resolve(schedule: str | Schedule) -> Schedule:
-    """The function that ``schedule`` names, or ``schedule`` itself.
-
-    ``ValueError`` for an unknown name, and for a callable that is no schedule.
-    """
+    """The function that ``schedule`` names, or ``schedule`` itself; ``ValueError`` for an unknown name."""
     if callable(schedule):
-        ends, middle = (schedule(0.0), schedule(1.0)), schedule(0.5)
-        if not (abs(ends[0]) < 1e-9 and abs(ends[1] - 1) < 1e-9 and 0 <= middle <= 1):
-            raise ValueError(
-                f"schedule {schedule!r} goes from {ends[0]:g} over {middle:g} to {ends[1]:g}; allowed: from 0 to 1"
-            )
         return schedule
     if schedule not in SCHEDULES:
         raise ValueError(f"unknown annealing schedule {schedule!r}; allowed: {', '.join(SCHEDULES)} or a callable")
     return SCHEDULES[schedule]
+
+
+def check(schedule: str | Schedule) -> None:
+    """``ValueError`` where ``schedule`` is no known name, nor a map of the unit interval onto itself from 0 to 1."""
+    start, middle, end = map(resolve(schedule), (0.0, 0.5, 1.0))
+    if not (abs(start) < TINY and abs(end - 1) < TINY and 0 <= middle <= 1):
+        raise ValueError(f"schedule {schedule!r} goes from {start:g} over {middle:g} to {end:g}; allowed: from 0 to 1")

@@ -523,9 +523,14 @@ def _law(method: Method, own: ChildSettings, recipe: Recipe, where: str) -> laws
     if method.law == "Iterative" and own.method in ITERATIVE_ORDER:
         args["order"] = ITERATIVE_ORDER[own.method][own.criterion]
     try:
-        return kind(**{**args, **method.args})
+        law = kind(**{**args, **method.args})
     except (TypeError, ValueError) as error:
         raise UserError(f"{where}.method: {own.method!r}: {error}") from error
+    if kind is not laws.OneShot and not law.epochs:
+        raise UserError(f"{where}.method: {own.method!r} anneals for 0 epochs; allowed: args with epochs above 0")
+    if law.ranking and own.pruned_weights == "freeze":
+        raise UserError(f"{where}.pruned_weights: 'freeze' is not allowed for {own.method}, which ranks weights anew")
+    return law
 
 
 def _is_reference(law: laws.Law, method: Method, recipe: Recipe, reference: Mapping[str, Any]) -> bool:

@@ -9,6 +9,8 @@ import struct
 import weakref
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from dataclasses import fields, is_dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -108,6 +110,7 @@ class Subnetwork(nn.Module):
         elif pruned_weights == "freeze":
             self._hold()
         self.register_state_dict_pre_hook(_settle)
+        self.register_load_state_dict_pre_hook(_check_state)
         self.register_load_state_dict_post_hook(_start_anew)
 
     def _register(self, mask: Mapping[str, Tensor]) -> None:
@@ -142,22 +145,18 @@ class Subnetwork(nn.Module):
 
     def get_extra_state(self) -> Tensor:
         """A digest of what a state is of: the law, the seed and the names of the masked tensors."""
-        law = [type(self.law).__qualname__, *map(_worded, vars(self.law).values())]
+        law = [type(self.law).__qualname__, *(_worded(getattr(self.law, each.name)) for each in fields(self.law))]
         said = "\n".join([*law, str(self.seed), *self._layout])
         return torch.tensor(list(hashlib.blake2b(said.encode(), digest_size=8).digest()), dtype=torch.uint8)
 
     def set_extra_state(self, state: Tensor) -> None:
-        """``RuntimeError`` where the state is another child's."""
-        if not torch.equal(state.cpu(), self.get_extra_state()):
-            raise RuntimeError(
-                "this state was saved by a child of another law, seed or mask's names, and would not go on as that one "
-                "did: build the child as it was, or load the state of its module alone"
-            )
+        """Nothing is to be set: :func:`_check_state` has compared it."""
 
     def _apply(self, fn: Any, recurse: bool = True) -> Subnetwork:
         """As of any module, but what counts and draws keeps its type where weights become half as long."""
         own = {name: getattr(self, name) for name in ("multiplier", "movement", "drawn")}
         super()._apply(fn, recurse)
+        self._held = {name: fn(value) for name, value in self._held.items()}
         for name, value in own.items():
             moved = getattr(self, name)
             if value is not None and moved.dtype != value.dtype:
@@ -352,7 +351,7 @@ class Subnetwork(nn.Module):
 
     def _mask_backward(self, output: Any, masked: dict[str, Tensor]) -> None:
         """Let the module hold ``masked`` in the backward pass too, where checkpointing computes parts of it again."""
-        names, multiplier = set(masked), self.multiplier
+        names, multiplier = set(masked), self._shown()
 
         def hold(_: Tensor) -> None:
             own: dict[str, Tensor] = {n: weight for n, weight in self.module.named_parameters() if n in names}
@@ -366,7 +365,7 @@ class Subnetwork(nn.Module):
             # Called when the pass is done. Where it fails the engine drops it, which ends the context too.
             torch.autograd.Variable._execution_engine.queue_callback(stack.close)
 
-        for leaf in tree_leaves(_plain(output)):
+        for leaf in _plain(output):
             if isinstance(leaf, Tensor) and leaf.grad_fn is not None:
                 leaf.register_hook(hold)
 
@@ -382,9 +381,8 @@ class Subnetwork(nn.Module):
             masked.clear()
 
     def _masked(self, multiplier: Tensor | None = None) -> Iterator[tuple[str, Tensor]]:
-        """The masked weights of a forward pass, by default of this step's (training) or the target mask (eval)."""
-        if multiplier is None or not self.training:
-            multiplier = self.multiplier if self.training else _factor(self.target)
+        """The masked weights of a forward pass, by default of one that begins now."""
+        multiplier = self._shown() if multiplier is None else multiplier
         for name in self._layout:
             weight = self._weight(name)
             masked = (weight * self._layout.view(multiplier, name)).to(weight.dtype)
@@ -394,6 +392,10 @@ class Subnetwork(nn.Module):
         for name, leader in self.tied.items():
             weight = self._weight(name)
             yield name, (weight * self._layout.part(multiplier, leader)).to(weight.dtype)
+
+    def _shown(self) -> Tensor:
+        """What weights are multiplied by now: in training by the step's mask, in eval by the target."""
+        return self.multiplier if self.training else _factor(self.target)
 
     def _weight(self, name: str) -> Tensor:
         """The module's own parameter, also while the module holds a masked one in its place."""
@@ -433,7 +435,7 @@ class Subnetwork(nn.Module):
 
     def _hold(self) -> None:
         """Remember the weights, for :meth:`_restore` to undo an update of those that must not move."""
-        self._held = {name: self.module.get_parameter(name).detach().clone() for name in self.mask}
+        self._held = {name: self._weight(name).detach().clone() for name in self.mask}
 
     def _restore(self) -> None:
         """Put held weights back: the pruned ones, or those that the last step's mask hid."""
@@ -449,37 +451,58 @@ class Subnetwork(nn.Module):
                 entry = (
                     self._layout.part(shown, self.tied[name]) if name in self.tied else self._layout.view(shown, name)
                 )
-                weight = self.module.get_parameter(name)
+                weight = self._weight(name)  # an optimiser may step within the backward pass
                 weight.copy_(torch.where(entry, weight, value.to(weight.device)))
 
 
 def within(model: nn.Module) -> Subnetwork | None:
     """``model`` if it is a subnetwork, or the one that it wraps, as ``torch.compile`` and DataParallel do.
 
-    ``ValueError`` where it holds several.
+    ``ValueError`` where it holds several, or weights beside one.
     """
     found = [module for module in model.modules() if isinstance(module, Subnetwork)]
-    if len(found) > 1 and found[0] is not model:
-        raise ValueError(f"{type(model).__name__} holds {len(found)} subnetworks; ask for one of them")
-    return found[0] if found else None
+    if not found:
+        return None
+    if {id(weight) for weight in model.parameters()} != {id(weight) for weight in found[0].parameters()}:
+        raise ValueError(f"{type(model).__name__} holds more than one subnetwork's weights; ask for a subnetwork alone")
+    return found[0]
 
 
 def _worded(value: object) -> str:
     """A law's setting as text that is the same in every process."""
-    return str(getattr(value, "__qualname__", "a callable")) if callable(value) else repr(value)
+    if isinstance(value, partial):
+        return f"{_worded(value.func)} {value.args} {value.keywords}"
+    if callable(value):
+        return str(getattr(value, "__qualname__", type(value).__qualname__))
+    return repr(float(value)) if isinstance(value, (int, float)) else repr(value)
 
 
-def _plain(output: Any) -> Any:
-    """``output`` with the values of objects that PyTorch does not look into, such as dataclasses."""
-    return [
-        vars(leaf) if hasattr(leaf, "__dict__") and not isinstance(leaf, Tensor) else leaf
-        for leaf in tree_leaves(output)
-    ]
+def _plain(output: Any) -> list[Any]:
+    """The leaves of ``output``, those within dataclasses and other objects too, into which PyTorch does not look."""
+    found = []
+    for leaf in tree_leaves(output):
+        if isinstance(leaf, (Tensor, nn.Module, type)):
+            found.append(leaf)
+        elif is_dataclass(leaf):
+            found += _plain([getattr(leaf, each.name) for each in fields(leaf)])
+        else:
+            found += _plain(vars(leaf)) if hasattr(leaf, "__dict__") else []
+    return found
 
 
 def _factor(mask: Tensor) -> Tensor:
     """The same bytes as numbers, by which CPUs multiply three times faster than by bools."""
     return mask.view(torch.uint8)
+
+
+def _check_state(child: Subnetwork, state: dict[str, Any], prefix: str, *_: Any) -> None:
+    """``RuntimeError``, before anything is loaded, where the state is another child's; older ones do not say."""
+    own = child.get_extra_state()
+    if not torch.equal(state.setdefault(f"{prefix}_extra_state", own).cpu(), own):
+        raise RuntimeError(
+            "this state was saved by a child of another law, seed or mask's names, and would not go on as that one "
+            "did: build the child as it was, or load the state of its module alone"
+        )
 
 
 def _settle(child: Subnetwork, *_: Any) -> None:

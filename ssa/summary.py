@@ -133,8 +133,9 @@ def _claims(page: Page) -> str:
 def _made(name: str, study: dict[str, Any], page: Page) -> str:
     record, counts = study["record"], study["counts"]
     runs = page.link(page.root / "recorded" / name)
-    planned = {kind: record["planned"][kind] for kind in ("parents", "children", "ensembles")}
-    told = [f"{counts[kind]} of {total} {kind}" for kind, total in planned.items() if total]
+    planned = {**counts, **record.get("planned", {})}  # older records do not say
+    kinds = [kind for kind in ("parents", "children", "ensembles") if planned.get(kind)]
+    told = [f"{counts[kind]} of {planned[kind]} {kind}" for kind in kinds]
     return (
         f"{page.code(runs)}: {', '.join(told)} planned, "
         f"{record['train_hours']:.1f} hours of training on {', '.join(record['devices'])}, "

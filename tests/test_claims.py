@@ -321,6 +321,9 @@ def test_how_sparsity_is_spread_is_said_where_the_arm_has_other_ways_too():
     several = pd.concat([frame, frame.assign(allocation="erk")], ignore_index=True)
     rows = judged(only(C2={"sparsities": [98], "lr_schedules": ["constant"]}), several, history(frame))
     assert rows["comparison"].iloc[0].endswith(": 98%, random masks, constant rate, layerwise allocation, pruned stem")
+    assert (
+        judged(only(C3={}), several, history(frame))["verdict"].iloc[-1] == "not testable"
+    )  # of ensembles, it has none
 
 
 def test_files(tmp_path):

@@ -205,6 +205,18 @@ def test_keep_probability_draws_laws_that_coincide_once() -> None:
     ]
 
 
+def test_keep_probability_ends_where_annealing_does_and_jumps_where_a_law_jumps() -> None:
+    annealed = TWO_PARENTS[TWO_PARENTS["method"] == "temperature"]
+    rows = pd.concat(
+        [annealed.assign(anneal_epochs=0.5), annealed.assign(method="constant-temperature", anneal_epochs=0.5)]
+    )
+    figure = draw("keep_probability", curves(rows, {0: 20.0, 1: 60.0}, {0: 0.5, 1: 0.0}))
+    (one, two) = figure.axes[0].lines
+    for line in (one, two):
+        assert list(zip(*line.get_data(), strict=True)) == [(0.0, 0.5), (0.5, 0.0), (1.0, 0.0)]
+    assert [line.get_drawstyle() for line in (one, two)] == ["default", "steps-post"]
+
+
 def test_the_forest_shows_the_paired_difference_and_n() -> None:
     figure = draw("forest_differences", TWO_PARENTS)  # differences 1 and 2 at 50%, 3 and 2 at 98%
     assert lines(figure)["#d55e00"] == [(1.5, 1.0), (2.5, 3.0)]

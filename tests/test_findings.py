@@ -143,7 +143,9 @@ def test_gains_in_calibration_are_told_as_they_are_and_scaled() -> None:
     gains = [row[key] for key in ("nll", "nll_scaled", "ece", "ece_scaled")]
     assert gains == pytest.approx([0.2, -0.05, 4.0, 0.5])
     (said,) = finding_words.calibration(table)
-    assert said.endswith("; scaled, a gain remains in ECE.")
+    assert said.endswith("; a gain in NLL and ECE, scaled a loss in NLL, a gain too in ECE.")
+    (one,) = finding_words.calibration(finding_tables.calibration(made[made["seed"] == 0]))
+    assert one.endswith("; no gain is shown in either.")  # one seed has no interval
     assert finding_tables.calibration(made.assign(nll_scaled=float("nan"))).empty  # no validation images
 
 

@@ -6,6 +6,7 @@ import copy
 import dataclasses
 import io
 import os
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +56,55 @@ def test_a_state_of_another_child_is_refused(other: dict[str, Any]) -> None:
     child_of(**settings).load_state_dict(state)
     with pytest.raises(RuntimeError, match="saved by a child of another law, seed or mask's names"):
         child_of(**settings | other).load_state_dict(state)
+
+
+def test_a_refused_state_leaves_the_child_as_it_was() -> None:
+    child, other = child_of(OneShot(), 0.5), child_of(OneShot(), 0.9, seed=1)
+    before = child.target.clone()
+    with pytest.raises(RuntimeError, match="another law, seed"):
+        child.load_state_dict(other.state_dict())
+    assert torch.equal(child.target, before)
+
+
+def test_a_state_that_does_not_say_whose_it_is_loads_as_ever() -> None:
+    child = child_of(TemperatureAnnealing(epochs=5))
+    state = {name: value for name, value in child.state_dict().items() if name != "_extra_state"}
+    child_of(TemperatureAnnealing(epochs=5.0)).load_state_dict(state)
+    child_of(TemperatureAnnealing(epochs=5.0)).load_state_dict(child.state_dict())  # 5 is 5.0
+
+
+def half(power: float, x: float) -> float:
+    return x**power
+
+
+def test_schedules_that_differ_in_an_argument_are_other_laws() -> None:
+    one, two = (child_of(TemperatureAnnealing(epochs=5, schedule=partial(half, power))) for power in (1.0, 2.0))
+    with pytest.raises(RuntimeError, match="another law, seed"):
+        one.load_state_dict(two.state_dict())
+
+
+@pytest.mark.parametrize("how", [{"pruned_weights": "freeze"}, {"masked_weights": "freeze"}])
+def test_an_optimiser_may_step_within_the_backward_pass(how: dict[str, str]) -> None:
+    found = []
+    for within_backward in (False, True):
+        child = child_of(RandomAnnealing(epochs=2), 0.5, **how)
+        each = {weight: torch.optim.SGD([weight], 0.1, weight_decay=0.1) for weight in child.parameters()}
+
+        def step(weight: Tensor, each: Any = each) -> None:
+            each[weight].step()
+            each[weight].zero_grad()
+
+        for weight in child.parameters() if within_backward else ():
+            weight.register_post_accumulate_grad_hook(step)
+        for t in (0.0, 0.5, 1.0):
+            child.at(t)
+            child(images()).square().mean().backward()
+            for optimizer in () if within_backward else each.values():
+                optimizer.step()
+                optimizer.zero_grad()
+        child.at(1.5)
+        found.append([weight.detach() for weight in child.parameters()])
+    assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))
 
 
 def test_what_must_not_move_is_put_back_with_the_optimisers_step() -> None:
@@ -132,9 +182,15 @@ def test_a_wrapped_child_reports_and_saves_as_itself(wrap: Any, tmp_path: Path) 
 
 def test_several_children_in_one_model_are_not_taken_for_one() -> None:
     both = nn.ModuleList([child_of(OneShot()), child_of(OneShot())])
-    with pytest.raises(ValueError, match="holds 2 subnetworks; ask for one"):
+    with pytest.raises(ValueError, match="holds more than one subnetwork's weights"):
         ssa.sparsity(both)
     assert within(mlp()) is None
+
+
+def test_weights_beside_a_child_are_not_lost_in_silence(tmp_path: Path) -> None:
+    model = nn.Sequential(child_of(OneShot()), nn.Linear(10, 2))
+    with pytest.raises(ValueError, match="holds more than one subnetwork's weights"):
+        ssa.save(model, tmp_path / "child.safetensors")
 
 
 def test_the_report_of_a_child_takes_a_selection() -> None:
@@ -142,11 +198,18 @@ def test_the_report_of_a_child_takes_a_selection() -> None:
     assert [row.name for row in ssa.sparsity(child, select="2").rows] == ["2.weight"]
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(slots=True)
 class Output:
     """What a model may return that PyTorch does not look into."""
 
     logits: Tensor
+
+
+class Outer:
+    """Another, that holds the first."""
+
+    def __init__(self, output: Output) -> None:
+        self.output = output
 
 
 class Checkpointed(nn.Module):
@@ -157,10 +220,10 @@ class Checkpointed(nn.Module):
         self.again, self.first, self.last = again, nn.Linear(12, 16), nn.Linear(16, 10)
         self.middle = nn.Sequential(nn.Linear(16, 16), nn.Tanh(), nn.Linear(16, 16))
 
-    def forward(self, x: Tensor) -> Output:
+    def forward(self, x: Tensor) -> Outer:
         hidden = torch.tanh(self.first(x))
         hidden = checkpoint(self.middle, hidden, use_reentrant=False) if self.again else self.middle(hidden)
-        return Output(self.last(hidden))
+        return Outer(Output(self.last(hidden)))
 
 
 def gradients(again: bool, use: Any) -> list[Tensor]:
@@ -168,7 +231,7 @@ def gradients(again: bool, use: Any) -> list[Tensor]:
     model = Checkpointed(again)
     child = Subnetwork(model, ssa.prune(model, 0.8), RandomAnnealing(epochs=2))
     child.at(0.5)
-    use(child, child(images()).logits.square().mean())
+    use(child, child(images()).output.logits.square().mean())
     return [weight.grad for weight in model.parameters() if weight.grad is not None]
 
 
@@ -182,7 +245,13 @@ def later_again(child: Subnetwork, loss: Tensor) -> None:
     loss.backward()
 
 
-@pytest.mark.parametrize("use", [once, later_again])
+def after_evaluation(child: Subnetwork, loss: Tensor) -> None:
+    loss.backward(retain_graph=True)
+    child.eval()
+    loss.backward()
+
+
+@pytest.mark.parametrize("use", [once, later_again, after_evaluation])
 def test_checkpointing_is_masked_whatever_the_output_is_and_after_the_next_at(use: Any) -> None:
     plain, again = (gradients(how, use) for how in (False, True))
     assert len(plain) == len(again) == 8
@@ -233,6 +302,15 @@ def test_copies_and_unions_of_a_mask_know_what_goes_together() -> None:
     for made in (mask.copy(), mask | {}):
         assert isinstance(made, Mask)
         assert made.tied == mask.tied
+    assert isinstance({} | mask, Mask)
+    assert ({} | mask).tied == mask.tied
+    name, of = next(iter(mask.tied.items()))
+    untied = mask | {name: ~mask[name]}
+    assert name not in untied.tied
+    assert of in untied
+    other = Mask({})
+    other |= mask
+    assert other.tied == mask.tied
 
 
 def test_files_may_be_read_by_whom_the_user_lets(tmp_path: Path) -> None:

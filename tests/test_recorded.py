@@ -73,6 +73,20 @@ def test_what_a_study_says_of_the_same_children_is_taken_over(plan: study.Study,
     assert {name for name in FILES if (folder / name).read_bytes() != before[name]} == {"study.json", "study.yaml"}
 
 
+def test_a_study_that_lost_a_recorded_parent_does_not_shrink_the_record(
+    plan: study.Study, store: Store, tmp_path: Path
+) -> None:
+    folder = tmp_path / "recorded"
+    finish(plan, store)
+    recorded.add(plan, store, folder, "all")
+    raw = yaml.safe_load(plan.path.read_text())
+    (kind,) = raw["parents"]
+    raw["parents"][kind]["seeds"] = raw["parents"][kind]["seeds"][:1]
+    plan.path.write_text(yaml.safe_dump(raw))
+    with pytest.raises(UserError, match="has no longer 5 of the children"):
+        recorded.add(study.load(plan.path), store, folder, "again")
+
+
 def test_added_at_once_it_is_what_aggregation_writes(plan: study.Study, store: Store, tmp_path: Path) -> None:
     finish(plan, store)
     recorded.add(plan, store, tmp_path / "recorded", "at once")

@@ -78,6 +78,33 @@ def test_the_readme_has_a_row_for_each_claim_with_the_numbers_of_the_record(
     assert "](figures/synthetic-cpu/forest_differences.png)" in text
 
 
+def test_of_quoted_figures_and_of_several_measures_each_is_told_by_its_own() -> None:
+    rows = {"estimate": [1.0, 5.0], "low": [0.5, 4.5], "high": [1.5, 7.5], "verdict": ["contradicted", "supported"]}
+    quoted = pd.DataFrame({**rows, "against": [4.0, 4.0], "measure": "points", "comparison": ["a", "b"]})
+    assert summary._saw(quoted, quoted).startswith(
+        "1 of 2 estimates above 4; whole interval above it in 1, below it in 1."
+    )
+    both = quoted.assign(against=[4.0, 6.0])
+    assert summary._saw(both, both).startswith("0 of 2 estimates above what is quoted")
+    mixed = pd.concat([quoted.assign(measure=f"gain in {key}") for key in ("accuracy (points)", "NLL (nats / 100)")])
+    assert summary._estimates(mixed).count("hundredths of a nat") == 2
+
+
+def test_a_record_says_which_larger_one_holds_its_runs_too(checkout: Path) -> None:
+    page = summary.Page(checkout, checkout / "README.md")
+    folder = shutil.copytree(checkout / "recorded" / "synthetic-cpu", checkout / "recorded" / "part-cpu")
+    made = json.loads((folder / "study.json").read_text())
+    made["counts"]["children"] = 5
+    (folder / "study.json").write_text(json.dumps(made))
+    children = pd.read_csv(folder / "children.csv")
+    children.head(5).to_csv(folder / "children.csv", index=False)
+    assert summary._shared("synthetic-cpu", page) == ""
+    assert summary._shared("part-cpu", page) == (
+        "Not independent: 6 of its parents and 5 of its children are those of `recorded/synthetic-cpu` too."
+    )
+    shutil.rmtree(folder)
+
+
 def test_a_record_answers_its_findings_and_others_say_how_to_run_them(checkout: Path) -> None:
     page = summary.Page(checkout, checkout / "docs" / "findings.rst")
     text = summary.filled(PLACES, page)

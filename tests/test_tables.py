@@ -113,6 +113,13 @@ def test_one_parent_has_no_interval():
     assert (row["p"], row["Bootstrap"]) == ("–", "[–, –]")
 
 
+def test_a_few_parents_are_not_resampled():
+    frame = simple()
+    for parents, shown in ((4, False), (5, True)):
+        row = printed(tables.paired_differences(frame[frame["parent_seed"] < parents]).parts[0], "Iterative")
+        assert (row["Bootstrap"] != "[–, –]") is shown
+
+
 def test_ablation_holds_every_setting_of_one_cell():
     frame = children()
     table = tables.ablation(frame)
