@@ -365,9 +365,9 @@ class Subnetwork(nn.Module):
             # Called when the pass is done. Where it fails the engine drops it, which ends the context too.
             torch.autograd.Variable._execution_engine.queue_callback(stack.close)
 
-        for leaf in _plain(output):
-            if isinstance(leaf, Tensor) and leaf.grad_fn is not None:
-                leaf.register_hook(hold)
+        for tensor in _tensors(output):
+            if tensor.grad_fn is not None:
+                tensor.register_hook(hold)
 
     @contextmanager
     def _holding(self, masked: dict[str, Tensor], own: dict[str, Tensor]) -> Iterator[None]:
@@ -477,16 +477,15 @@ def _worded(value: object) -> str:
     return repr(float(value)) if isinstance(value, (int, float)) else repr(value)
 
 
-def _plain(output: Any) -> list[Any]:
-    """The leaves of ``output``, those within dataclasses and other objects too, into which PyTorch does not look."""
-    found = []
-    for leaf in tree_leaves(output):
-        if isinstance(leaf, (Tensor, nn.Module, type)):
-            found.append(leaf)
-        elif is_dataclass(leaf):
-            found += _plain([getattr(leaf, each.name) for each in fields(leaf)])
-        else:
-            found += _plain(vars(leaf)) if hasattr(leaf, "__dict__") else []
+def _tensors(output: Any, depth: int = 3) -> list[Tensor]:
+    """The tensors of ``output``, those too that lie ``depth`` objects deep, into which PyTorch does not look."""
+    leaves = tree_leaves(output)
+    found = [leaf for leaf in leaves if isinstance(leaf, Tensor)]
+    for leaf in leaves if depth else ():
+        if is_dataclass(leaf) and not isinstance(leaf, type):
+            found += _tensors([getattr(leaf, each.name) for each in fields(leaf)], depth - 1)
+        elif hasattr(leaf, "__dict__") and not (isinstance(leaf, (Tensor, nn.Module)) or callable(leaf)):
+            found += _tensors(vars(leaf), depth - 1)
     return found
 
 

@@ -210,6 +210,7 @@ class Outer:
 
     def __init__(self, output: Output) -> None:
         self.output = output
+        self.itself = self  # objects may know each other in circles
 
 
 class Checkpointed(nn.Module):
