@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -31,6 +33,11 @@ def read_epochs(results: Path, children: pd.DataFrame) -> pd.DataFrame:
     """One row per child and epoch: ``children``, and what only the history of ``results`` says."""
     history = pd.read_parquet(results / "history.parquet")
     return history[["child_id", *history.columns.difference(children.columns)]].merge(children, on="child_id")
+
+
+def having(frame: pd.DataFrame, values: Mapping[str, Any]) -> pd.DataFrame:
+    """The rows of ``frame`` with these ``values``."""
+    return frame[(frame[list(values)] == pd.Series(values)).all(axis=1)]
 
 
 def pairs(rows: pd.DataFrame, base: pd.DataFrame, column: str = "accuracy") -> pd.DataFrame:

@@ -34,8 +34,9 @@ def compare_ensembles(
     ours = [name for name in kinds if _named(settings["ensembles"], name, kinds[name]["tuning"] == method)]
     if not ours:
         raise UntestableError(f"no ensembles of {label(method)}")
+    equals = twins(ensembles)
     found = [
-        _compare(ensembles, name, other, key, smallest, confidence)
+        _compare(ensembles, name, other, key, smallest, confidence, (name, other) in equals)
         for name in ours
         for other in _baselines(kinds, name, ours, settings["baselines"])
         for key in MEASURES
@@ -63,7 +64,7 @@ def _excess(mine: pd.Series, other: pd.Series) -> list[str]:
 
 
 def _compare(
-    ensembles: pd.DataFrame, name: str, other: str, key: str, smallest: float, confidence: float
+    ensembles: pd.DataFrame, name: str, other: str, key: str, smallest: float, confidence: float, twin: bool
 ) -> Comparison:
     words, unit, factor = MEASURES[key]
     head = Comparison(f"{words}: {name} against {other}", NONE, "", measure=f"gain in {words} ({unit})")
@@ -72,7 +73,7 @@ def _compare(
         return replace(head, verdict=f"{NOT_TESTABLE}: no seeds in common")
     interval = t_interval(gains, confidence)
     mine, theirs = (ensembles[ensembles["ensemble"] == one].iloc[0] for one in (name, other))
-    excess = [] if (name, other) in twins(ensembles) else _excess(mine, theirs)
+    excess = [] if twin else _excess(mine, theirs)
     return replace(head, interval=interval, verdict=_verdict(interval, smallest, excess))
 
 

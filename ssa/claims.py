@@ -157,8 +157,8 @@ def _judge(
     settings = settings_of(section, name)
     ssa = {**SECTION["ssa"], **(section.get("ssa") or {})}
     chosen = _select(children, settings) if "structure" in settings else children
-    numbers = (top["smallest_difference"], top["confidence"])
-    case = Case(settings, ssa, chosen, history, *numbers, ensembles, _spread(children, settings))
+    smallest, spread = top["smallest_difference"], _spread(children, settings)
+    case = Case(settings, ssa, chosen, history, smallest, top["confidence"], ensembles, spread)
     try:
         found = TESTS[name](case)
     except UntestableError as reason:
@@ -171,11 +171,9 @@ def _judge(
 
 
 def _row(head: tuple[str, str, str, str], measure: str, found: Comparison) -> Row:
-    interval = found.interval
-    numbers: dict[str, Any] = {key: getattr(interval, key) for key in ("low", "high", "n", "p")}
-    judged: dict[str, Any] = {"p_holm": found.p_holm, "against": found.against, "verdict": found.verdict}
-    claim, statement, source, arm = head
-    return Row(claim, statement, source, arm, measure, found.text, interval.mean, **numbers, **judged)
+    at = found.interval
+    row = Row(*head, measure, found.text, at.mean, at.low, at.high, at.n, at.p, verdict=found.verdict)
+    return replace(row, p_holm=found.p_holm, against=found.against)
 
 
 def _spread(children: pd.DataFrame, settings: Mapping[str, Any]) -> str:
@@ -210,7 +208,7 @@ def _cells(case: Case) -> Iterator[tuple[str, pd.DataFrame]]:
     several = ["epochs"] if isinstance(case.settings["epochs"], list) else []
     for words, cell in _split(case.children, ["criterion", "lr_schedule", *several, "sparsity"], case.settings):
         told = [words[axis] for axis in AXES if axis in words]
-        yield ", ".join([*told, *([case.spread] if case.spread else [])]), cell
+        yield ", ".join(filter(None, [*told, case.spread])), cell
 
 
 def _split(

@@ -28,6 +28,7 @@ from ssa.figure_panels import (
 )
 from ssa.figure_style import WIDE, Style, blank, sentence
 from ssa.methods import in_order, label
+from ssa.statistics import n_text
 
 BASELINE = "one-shot"
 ROW = ["sparsity", "method"]
@@ -55,7 +56,7 @@ def ablation_heatmap(children: pd.DataFrame) -> Figure:
     largest = max(here["mean"].abs().max() for line in cells for here in line)
     for (i, j), ax in np.ndenumerate(axes):
         here = cells[i][j]
-        ax.set_title(f"{names[i]}\n{schedules[j]} annealing (n = {_range(here['n'])})" if len(here) else "")
+        ax.set_title(f"{names[i]}\n{schedules[j]} annealing (n = {n_text(here['n'])})" if len(here) else "")
         image = _heatmap(ax, here, taus, lengths, largest)
     outer_labels(figure, "Annealing epochs", "tau")
     figure.colorbar(image, ax=axes, label="Difference (points)", shrink=0.9, pad=0.01)
@@ -151,11 +152,6 @@ def _forest(ax: Axes, cells: pd.DataFrame, rows: list[tuple[float, str | None]],
         tick.set_fontweight("bold" if method is None else "normal")
     ax.tick_params(axis="y", length=0)
     ax.grid(False, axis="y")
-
-
-def _range(n: pd.Series) -> str:
-    """``6`` or ``5 to 6``."""
-    return f"{n.min()}" if n.min() == n.max() else f"{n.min()} to {n.max()}"
 
 
 def _signed(points: float) -> str:

@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullLocator
 
+from ssa import laws
 from ssa.cells import read_children
 from ssa.ensemble_cells import has_ensembles
 from ssa.ensemble_figures import write_ensemble_figures
@@ -39,7 +40,7 @@ from ssa.statistics import over_parents
 MAIN = ("one-shot", "iterative", "random", "temperature")
 ARM = ["parent", "augment", "structure", "allocation", "stem", "lr_schedule"]
 
-CUT = ("dense-then-cut", "constant-temperature")  # their laws jump at the end of annealing
+CUT = [name for name, method in CATALOGUE.items() if not laws.find(method.law).gradual]  # they jump at the end
 CAPTIONS: dict[str, str] = {
     "accuracy_vs_sparsity": (
         "Test accuracy against sparsity; the axis is spaced by the logarithm of the weights that remain. Lines: mean "

@@ -12,7 +12,7 @@ from typing import Any, cast
 import numpy as np
 import pandas as pd
 
-from ssa.cells import CELL, pairs
+from ssa.cells import CELL, having, pairs
 from ssa.claim_rules import CONTROLS, SECTION
 from ssa.ensemble_cells import by_name, groups, paired
 from ssa.errors import UserError
@@ -34,7 +34,7 @@ CELLS = {
     "calibration": ["dataset", "model"],
 }
 RIVALS = ("one-shot", "iterative", "random")
-CALIBRATED = {"nll": -1.0, "ece": -1.0}  # what turns a difference into a gain
+CALIBRATED = ("nll", "nll_scaled", "ece", "ece_scaled")
 USUAL = {"allocation": "layerwise", "stem": "pruned"}
 
 
@@ -93,7 +93,7 @@ def rates(children: pd.DataFrame) -> pd.DataFrame:
     """
     rows = []
     for at, cells in _groups(children[children["reference"]], CELLS["rates"]):
-        base = _at(cells, {"method": BASELINE, "lr_schedule": "one-cycle"})
+        base = having(cells, {"method": BASELINE, "lr_schedule": "one-cycle"})
         base = base[base["lr"] == _best(base, "lr")]
         for (method, schedule), tuned in cells.groupby(["method", "lr_schedule"]):
             best = _best(tuned, "lr")
@@ -113,7 +113,7 @@ def lengths(children: pd.DataFrame) -> pd.DataFrame:
     """
     rows = []
     for at, cells in _groups(children, CELLS["lengths"]):
-        ssa = _at(cells, {"method": SSA, **FIXED})
+        ssa = having(cells, {"method": SSA, **FIXED})
         if ssa["anneal_epochs"].nunique() < 2:
             continue
         best = _best(ssa, "anneal_epochs")
@@ -152,9 +152,9 @@ def allocation(children: pd.DataFrame) -> pd.DataFrame:
         base = cells[cells["method"] == BASELINE]
         for method in in_order(set(cells["method"]) - {BASELINE, "dense"}):
             gains = pairs(cells[cells["method"] == method], base)
-            usual = _at(gains, USUAL)
+            usual = having(gains, USUAL)
             for arm, part in _groups(gains, list(USUAL)):
-                same = _at(base, arm)
+                same = having(base, arm)
                 levels = {"one_shot": same["accuracy"].mean(), "effective": same["effective_sparsity"].mean()}
                 change = {} if arm == USUAL else _estimate("change", _same_seeds(part, usual, "difference"))
                 rows.append(
@@ -204,13 +204,12 @@ def calibration(ensembles: pd.DataFrame) -> pd.DataFrame:
     for dataset, model, cells in groups(scaled):
         ours = [name for name, mine in by_name(cells) if mine["tuning"].iloc[0] == SSA]
         for name, other in itertools.product(ours, [name for name, _ in by_name(cells) if name not in ours]):
-            gains: dict[str, Any] = {}
-            for key, end in itertools.product(CALIBRATED, ("", "_scaled")):
-                found = t_interval(CALIBRATED[key] * paired(cells, name, other, f"{key}{end}"))
-                gains |= dict(zip(_triple(f"{key}{end}"), (found.mean, found.low, found.high), strict=True))
-            n = len(paired(cells, name, other, "nll"))
-            rows.append({"dataset": dataset, "model": model, "ensemble": name, "other": other, **gains, "n": n})
-    numbers = [column for key in CALIBRATED for end in ("", "_scaled") for column in _triple(f"{key}{end}")]
+            row: dict[str, Any] = {"dataset": dataset, "model": model, "ensemble": name, "other": other}
+            for column in CALIBRATED:
+                gain = t_interval(-paired(cells, name, other, column))  # lower is better
+                row |= dict(zip(_triple(column), (gain.mean, gain.low, gain.high), strict=True)) | {"n": gain.n}
+            rows.append(row)
+    numbers = [number for column in CALIBRATED for number in _triple(column)]
     return pd.DataFrame(rows, columns=[*CELLS["calibration"], "ensemble", "other", *numbers, "n"])
 
 
@@ -228,11 +227,6 @@ def _best(frame: pd.DataFrame, column: str) -> Any:
     if validation.isna().any():
         raise UserError("nothing can be chosen without validation images: set validation in the study's datasets")
     return validation.idxmax()
-
-
-def _at(frame: pd.DataFrame, values: dict[str, Any]) -> pd.DataFrame:
-    """The rows of ``frame`` with these ``values``."""
-    return frame[(frame[list(values)] == pd.Series(values)).all(axis=1)]
 
 
 def _estimate(name: str, frame: pd.DataFrame, column: str = "difference") -> dict[str, float]:

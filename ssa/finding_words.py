@@ -9,11 +9,11 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from ssa.finding_tables import CELLS
 from ssa.methods import label
+from ssa.statistics import n_text
 from ssa.table_style import DASH
 
 WORDED = {
@@ -49,10 +49,9 @@ def controls(table: pd.DataFrame) -> list[str]:
 def losses(table: pd.DataFrame) -> list[str]:
     """For each method, over all sparsities: what it gains, and whether its training loss ends lower or higher."""
     said = []
-    for row in table[table["sparsity"].isna()].to_dict("records"):
+    for _, cells in table.groupby([*CELLS["losses"], "method"], sort=False):
+        *alone, row = cells.to_dict("records")  # the mean over all sparsities comes last
         gain, loss = _sign(row, "gain"), _sign(row, "loss")
-        same = [table[key] == row[key] for key in [*CELLS["losses"], "method"]]
-        alone = table[np.logical_and.reduce(same) & table["sparsity"].notna()].to_dict("records")
         if gain > 0 and loss > 0:
             verdict = "better in test and worse in training, as a regulariser is"
         elif gain > 0 and loss < 0:
@@ -93,7 +92,7 @@ def criteria(table: pd.DataFrame) -> list[str]:
         listed = "; ".join(f"{words} {sparsities}" for words, sparsities in at_which.items())
         said.append(
             f"{_at(rows[0], table, keys)}: temperature annealing minus {label(str(at[-1]))} is {low} to {high} points "
-            f"(n = {_counts(rows)}): {listed}."
+            f"(n = {n_text(line['n'])}): {listed}."
         )
     return said
 
@@ -192,11 +191,6 @@ def calibration(table: pd.DataFrame) -> list[str]:
         ]
         said.append(f"{where}: gain in NLL {gains[0]}; in ECE {gains[1]}; {_lasting(row)}.")
     return said
-
-
-def _counts(rows: list[dict[Any, Any]]) -> str:
-    low, high = (pick(row["n"] for row in rows) for pick in (min, max))
-    return f"{low:g}" if low == high else f"{low:g} to {high:g}"
 
 
 def _lasting(row: Mapping[Any, Any]) -> str:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import torch
 
     from ssa.masks import Mask
-    from ssa.specs import ChildSpec, ParentSpec
+    from ssa.specs import ChildSpec, EnsembleSpec, ParentSpec
 
 T = TypeVar("T")
 IMBALANCE = 1.1  # how much longer than a perfect split a plan may take
@@ -175,9 +175,13 @@ def train_ensemble(study: Study, store: Store, ensemble_id: str, deadline: Deadl
     spec = study.ensemble(ensemble_id).spec
     if store.ensemble_record(spec.id).exists():
         store.read_ensemble(spec)
-        _drop_members(study, store, spec.children)
-        return True
-    deadline = deadline or Deadline()
+    elif not _make_ensemble(study, store, spec, deadline or Deadline()):
+        return False
+    _drop_members(study, store, spec.children)
+    return True
+
+
+def _make_ensemble(study: Study, store: Store, spec: EnsembleSpec, deadline: Deadline) -> bool:
     for parent in spec.parents:
         if not ready(study, store, parent.id, deadline):
             return False
@@ -185,10 +189,7 @@ def train_ensemble(study: Study, store: Store, ensemble_id: str, deadline: Deadl
 
     masks = _read_masks(study, store, spec.children)
     place = ensemble.Place(store, study.data_root, choose_device(study), study.compile)
-    done = with_room(lambda: ensemble.train(place, spec, masks, deadline), spec.id)
-    if done:
-        _drop_members(study, store, spec.children)
-    return done
+    return with_room(lambda: ensemble.train(place, spec, masks, deadline), spec.id)
 
 
 def _drop_members(study: Study, store: Store, children: Sequence[ChildSpec]) -> None:

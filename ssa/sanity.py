@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from ssa.cells import devices
+from ssa.cells import devices, having
 from ssa.ensemble_cells import by_name, groups
 from ssa.published import published
 from ssa.statistics import PARENT, UNDECIDED, Interval, over_parents, t_interval
@@ -71,9 +71,8 @@ def _parents(children: pd.DataFrame) -> Iterator[dict[str, Any]]:
 
 def _one_shot(children: pd.DataFrame) -> Iterator[dict[str, Any]]:
     """What one-shot pruning by magnitude costs the parents, for each recipe of fine-tuning."""
-    pruned = children[(children["method"] == "one-shot") & (children["sparsity"] == PRUNED)]
-    pruned = pruned[pruned["criterion"] == "magnitude"]
-    pruned = pruned[pruned["structure"] == "connections"]
+    asked = {"method": "one-shot", "criterion": "magnitude", "structure": "connections", "sparsity": PRUNED}
+    pruned = having(children, asked)
     keys = ["parent", "allocation", "stem", "epochs", "lr_schedule", "lr"]
     for (kind, allocation, stem, epochs, schedule, lr), rows in pruned.groupby(keys, sort=False):
         arm = f"{kind}: {allocation}, {stem} stem, {epochs:g} epochs, {schedule} rate ({lr:g})"

@@ -221,3 +221,9 @@ def p_text(p: float) -> str:
     if math.isnan(p):
         return "–"
     return "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def n_text(n: pd.Series) -> str:
+    """Numbers of parents as they are told: ``6`` or ``5 to 6``."""
+    low, high = int(n.min()), int(n.max())
+    return str(low) if low == high else f"{low} to {high}"

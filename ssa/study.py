@@ -511,8 +511,9 @@ def _law(method: Method, own: ChildSettings, recipe: Recipe, where: str) -> laws
     kind = _find_law(method.law, where)
     args: dict[str, Any] = {}
     if kind is not laws.OneShot:
-        if not own.anneal_epochs and "epochs" not in method.args:
-            raise UserError(f"{where}.anneal_epochs: 0 is not allowed for {own.method}; allowed: float, above 0")
+        if not method.args.get("epochs", own.anneal_epochs):
+            setting = f"methods.{own.method}.args.epochs" if "epochs" in method.args else f"{where}.anneal_epochs"
+            raise UserError(f"{setting}: 0 is not allowed for {own.method}; allowed: float, above 0")
         if own.anneal_epochs > recipe.epochs:
             raise UserError(
                 f"{where}.anneal_epochs: {own.anneal_epochs:g} is not allowed; allowed: at most epochs, {recipe.epochs}"
@@ -526,8 +527,6 @@ def _law(method: Method, own: ChildSettings, recipe: Recipe, where: str) -> laws
         law = kind(**{**args, **method.args})
     except (TypeError, ValueError) as error:
         raise UserError(f"{where}.method: {own.method!r}: {error}") from error
-    if kind is not laws.OneShot and not law.epochs:
-        raise UserError(f"{where}.method: {own.method!r} anneals for 0 epochs; allowed: args with epochs above 0")
     if law.ranking and own.pruned_weights == "freeze":
         raise UserError(f"{where}.pruned_weights: 'freeze' is not allowed for {own.method}, which ranks weights anew")
     return law

@@ -112,6 +112,7 @@ class Subnetwork(nn.Module):
         self.register_state_dict_pre_hook(_settle)
         self.register_load_state_dict_pre_hook(_check_state)
         self.register_load_state_dict_post_hook(_start_anew)
+        _LIVE.add(self)
 
     def _register(self, mask: Mapping[str, Tensor]) -> None:
         """Lay the mask's entries end to end, so that one random draw and one comparison serve all tensors."""
@@ -168,6 +169,11 @@ class Subnetwork(nn.Module):
         buffers = {**self._buffers, "multiplier": self.multiplier.clone()}
         return {**super().__getstate__(), "_buffers": buffers}
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """For copies and what was loaded, which optimisers update too."""
+        super().__setstate__(state)
+        _LIVE.add(self)
+
     def _prepare(self) -> Tensor | None:
         """What the law draws once for each weight: for each tensor a function of the seed and its name alone."""
         states = {}
@@ -194,7 +200,6 @@ class Subnetwork(nn.Module):
                 "train on one process, or re-rank by magnitude"
             )
         self._restore()
-        _LIVE.add(self)
         exact = self.time is not None and self.law.epochs <= min(self.time, t)
         self.time = t
         if not exact:
@@ -409,7 +414,6 @@ class Subnetwork(nn.Module):
         """``RuntimeError`` where the weights have moved on and the mask of the step has not."""
         if not (self.training and self._layout and self.law.epochs > 0 and torch.is_grad_enabled()):
             return
-        _LIVE.add(self)
         if self.time is None:
             raise RuntimeError("call at(t), with t in epochs, before the first training step")
         if self.time < self.law.epochs and self._updated:
@@ -479,12 +483,15 @@ def _worded(value: object) -> str:
 
 def _tensors(output: Any, depth: int = 3) -> list[Tensor]:
     """The tensors of ``output``, those too that lie ``depth`` objects deep, into which PyTorch does not look."""
-    leaves = tree_leaves(output)
-    found = [leaf for leaf in leaves if isinstance(leaf, Tensor)]
-    for leaf in leaves if depth else ():
-        if is_dataclass(leaf) and not isinstance(leaf, type):
+    found = []
+    for leaf in tree_leaves(output):
+        if isinstance(leaf, Tensor):
+            found.append(leaf)
+        elif not depth or isinstance(leaf, (type, nn.Module)):
+            continue
+        elif is_dataclass(leaf):
             found += _tensors([getattr(leaf, each.name) for each in fields(leaf)], depth - 1)
-        elif hasattr(leaf, "__dict__") and not (isinstance(leaf, (Tensor, nn.Module)) or callable(leaf)):
+        elif hasattr(leaf, "__dict__") and not callable(leaf):
             found += _tensors(vars(leaf), depth - 1)
     return found
 

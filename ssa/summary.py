@@ -15,7 +15,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import pandas as pd
 import yaml
@@ -27,6 +27,7 @@ from ssa.finding_words import signed
 from ssa.findings import FINDINGS
 from ssa.methods import label
 from ssa.report_tables import read_tables
+from ssa.statistics import n_text
 from ssa.store import write_atomically
 from ssa.table_style import DASH
 
@@ -37,6 +38,7 @@ PLACE = re.compile(
 CAPTIONS = {**figures.CAPTIONS, **ensemble_figures.CAPTIONS}
 LONGEST = 20  # rows of a table on a page; a longer one is read in its file
 FEW = 3  # comparisons that are listed one by one
+Ids: TypeAlias = dict[str, set[str]]  # of parents and of children
 
 
 @dataclass(frozen=True)
@@ -113,13 +115,17 @@ def records(root: Path) -> dict[str, dict[str, Any]]:
 
 def _claims(page: Page) -> str:
     """For each record that tests claims: a row for each claim and arm, sanity, figures, deviations and assumptions."""
-    parts = []
+    parts: list[str] = []
+    before: dict[str, Ids] = {}
     for name, study in records(page.root).items():
+        ids = _ids(page.root / "recorded" / name)
         tables, drawn = page.root / "paper_tables" / name, page.root / "figures" / name
         rows = list(_claim_rows(tables / "claims.csv"))
+        shared = _shared(ids, before, page)
+        before[name] = ids
         if not rows:
             continue
-        parts += [f"**{study['title']}** ({_made(name, study, page)})", _shared(name, page), page.table(rows)]
+        parts += [f"**{study['title']}** ({_made(name, study, page)})", shared, page.table(rows)]
         parts += _sanity(tables / "table4_sanity.md", page)
         for one in _figures(tables):
             parts += [page.figure(drawn / f"{one}.png", one.replace("_", " ").capitalize()), f"*{CAPTIONS[one]}*"]
@@ -143,26 +149,21 @@ def _made(name: str, study: dict[str, Any], page: Page) -> str:
     )
 
 
-def _shared(name: str, page: Page) -> str:
-    """Which larger records hold parents and children of this one too; empty where none does."""
-    names = list(records(page.root))
-    parents, children = _ids(name, page)
+def _shared(ids: Ids, others: dict[str, Ids], page: Page) -> str:
+    """Which ``others`` hold parents and children of a record too; empty where none does."""
     told = []
-    for other in names[: names.index(name)]:
-        theirs = _ids(other, page)
-        common = {"parents": len(parents & theirs[0]), "children": len(children & theirs[1])}
+    for other, theirs in others.items():
+        common = {kind: len(ids[kind] & theirs[kind]) for kind in ids}
         if any(common.values()):
             counts = " and ".join(f"{count} of its {kind}" for kind, count in common.items() if count)
             told.append(f"{counts} are those of {page.code(page.link(page.root / 'recorded' / other))} too")
     return f"Not independent: {'; '.join(told)}." if told else ""
 
 
-def _ids(name: str, page: Page) -> tuple[set[str], set[str]]:
+def _ids(folder: Path) -> Ids:
     """The ids of a record's parents and children."""
-    folder = page.root / "recorded" / name
-    tables = (("parents.csv", "parent_id"), ("children.csv", "child_id"))
-    parents, children = (set(pd.read_csv(folder / file, usecols=[key])[key]) for file, key in tables)
-    return parents, children
+    keys = {"parents": "parent_id", "children": "child_id"}
+    return {kind: set(pd.read_csv(folder / f"{kind}.csv", usecols=[key])[key]) for kind, key in keys.items()}
 
 
 def _figures(tables: Path) -> list[str]:
@@ -195,7 +196,7 @@ def _claim_rows(path: Path) -> Iterator[dict[str, str]]:
             "claim": f"{claim}: {rows['statement'].iloc[0]}",
             "arm": str(arm),
             "our estimate (95% CI)": _estimates(known),
-            "n": _range(judged["n"]),
+            "n": n_text(judged["n"]),
             "verdict": str(rows.loc[rows["comparison"] == "overall", "verdict"].iloc[0]),
             "what we saw": _saw(judged, known),
         }
@@ -242,11 +243,6 @@ def _saw(judged: pd.DataFrame, known: pd.DataFrame) -> str:
 
 def _short(verdicts: pd.Series) -> pd.Series:
     return verdicts.str.replace(r"[:(].*", "", regex=True).str.strip()
-
-
-def _range(n: pd.Series) -> str:
-    low, high = int(n.min()), int(n.max())
-    return str(low) if low == high else f"{low} to {high}"
 
 
 def _finding(name: str, page: Page) -> str:

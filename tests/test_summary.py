@@ -93,13 +93,11 @@ def test_of_quoted_figures_and_of_several_measures_each_is_told_by_its_own() -> 
 def test_a_record_says_which_larger_one_holds_its_runs_too(checkout: Path) -> None:
     page = summary.Page(checkout, checkout / "README.md")
     folder = shutil.copytree(checkout / "recorded" / "synthetic-cpu", checkout / "recorded" / "part-cpu")
-    made = json.loads((folder / "study.json").read_text())
-    made["counts"]["children"] = 5
-    (folder / "study.json").write_text(json.dumps(made))
     children = pd.read_csv(folder / "children.csv")
     children.head(5).to_csv(folder / "children.csv", index=False)
-    assert summary._shared("synthetic-cpu", page) == ""
-    assert summary._shared("part-cpu", page) == (
+    whole, part = (summary._ids(checkout / "recorded" / name) for name in ("synthetic-cpu", "part-cpu"))
+    assert summary._shared(whole, {}, page) == ""
+    assert summary._shared(part, {"synthetic-cpu": whole}, page) == (
         "Not independent: 6 of its parents and 5 of its children are those of `recorded/synthetic-cpu` too."
     )
     shutil.rmtree(folder)

@@ -107,7 +107,7 @@ rule figures:
         study=f"{SOURCE}/study.json",
         code=modules(
             *("figures.py", "figure_style.py", "figure_panels.py", "figure_differences.py"),
-            *("cells.py", "statistics.py", "methods.py"),
+            *("cells.py", "statistics.py", "methods.py", "laws.py"),
             *("ensemble_figures.py", "ensemble_panels.py", "ensemble_cells.py"),
         ),
     output:
