@@ -16,9 +16,10 @@ import numpy as np
 import pandas as pd
 
 from ssa import ensemble_results, laws, settings
+from ssa.blocks import REFERENCE, Child, ChildSettings
 from ssa.specs import DataSpec, Recipe
 from ssa.store import Store, write_atomically, write_json
-from ssa.study import REFERENCE, Child, ChildSettings, Study, total_epochs, train_images
+from ssa.study import Study, total_epochs, train_images
 
 SCORED = (
     *("accuracy", "nll", "ece", "accuracy_bn", "accuracy_before", "train_loss_clean", "train_accuracy_clean"),

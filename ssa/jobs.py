@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from ssa import leases
+from ssa.blocks import Child
 from ssa.deadline import Deadline
 from ssa.errors import UserError
 from ssa.store import Store, digest
-from ssa.study import Child, Study, all_children
+from ssa.study import Study, all_children
 
 if TYPE_CHECKING:
     import torch

@@ -10,9 +10,10 @@ from typing import Any
 
 from ssa import ensemble_results
 from ssa.aggregate import SCORED, row
+from ssa.blocks import Child
 from ssa.ensemble_study import Ensemble
 from ssa.specs import ParentSpec
-from ssa.study import Child, Study
+from ssa.study import Study
 
 LAYOUT = 1  # raised when what a run says changes, so that runs that are there are written anew
 MEASURED = ("study", "parent_accuracy", *SCORED, "diverged", "device", "git_commit")

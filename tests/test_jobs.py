@@ -17,7 +17,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from ssa import jobs, study
+from ssa import blocks, jobs, study
 from ssa.aggregate import COLUMNS, aggregate
 from ssa.deadline import Deadline
 from ssa.errors import UserError
@@ -34,7 +34,7 @@ def records(store: Store) -> dict[str, bytes]:
     return {json.loads(line)["id"]: line for line in lines if line.endswith(b"\n")}
 
 
-def lose(store: Store, child: study.Child) -> None:
+def lose(store: Store, child: blocks.Child) -> None:
     """Remove one child's record from the disk."""
     place = store.records(child.spec.parent.id).places[child.spec.id]
     content = place.path.read_bytes()

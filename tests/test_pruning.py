@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from ssa import masking, masks, pruning, study
+from ssa import blocks, masking, masks, pruning, study
 from ssa.augment import Normalise
 from ssa.data import Data, Split
 from ssa.errors import UserError
@@ -276,7 +276,7 @@ def test_a_parents_masks_come_back_from_their_file(tmp_path: Path, tiny: dict[st
 # --- the pipeline -----------------------------------------------------------------------------------------------
 
 
-def expand(tiny: dict[str, Any], **block: Any) -> list[study.Child]:
+def expand(tiny: dict[str, Any], **block: Any) -> list[blocks.Child]:
     """The pruned children of one parent."""
     tiny["parents"]["small"]["seeds"] = [0]
     tiny["blocks"] = [{"name": "main", "parents": "small", "method": "one-shot", "sparsity": 50, **block}]
