@@ -36,7 +36,7 @@ def run(folder: str, network: str, epochs: int, children: int, images: int) -> d
 
     Seconds of ``training`` and ``scoring``, ``processor`` seconds in all, and the peak ``memory`` in GB.
     """
-    from ssa import data, jobs, parent, scoring, training
+    from ssa import data, parent, scoring, stages, training
     from ssa.data import Split
     from ssa.deadline import Deadline
     from ssa.store import Store
@@ -57,13 +57,13 @@ def run(folder: str, network: str, epochs: int, children: int, images: int) -> d
     scoring.logits = timed(scoring.logits, "scoring")
     scoring.update_bn = timed(scoring.update_bn, "scoring")
     data._cifar = lambda spec, root: (Split(*_images(images)), Split(*_images(images // 5)), 10)
-    jobs.use_threads(1)
+    stages.use_threads(1)
     plan, store = expand(study(network, epochs, max(children, 1)), Path("job.yaml")), Store(Path(folder))
     (key,) = plan.all_parents()
     if children:
-        assert jobs.train_children(plan, store, key, plan.children_of(key), Deadline()) == 0
+        assert stages.train_children(plan, store, key, plan.children_of(key), Deadline()) == 0
     else:
-        jobs.ready(plan, store, key, Deadline())
+        stages.ready(plan, store, key, Deadline())
     assert parent.trained(store, plan.all_parents()[key])
     return {**spent, "processor": time.process_time(), "memory": machine.peak_memory()}
 

@@ -31,16 +31,16 @@ def study(name: str, parents: int, children: int, methods: tuple[str, ...] = ("o
 
 def children(counts: tuple[int, ...]) -> dict[int, float]:
     """Seconds of a whole study, parent and masks included, by its number of children; one thread, one process."""
-    from ssa import jobs
+    from ssa import stages
     from ssa.deadline import Deadline
     from ssa.store import Store
 
-    jobs.use_threads(1)
+    stages.use_threads(1)
     found = {}
     for count in (1, *counts):  # the first pays for what is loaded once
         with tempfile.TemporaryDirectory() as folder:
             plan, start = study("scaling", 1, count), time.perf_counter()
-            assert jobs.run(plan, Store(Path(folder)), None, Deadline()) == 0
+            assert stages.run(plan, Store(Path(folder)), None, Deadline()) == 0
             found[count] = time.perf_counter() - start
     return found
 
@@ -55,14 +55,14 @@ def aggregation(rows: int) -> tuple[float, float]:
 
 def _write(folder: Path, rows: int) -> None:
     """A store in which one child was trained and all others have its result."""
-    from ssa import jobs
+    from ssa import stages
     from ssa.deadline import Deadline
     from ssa.records import sealed
     from ssa.store import Store
 
     store, plan = Store(folder), study("rows", 100, rows // 200, ("one-shot", "temperature"))
     first = plan.children[0]
-    jobs.train_children(plan, store, first.spec.parent.id, [first], Deadline())
+    stages.train_children(plan, store, first.spec.parent.id, [first], Deadline())
     parent, child = store.read_parent(first.spec.parent), store.read_child(first.spec)
     for spec in plan.all_parents().values():
         store.parent_record(spec.id).parent.mkdir(parents=True, exist_ok=True)

@@ -151,11 +151,11 @@ def _training(options: argparse.Namespace) -> tuple[Study, Store]:
 
 def _take_machine(study: Study, options: argparse.Namespace) -> None:
     """Give this process its threads and, where the study runs on GPUs and there are any, its share of one."""
-    from ssa import jobs, leases
+    from ssa import leases, stages
 
     if study.device != "cpu":
         leases.lease()
-    jobs.use_threads(options.threads)
+    stages.use_threads(options.threads)
 
 
 def _warned(deadline: Deadline, saved: str) -> int:
@@ -164,16 +164,16 @@ def _warned(deadline: Deadline, saved: str) -> int:
 
 
 def _data(options: argparse.Namespace) -> None:
-    from ssa import jobs
+    from ssa import stages
 
-    jobs.use_threads(options.threads)
-    jobs.fetch_data(_training(options)[0])
+    stages.use_threads(options.threads)
+    stages.fetch_data(_training(options)[0])
 
 
 def _parent(options: argparse.Namespace) -> int:
-    from ssa import jobs
+    from ssa import stages
 
-    return _train_one(jobs.train_parent, options.parent, options, "its last epoch is saved")
+    return _train_one(stages.train_parent, options.parent, options, "its last epoch is saved")
 
 
 def _train_one(
@@ -190,14 +190,14 @@ def _train_one(
 
 
 def _masks(options: argparse.Namespace) -> None:
-    from ssa import jobs
+    from ssa import stages
 
-    jobs.use_threads(options.threads)
-    jobs.write_masks(*_training(options), options.parent)
+    stages.use_threads(options.threads)
+    stages.write_masks(*_training(options), options.parent)
 
 
 def _children(options: argparse.Namespace) -> int:
-    from ssa import jobs
+    from ssa import jobs, stages
     from ssa.deadline import Deadline
 
     (study, store), deadline = _training(options), Deadline()
@@ -208,24 +208,24 @@ def _children(options: argparse.Namespace) -> int:
         return 0  # without the seconds that PyTorch takes
     with deadline.listening():
         _take_machine(study, options)
-        left = jobs.train_children(study, store, options.parent, children, deadline)
+        left = stages.train_children(study, store, options.parent, children, deadline)
     return _warned(deadline, f"{len(children) - left} of {len(children)} children are recorded") if left else 0
 
 
 def _ensemble(options: argparse.Namespace) -> int:
-    from ssa import jobs
+    from ssa import stages
 
-    return _train_one(jobs.train_ensemble, options.ensemble, options, "the members that are trained are kept")
+    return _train_one(stages.train_ensemble, options.ensemble, options, "the members that are trained are kept")
 
 
 def _run(options: argparse.Namespace) -> int:
-    from ssa import jobs
+    from ssa import stages
     from ssa.deadline import Deadline
 
     (study, store), deadline = _training(options), Deadline(options.budget)
     with deadline.listening():
         _take_machine(study, options)
-        left = jobs.run(study, store, options.parents, deadline, options.kinds)
+        left = stages.run(study, store, options.parents, deadline, options.kinds)
     print(f"{left} runs left: run the same command again to go on" if left else "all is recorded")
     return 3 if left else 0
 

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 from ssa.errors import UserError, writing
 from ssa.records import Records, finite, opened, sealed
-from ssa.specs import ChildSpec, EnsembleSpec, ParentSpec, Spec
+from ssa.specs import ChildSpec, EnsembleSpec, MaskSpec, ParentSpec, Spec
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -63,9 +63,9 @@ class Store:
         """What the parent scored, and its specification."""
         return self.parent_folder(parent_id) / "record.json"
 
-    def masks(self, parent_id: str, mask_ids: Iterable[str]) -> Path:
+    def masks(self, parent_id: str, masks: Iterable[MaskSpec]) -> Path:
         """The masks of one parent for one study, in one file that is named after them."""
-        return self.parent_folder(parent_id) / f"masks-{digest(mask_ids)}.safetensors"
+        return self.parent_folder(parent_id) / f"masks-{digest(mask.id for mask in masks)}.safetensors"
 
     def mask_files(self, parent_id: str) -> list[Path]:
         """All files of one parent's masks, of whichever study."""

@@ -13,7 +13,7 @@ import torch
 import yaml
 from conftest import ROOT, TINY
 
-from ssa import ensemble, ensemble_cost, jobs, laws, masking, models, parent, recorded, scoring, study
+from ssa import ensemble, ensemble_cost, laws, masking, models, parent, recorded, scoring, stages, study
 from ssa.aggregate import aggregate
 from ssa.deadline import Deadline
 from ssa.errors import UserError
@@ -82,7 +82,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[study.Study, Store]:
     folder = tmp_path_factory.mktemp("results")
     raw = {**raw_study(folder, *ENTRIES), "corruptions": {"set": "digits-6", "images": 40}}
     store = Store(folder)
-    assert jobs.run(expand(raw), store, None, Deadline()) == 0
+    assert stages.run(expand(raw), store, None, Deadline()) == 0
     return expand(raw), store
 
 
@@ -288,15 +288,15 @@ def test_an_ensemble_cut_short_goes_on_with_the_members_that_it_has(tmp_path: Pa
         def passed(self, needed: float = 0.0) -> bool:
             return len(store.recorded_children(spec.parents[0].id)) >= 2
 
-    assert not jobs.train_ensemble(plan, store, spec.id, AfterTwo())
+    assert not stages.train_ensemble(plan, store, spec.id, AfterTwo())
     first = store.member(spec.children[0])
     assert first.exists()
     assert not store.ensemble_record(spec.id).exists()
-    assert jobs.train_ensemble(plan, store, spec.id)
+    assert stages.train_ensemble(plan, store, spec.id)
     assert len(store.recorded_children(spec.parents[0].id)) == 4
     assert not first.exists()
     again = Store(tmp_path / "undisturbed")
-    assert jobs.train_ensemble(plan, again, spec.id)
+    assert stages.train_ensemble(plan, again, spec.id)
     assert again.read_ensemble(spec)["result"]["conventions"] == store.read_ensemble(spec)["result"]["conventions"]
 
 
@@ -306,9 +306,9 @@ def test_a_member_of_two_ensembles_is_trained_once_and_kept_for_the_second(tmp_p
     first, second = (one.spec for one in plan.ensembles)
     shared = store.member(first.children[1])
     assert first.children == second.children[:2]
-    assert jobs.train_ensemble(plan, store, first.id)
+    assert stages.train_ensemble(plan, store, first.id)
     assert shared.exists()
-    assert jobs.train_ensemble(plan, store, second.id)
+    assert stages.train_ensemble(plan, store, second.id)
     assert not list(shared.parent.iterdir())
     lines = [line for path in store.records(first.parents[0].id).folder.glob("*.jsonl") for line in path.open()]
     assert len(lines) == 4
@@ -345,7 +345,7 @@ def test_a_member_answers_as_its_child_was_scored(tmp_path: Path, batchnorm: str
     raw["children"]["batchnorm"] = batchnorm
     plan, store = expand(raw), Store(tmp_path / "results")
     spec = plan.ensembles[0].spec
-    assert jobs.train_ensemble(plan, store, spec.id)
+    assert stages.train_ensemble(plan, store, spec.id)
     children = [store.read_child(child)["result"] for child in spec.children]
     assert all(child["accuracy"] != child["accuracy_bn"] for child in children) == (batchnorm == "running")
     result = store.read_ensemble(spec)["result"]
@@ -359,7 +359,7 @@ def test_members_along_a_schedule_are_the_weights_after_their_epochs(tmp_path: P
     raw["parents"]["small"] |= {**settings, "epochs": 6}
     plan, store = expand(raw), Store(tmp_path / "results")
     spec = plan.ensembles[0].spec
-    assert jobs.train_ensemble(plan, store, spec.id)
+    assert stages.train_ensemble(plan, store, spec.id)
     kept = read_tensors(store.ensemble_logits(spec.id))[0]["test"].float()
     content = parent.content_of(spec.parents[0], plan.data_root, CPU)
     network = parent.untrained(spec.parents[0], content)
@@ -378,7 +378,7 @@ def test_members_that_rewind_find_the_weights_that_they_go_back_to(tmp_path: Pat
     plan = expand(raw_study(tmp_path, {**ENTRIES[0], "members": 2, "tuning": "weight-rewinding"}))
     store, spec = Store(tmp_path / "results"), plan.ensembles[0].spec
     assert plan.start_epochs_of(spec.parents[0].id) == {1}
-    assert jobs.train_ensemble(plan, store, spec.id)
+    assert stages.train_ensemble(plan, store, spec.id)
 
 
 def test_a_damaged_member_is_trained_again(tmp_path: Path) -> None:
@@ -386,7 +386,7 @@ def test_a_damaged_member_is_trained_again(tmp_path: Path) -> None:
     spec = plan.ensembles[0].spec
     store.member(spec.children[0]).parent.mkdir(parents=True)
     store.member(spec.children[0]).write_bytes(b"cut off")
-    assert jobs.train_ensemble(plan, store, spec.id)
+    assert stages.train_ensemble(plan, store, spec.id)
     assert store.recorded_children(spec.parents[0].id) == {child.id for child in spec.children}
 
 
@@ -394,13 +394,13 @@ def test_a_finished_ensemble_is_not_made_again(made: tuple[study.Study, Store]) 
     plan, store = made
     path = store.ensemble_record(named(plan, "pairs").id)
     before = path.stat().st_mtime_ns
-    assert jobs.train_ensemble(plan, store, named(plan, "pairs").id)
+    assert stages.train_ensemble(plan, store, named(plan, "pairs").id)
     assert path.stat().st_mtime_ns == before
     path.write_bytes(path.read_bytes().replace(b"prune", b"prone", 1))
     with pytest.raises(UserError, match="is damaged"):
-        jobs.train_ensemble(plan, store, named(plan, "pairs").id)
+        stages.train_ensemble(plan, store, named(plan, "pairs").id)
     path.unlink()
-    assert jobs.train_ensemble(plan, store, named(plan, "pairs").id)
+    assert stages.train_ensemble(plan, store, named(plan, "pairs").id)
 
 
 @pytest.mark.parametrize(
@@ -474,7 +474,7 @@ def test_a_peer_is_trained_by_the_engine_and_scored_as_an_ensemble(tmp_path: Pat
     raw["parents"]["peer"] = {**base, **changed, "model_options": options}
     raw["ensembles"] = [{"name": name, "parents": "peer", **entry}]
     plan, store = study.expand(raw, Path("tiny.yaml")), Store(tmp_path)
-    assert jobs.run(plan, store, None, Deadline(), ["peer"]) == 0
+    assert stages.run(plan, store, None, Deadline(), ["peer"]) == 0
     result = store.read_ensemble(plan.ensembles[0].spec)["result"]
     assert result["members"] == members
     assert result["cost"]["forward_passes"] == passes
@@ -515,7 +515,7 @@ def test_ensembles_are_recorded_added_once_and_withdrawn(tmp_path: Path) -> None
     path = tmp_path / "tiny.yaml"
     path.write_text(yaml.safe_dump(raw))
     plan, store = study.load(path), Store(tmp_path / "results")
-    assert jobs.run(plan, store, [0], Deadline()) == 0
+    assert stages.run(plan, store, [0], Deadline()) == 0
     store.ensemble_record(plan.ensembles[0].spec.id).rename(tmp_path / "aside.json")
     assert recorded.add(plan, store, folder, "by hand") == (1, 0)
     (tmp_path / "aside.json").rename(store.ensemble_record(plan.ensembles[0].spec.id))
@@ -526,7 +526,7 @@ def test_ensembles_are_recorded_added_once_and_withdrawn(tmp_path: Path) -> None
         recorded.add(plan, store, folder, "its ensemble, elsewhere")
     (folder / "parents.csv").write_text(table)
     assert recorded.add(plan, store, folder, "its ensemble, later") == (0, 1)
-    assert jobs.run(plan, store, [1], Deadline()) == 0
+    assert stages.run(plan, store, [1], Deadline()) == 0
     assert recorded.add(plan, store, folder, "the other") == (1, 1)
     assert recorded.add(plan, store, folder, "again") == (0, 0)
     rows = pd.read_csv(folder / "ensembles.csv")
@@ -545,10 +545,10 @@ def test_what_is_added_without_ensembles_leaves_the_recorded_ones_and_none_is_ad
     raw["parents"]["small"]["seeds"] = [0, 1]
     (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(raw))
     plan, store = study.load(tmp_path / "tiny.yaml"), Store(tmp_path / "results")
-    assert jobs.run(plan, store, [0, 1], Deadline()) == 0
+    assert stages.run(plan, store, [0, 1], Deadline()) == 0
     late = store.ensemble_record(plan.ensembles[1].spec.id)
     late.rename(tmp_path / "aside.json")
-    assert jobs.run(plan, store, [0], Deadline()) == 0
+    assert stages.run(plan, store, [0], Deadline()) == 0
     second = store.parent_record(plan.ensembles[1].spec.parents[0].id)
     second.rename(tmp_path / "second.json")
     assert recorded.add(plan, store, folder, "the first") == (1, 1)

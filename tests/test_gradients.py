@@ -14,7 +14,7 @@ from test_jobs import expand
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ssa import data, gradients, jobs
+from ssa import data, gradients, stages
 from ssa.augment import Batches
 from ssa.data import Data
 from ssa.deadline import Deadline
@@ -121,7 +121,7 @@ def test_a_study_may_ask_for_it_and_its_children_train_as_without_it(tiny: dict[
     for count in (0, 2):
         study = expand({**tiny, "children": {**tiny["children"], "gradient_batches": count}})
         store = Store(tmp_path / str(count))
-        assert jobs.run(study, store, None, Deadline()) == 0
+        assert stages.run(study, store, None, Deadline()) == 0
         found.append(store.read_child(study.children[0].spec))
     plain, measured = (record["result"] for record in found)
     assert {**plain, "train_seconds": 0} == {**measured, "train_seconds": 0}

@@ -17,7 +17,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from ssa import blocks, jobs, study
+from ssa import blocks, jobs, stages, study
 from ssa.aggregate import COLUMNS, aggregate
 from ssa.deadline import Deadline
 from ssa.errors import UserError
@@ -46,7 +46,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Store:
     from conftest import TINY
 
     store = Store(tmp_path_factory.mktemp("results"))
-    assert jobs.run(expand(TINY), store, None, Deadline()) == 0
+    assert stages.run(expand(TINY), store, None, Deadline()) == 0
     return store
 
 
@@ -92,7 +92,7 @@ def test_a_finished_study_trains_nothing_even_without_weights(
     shutil.copytree(finished.root, copied.root, ignore=shutil.ignore_patterns("*.safetensors"))
     before = records(copied)
     assert jobs.wanted_marks(expand(tiny), copied, 2) == []
-    assert jobs.run(expand(tiny), copied, None, Deadline()) == 0
+    assert stages.run(expand(tiny), copied, None, Deadline()) == 0
     assert records(copied) == before
     assert not list(copied.root.rglob("*.safetensors"))
 
@@ -111,7 +111,7 @@ def test_a_parent_that_lost_its_record_is_trained_although_all_its_children_are_
     jobs.drop_stale_marks(plan, copied)
     assert [mark.exists() for mark in marks] == [False, True]
     assert jobs.wanted_marks(plan, copied, 2) == marks[:1]
-    assert jobs.run(plan, copied, None, Deadline()) == 0
+    assert stages.run(plan, copied, None, Deadline()) == 0
     assert copied.read_parent(lost)["result"]["nll"] == finished.read_parent(lost)["result"]["nll"]
 
 
@@ -131,7 +131,7 @@ def test_of_two_that_want_a_parent_one_trains_it(
     plan = expand(tiny)
     wanted = [(plan, Store(tmp_path), next(iter(plan.all_parents())))] * 2
     with ThreadPoolExecutor() as pool:
-        assert list(pool.map(lambda one: jobs.train_parent(*one), wanted)) == [True, True]
+        assert list(pool.map(lambda one: stages.train_parent(*one), wanted)) == [True, True]
     assert len(begun) == 1
 
 
@@ -142,7 +142,7 @@ def test_a_parent_that_comes_out_as_another_network_does_not_take_its_place(
     shutil.copytree(finished.root, copied.root)
     spec = next(iter(plan.all_parents().values()))
     copied.weights(spec.id).unlink()
-    assert jobs.train_parent(plan, copied, spec.id)
+    assert stages.train_parent(plan, copied, spec.id)
     (_, again), (_, then) = (read_tensors(one.weights(spec.id)) for one in (copied, finished))
     assert again["checksum"] == then["checksum"]
     content = {key: value for key, value in copied.read_parent(spec).items() if key in ("result", "made")}
@@ -150,7 +150,7 @@ def test_a_parent_that_comes_out_as_another_network_does_not_take_its_place(
     write_record(copied.parent_record(spec.id), spec, content)
     copied.weights(spec.id).unlink()
     with pytest.raises(UserError, match=rf"parent {spec.id} was trained again and came out as another network"):
-        jobs.train_parent(plan, copied, spec.id)
+        stages.train_parent(plan, copied, spec.id)
     assert not copied.weights(spec.id).exists()
 
 
@@ -164,7 +164,7 @@ def test_another_batching_and_a_larger_grid_reuse_every_finished_child(
     tiny["blocks"][1]["sparsity"] = [50, 80, 90]
     plan = expand(tiny)
     assert len(jobs.wanted_marks(plan, copied, 2)) == 4  # two new children of each parent
-    assert jobs.run(plan, copied, None, Deadline()) == 0
+    assert stages.run(plan, copied, None, Deadline()) == 0
     after = records(copied)
     assert len(after) == len(before) + 4
     assert {name: after[name] for name in before} == before
@@ -206,8 +206,8 @@ def test_marks_of_another_split_still_count(finished: Store, tiny: dict[str, Any
 
 def test_a_budget_stops_in_time_and_the_next_run_goes_on(tiny: dict[str, Any], tmp_path: Path) -> None:
     store = Store(tmp_path)
-    assert jobs.run(expand(tiny), store, None, Deadline(0.0)) == 10
-    assert jobs.run(expand(tiny), store, [1], Deadline()) == 0
+    assert stages.run(expand(tiny), store, None, Deadline(0.0)) == 10
+    assert stages.run(expand(tiny), store, [1], Deadline()) == 0
     assert len(records(store)) == 5
     assert all("s1-" in path.parent.name for path in (tmp_path / "children").rglob("*.jsonl"))
 
@@ -279,7 +279,7 @@ def test_results_are_the_same_whatever_ran_before_in_the_process(
     plan = expand(tiny)
     last = plan.children_of(plan.children[-1].spec.parent.id)[-1]
     alone = Store(tmp_path)
-    assert jobs.train_children(plan, alone, last.spec.parent.id, [last]) == 0
+    assert stages.train_children(plan, alone, last.spec.parent.id, [last]) == 0
     first, second = finished.read_child(last.spec), alone.read_child(last.spec)
     assert first["history"] == second["history"]
     timed = {"train_seconds"}
@@ -292,7 +292,7 @@ def test_a_diverging_child_is_recorded_and_its_siblings_go_on(tiny: dict[str, An
     tiny["blocks"][1] |= {"lr": [0.1, 1e12], "sparsity": 50, "method": "one-shot"}
     plan = expand(tiny)
     store = Store(tmp_path)
-    assert jobs.run(plan, store, None, Deadline()) == 0
+    assert stages.run(plan, store, None, Deadline()) == 0
     aggregate(plan, store)
     children = pd.read_csv(tmp_path / "tiny" / "children.csv")
     assert len(children) == 6
@@ -331,7 +331,7 @@ def test_a_study_on_a_missing_gpu_is_refused(tiny: dict[str, Any]) -> None:
         pytest.skip("there is a GPU")
     tiny["device"] = "cuda"
     with pytest.raises(UserError, match="finds no GPU here; set device"):
-        jobs.choose_device(expand(tiny))
+        stages.choose_device(expand(tiny))
 
 
 @pytest.mark.parametrize(("units", "precision", "lines"), [(False, "bf16", 1), (True, "bf16", 0), (False, "fp32", 0)])
@@ -346,10 +346,10 @@ def test_emulated_bf16_is_said_once(
     from ssa import step
 
     monkeypatch.setattr(step, "has_bf16", lambda device: units)
-    jobs._warn_of_emulation.cache_clear()
+    stages._warn_of_emulation.cache_clear()
     tiny["parents"]["small"]["precision"] = precision
     for _ in range(2):
-        jobs.choose_device(expand(tiny))
+        stages.choose_device(expand(tiny))
     said = capsys.readouterr().err
     assert said.count("\n") == lines
     assert ("set precision: fp32" in said) == bool(lines)
@@ -362,7 +362,7 @@ def test_rewinding_starts_from_an_early_parent_and_repeats_its_rates(tiny: dict[
     tiny["children"]["lr_schedule"] = "rewound"
     tiny["blocks"][1] |= {"method": ["one-shot", "weight-rewinding"], "sparsity": 50}
     plan, store = expand(tiny), Store(tmp_path)
-    assert jobs.run(plan, store, None, Deadline()) == 0
+    assert stages.run(plan, store, None, Deadline()) == 0
     parent = plan.children[0].spec.parent
     early, trained = (read_tensors(path)[0] for path in (store.early_weights(parent.id, 3), store.weights(parent.id)))
     assert not torch.equal(early["head.weight"], trained["head.weight"])
@@ -372,7 +372,7 @@ def test_rewinding_starts_from_an_early_parent_and_repeats_its_rates(tiny: dict[
         assert [row["lr"] for row in record["history"][1:]] == pytest.approx([0.045, 0.01])
     assert by_method["weight-rewinding"]["result"] != by_method["one-shot"]["result"]
     (tmp_path / "parents" / parent.id / "epoch-3.safetensors").unlink()
-    assert jobs.train_parent(plan, store, parent.id)
+    assert stages.train_parent(plan, store, parent.id)
     assert torch.equal(read_tensors(store.early_weights(parent.id, 3))[0]["head.weight"], early["head.weight"])
 
 
@@ -406,7 +406,7 @@ def test_a_law_of_ones_own_runs_by_its_import_path(
     tiny["parents"]["small"]["seeds"] = [0]
     tiny["blocks"][1] |= {"method": "halves", "sparsity": 50}
     plan, store = expand(tiny), Store(tmp_path / "results")
-    assert jobs.run(plan, store, None, Deadline()) == 0
+    assert stages.run(plan, store, None, Deadline()) == 0
     history = store.read_child(plan.children[-1].spec)["history"]
     assert [row["keep_pruned"] for row in history] == [0.5, 0.0, 0.0]
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from ssa import jobs, leases
+from ssa import leases, stages
 from ssa.errors import UserError
 
 HOLD = "import sys, time; from pathlib import Path; from ssa import leases\n" + (
@@ -154,7 +154,7 @@ def test_out_of_memory_is_tried_once_more_with_the_gpu_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(leases, "_mine", leases.take(["a"], 2, tmp_path))
-    assert jobs.with_room(Memory(1).train, "child-1") == "trained"
+    assert stages.with_room(Memory(1).train, "child-1") == "trained"
     assert "child-1: out of GPU memory; waiting to have the GPU alone" in capsys.readouterr().err
     with pytest.raises(TimeoutError):
         take_within(0.3, tmp_path)
@@ -163,7 +163,7 @@ def test_out_of_memory_is_tried_once_more_with_the_gpu_alone(
 def test_out_of_memory_alone_is_a_clear_failure() -> None:
     memory = Memory(9)
     with pytest.raises(UserError) as failed:
-        jobs.with_room(memory.train, "child-1")
+        stages.with_room(memory.train, "child-1")
     assert memory.calls == 2
     assert str(failed.value) == (
         "child-1 needs more memory than its GPU has, even alone (CUDA out of memory. Tried to allocate 2.00 GiB.); "

@@ -13,7 +13,7 @@ from test_study import expand
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ssa import data, jobs, models, rates, step
+from ssa import data, models, rates, stages, step
 from ssa.deadline import Deadline
 from ssa.errors import UserError
 from ssa.laws import OneShot
@@ -389,7 +389,7 @@ def test_each_peer_trains_through_a_study(tiny: dict[str, Any], tmp_path: Path) 
     tiny["blocks"] = [{"name": "dense", "parents": "dropout", "method": "dense"}]
     plan, store = expand(tiny), Store(tmp_path)
     for parent_id, spec in plan.all_parents().items():
-        assert jobs.train_parent(plan, store, parent_id, Deadline())
+        assert stages.train_parent(plan, store, parent_id, Deadline())
         result = store.read_parent(spec)["result"]
         assert 0 <= result["accuracy"] <= 100
         assert math.isfinite(result["nll"])

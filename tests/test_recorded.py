@@ -13,7 +13,7 @@ import pytest
 import yaml
 from conftest import ROOT
 
-from ssa import cli, jobs, recorded, study
+from ssa import cli, recorded, stages, study
 from ssa.aggregate import aggregate
 from ssa.deadline import Deadline
 from ssa.errors import UserError
@@ -34,13 +34,13 @@ def store(plan: study.Study, tmp_path: Path) -> Store:
     """The first parent is finished; the second has two of its five children."""
     found = Store(tmp_path / "results")
     first, second = plan.all_parents()
-    assert jobs.train_children(plan, found, first, plan.children_of(first), Deadline()) == 0
-    assert jobs.train_children(plan, found, second, plan.children_of(second)[:2], Deadline()) == 0
+    assert stages.train_children(plan, found, first, plan.children_of(first), Deadline()) == 0
+    assert stages.train_children(plan, found, second, plan.children_of(second)[:2], Deadline()) == 0
     return found
 
 
 def finish(plan: study.Study, store: Store) -> None:
-    assert jobs.run(plan, store, None, Deadline()) == 0
+    assert stages.run(plan, store, None, Deadline()) == 0
 
 
 def test_only_whole_replicates_are_added_and_each_once(plan: study.Study, store: Store, tmp_path: Path) -> None:
@@ -158,7 +158,7 @@ def test_a_record_without_its_studys_ensembles_gives_tables_and_figures_all_the_
     (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(raw))
     plan, store = study.load(tmp_path / "tiny.yaml"), Store(tmp_path / "results")
     for parent in plan.all_parents():
-        assert jobs.train_children(plan, store, parent, plan.children_of(parent), Deadline()) == 0
+        assert stages.train_children(plan, store, parent, plan.children_of(parent), Deadline()) == 0
     assert recorded.add(plan, store, tmp_path / "recorded" / "tiny-cpu", "children alone") == (2, 0)
     command = [sys.executable, "-m", "snakemake", "-s", str(ROOT / "Snakefile"), "--directory", str(tmp_path), "-n"]
     run = subprocess.run(

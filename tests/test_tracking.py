@@ -82,7 +82,7 @@ def sample(
     child = next(c for c in loaded.children if c.spec.method == "temperature")
     parent = child.spec.parent
     masks = {mask.id: Mask(entries if mask == child.spec.mask else {}) for mask in loaded.masks_of(parent.id)}
-    masking.write(store.masks(parent.id, masks), parent, masks)
+    masking.write(store.masks(parent.id, loaded.masks_of(parent.id)), parent, masks)
     write_tensors(store.weights(parent.id), {name: torch.ones(entry.shape) for name, entry in entries.items()}, {})
     args = tuple(sorted(dataclasses.asdict(law).items()))
     spec: ChildSpec = dataclasses.replace(child.spec, law=type(law).__name__, law_args=args)
@@ -125,8 +125,7 @@ def test_masks_are_found_in_another_studys_file(trained: Path) -> None:
     loaded, store = study.load(trained / "tiny.yaml"), Store(trained / "results")
     half = dataclasses.replace(loaded, children=tuple(c for c in loaded.children if c.spec.mask.sparsity in (0, 80)))
     child = next(c.spec for c in half.children if c.spec.mask.sparsity == 80)
-    wanted = [mask.id for mask in half.masks_of(child.parent.id)]
-    assert not store.masks(child.parent.id, wanted).exists()
+    assert not store.masks(child.parent.id, half.masks_of(child.parent.id)).exists()
     assert Layers(half, store, child.parent.id).derive(child).summary
 
 
