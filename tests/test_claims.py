@@ -9,7 +9,8 @@ import pytest
 from synthetic import children, history, study, write
 
 from ssa.claim_rules import CLAIMS, rule_of, settings_of, validate_claims
-from ssa.claims import TESTS, judge_claims, write_claims
+from ssa.claim_tests import TESTS
+from ssa.claims import judge_claims, write_claims
 
 
 def judged(section, frame=None, past=None):
