@@ -100,16 +100,28 @@ def criteria(table: pd.DataFrame) -> list[str]:
 def rates(table: pd.DataFrame) -> list[str]:
     """Each method at the rate that validation chose for it, against one-shot at its own."""
     said = []
-    for row in table[table["chosen"]].to_dict("records"):
+    for _, tried in table.groupby([*CELLS["rates"], "method", "lr_schedule"], sort=False):
+        (row,) = tried[tried["chosen"]].to_dict("records")
         name = label(row["method"]) + ("" if row["lr_schedule"] == "one-cycle" else f" ({row['lr_schedule']} rate)")
         at = _at(row, table, CELLS["rates"])
-        rate = "" if row["lr_schedule"] == "rewound" else f" at its peak rate {row['lr']:g}"
+        rate = (
+            "" if row["lr_schedule"] == "rewound" else f" at its peak rate {row['lr']:g}{_edge(row['lr'], tried['lr'])}"
+        )
         if row["method"] == "one-shot" and row["lr_schedule"] == "one-cycle":
             said.append(f"{at}: {name}{rate} reaches {row['accuracy']:.2f}% (n = {row['n']}).")
         else:
             gain = f"{interval(row, 'gain')}; {_gain(row)}"
             said.append(f"{at}: {name}{rate} minus the tuned one-shot is {gain}.")
     return said
+
+
+def _edge(chosen: float, tried: pd.Series) -> str:
+    """Whether the best might lie beyond what was tried."""
+    if tried.nunique() > 1:
+        for words, end in (("highest", tried.max()), ("lowest", tried.min())):
+            if chosen == end:
+                return f" (the {words} tried)"
+    return ""
 
 
 def lengths(table: pd.DataFrame) -> list[str]:
@@ -119,10 +131,11 @@ def lengths(table: pd.DataFrame) -> list[str]:
         rows = cells.to_dict("records")
         best = next(row for row in rows if row["best"])
         worse = sum(_sign(row, "behind") < 0 for row in rows if not row["best"])
+        edge = _edge(best["share"], cells["share"])
         said.append(
-            f"{_at(best, table, CELLS['lengths'])}: e/E = {best['share']:g} is best on "
-            f"validation images, {interval(best, 'gain')} against one-shot; {worse} of the {len(rows) - 1} other "
-            "shares are worse in test by an interval below 0."
+            f"{_at(best, table, CELLS['lengths'])}: e/E = {best['share']:g}{edge} is best on validation images, "
+            f"{interval(best, 'gain')} against one-shot; {worse} of the {len(rows) - 1} other shares are worse in test "
+            "by an interval below 0."
         )
     return said
 

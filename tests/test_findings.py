@@ -167,7 +167,9 @@ def test_each_method_is_compared_at_the_rate_that_validation_chose() -> None:
         ("temperature", 0.1): False,
     }
     assert table.loc[("temperature", 0.01), "gain"] == 3  # at rate 0.01, minus one-shot at 0.1
-    assert "peak rate 0.01 minus the tuned one-shot is +3.00" in finding_words.rates(table.reset_index())[1]
+    said = finding_words.rates(table.reset_index())
+    assert "peak rate 0.1 (the highest tried) reaches 53.00%" in said[0]
+    assert "peak rate 0.01 (the lowest tried) minus the tuned one-shot is +3.00" in said[1]
     with pytest.raises(UserError, match="without validation images"):
         finding_tables.rates(children.assign(validation_accuracy=None))
 
