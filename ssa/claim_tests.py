@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from ssa import statistics
@@ -198,7 +199,7 @@ def _over_the_better(case: Case, rows: pd.DataFrame, other: float, best: list[fl
         if base.empty:
             raise UntestableError(f"no children at e = {e:g}")
         gains.append(case.mean(pairs(rival, base)))
-    mean, low, high = (min(getattr(gain, key) for gain in gains) for key in ("mean", "low", "high"))
+    mean, low, high = (float(np.min([getattr(gain, key) for gain in gains])) for key in ("mean", "low", "high"))
     return Interval(mean, low, high, math.nan, min(gain.n for gain in gains))
 
 

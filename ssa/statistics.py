@@ -14,13 +14,14 @@ from scipy import stats
 PARENT = ["parent", "parent_seed"]
 SUPPORTED, NEGLIGIBLE = "supported", "supported, negligible"
 CONTRADICTED, UNDECIDED, NOT_TESTABLE = "contradicted", "undecided", "not testable"
+ROUNDING = 1e-9  # what is equal on paper is no further apart
 
 
 @dataclass(frozen=True)
 class Interval:
     """An estimate with its confidence interval, two-sided p-value and the number ``n`` of parents behind it.
 
-    ``low``, ``high`` and ``p`` are NaN where ``n`` is too small for them.
+    ``low``, ``high`` and ``p`` are NaN where ``n`` is too small for them, or all values are the same.
     """
 
     mean: float
@@ -46,17 +47,16 @@ class Components:
 def t_interval(values: ArrayLike, confidence: float = 0.95) -> Interval:
     """Student's t-interval of the mean of ``values`` (1-D), n - 1 degrees of freedom, and its test against 0.
 
-    One value has no interval; values without any spread have one of length 0.
+    One value has no interval, and neither have values without any spread: that a few test images came out alike for
+    each parent is no certainty.
     """
     x = np.asarray(values, dtype=float)
     n = len(x)
     if n == 0:
         return Interval(math.nan, math.nan, math.nan, math.nan, 0)
     mean = float(x.mean())
-    if n == 1:
-        return Interval(mean, math.nan, math.nan, math.nan, 1)
-    if np.ptp(x) == 0:  # scipy's statistic would be 0 / 0
-        return Interval(float(x[0]), float(x[0]), float(x[0]), float(x[0] == 0), n)
+    if n == 1 or np.ptp(x) <= ROUNDING * max(1.0, float(np.abs(x).max())):
+        return Interval(mean, math.nan, math.nan, math.nan, n)
     test = stats.ttest_1samp(x, 0)
     low, high = test.confidence_interval(confidence)
     return Interval(mean, float(low), float(high), float(test.pvalue), n)

@@ -18,11 +18,11 @@ T5 = 2.570582  # the 97.5% quantile of Student's t at 5 degrees of freedom
 def children(accuracy: float = 93.0, lost: float = 2.0, spread: float = 0.1, **columns: object) -> pd.DataFrame:
     """ResNet-18s with max-pool on all of CIFAR-10, their accuracies ``spread`` up and down, pruned at once.
 
-    One-shot magnitude pruning to 90% costs every parent ``lost`` points.
+    One-shot magnitude pruning to 90% costs parents ``lost`` points, or 0.01 more or less.
     """
     made = synthetic.children().assign(dataset="cifar10", model="resnet18-maxpool", train_images=50_000, augment=True)
     made["parent_accuracy"] = accuracy + spread * (2 * (made["parent_seed"] % 2) - 1)
-    made["accuracy"] = made["parent_accuracy"] - lost
+    made["accuracy"] = made["parent_accuracy"] - lost - 0.01 * (made["parent_seed"] % 3 - 1)
     return made.assign(**columns)
 
 
@@ -97,5 +97,5 @@ def test_the_printed_table_tells_what_the_numbers_do() -> None:
     table = sanity(children(lost=2.6).query("lr_schedule == 'constant'"), None)
     dense, pruned = table.parts[0].shown.to_dict("records")
     assert (dense["Ours"], dense["Known"], dense["n"]) == ("93.00 ± 0.11", "92.57 to 93.57", 6)
-    assert (pruned["Ours"], pruned["Known"], pruned["Source"]) == ("-2.60 ± 0.00", "at least -2.50", "rule of thumb")
+    assert (pruned["Ours"], pruned["Known"], pruned["Source"]) == ("-2.60 ± 0.01", "at least -2.50", "rule of thumb")
     assert pruned["Verdict"] == BELOW

@@ -37,14 +37,14 @@ def test_t_interval_of_one_two_three():
     assert statistics.t_interval([1, 2, 3], 0.5).half_width == pytest.approx(0.816497 / math.sqrt(3), abs=1e-6)
 
 
-def test_one_value_has_no_interval_and_equal_values_one_of_length_zero():
-    one = statistics.t_interval([3.0])
-    assert (one.mean, one.n) == (3, 1)
-    assert math.isnan(one.low)
-    assert math.isnan(one.high)
-    assert math.isnan(one.p)
-    assert statistics.t_interval([0.1, 0.1, 0.1]) == Interval(0.1, 0.1, 0.1, 0.0, 3)
-    assert statistics.t_interval([0.0, 0.0]).p == 1
+@pytest.mark.parametrize("values", [[3.0], [0.5, 0.5], [93.1 - 92.6, 88.4 - 87.9], [0.0, 1e-15], [0.0, 0.0]])
+def test_values_without_spread_have_no_interval(values):
+    found = statistics.t_interval(values)
+    assert (found.mean, found.n) == (pytest.approx(sum(values) / len(values)), len(values))
+    assert all(math.isnan(bound) for bound in (found.low, found.high, found.p))
+
+
+def test_nothing_has_no_mean():
     assert statistics.t_interval([]).n == 0
 
 
