@@ -83,13 +83,15 @@ def train(
     network, seed = Subnetwork(model, Mask({}), OneShot()), derive("parent", spec.seed)
     training = Training(network, content, spec.recipe, seed, compile=compile)
     origin = {"id": spec.id, "data": content.digest}
-    lacking = [epoch for epoch in keep if not store.early_weights(spec.id, epoch).exists()]
-    earlier = _resume(store.checkpoint(spec.id), origin, training, min(lacking, default=spec.recipe.epochs))
+    known = store.parent_record(spec.id).exists()
+    lacking = [epoch for epoch in keep if not (known and store.early_weights(spec.id, epoch).exists())]
+    to_pass = [epoch for epoch in lacking if not store.unchecked_weights(spec.id, epoch).exists()]
+    earlier = _resume(store.checkpoint(spec.id), origin, training, min(to_pass, default=spec.recipe.epochs))
     saved, loss = time.monotonic(), math.nan
     with progress.Progress(store.root, spec.id, spec.recipe.epochs, "epoch", training.epoch) as bar:
         while training.epoch < spec.recipe.epochs:
             if training.epoch in lacking:
-                write_tensors(store.early_weights(spec.id, training.epoch), model.state_dict(), origin)
+                write_tensors(store.unchecked_weights(spec.id, training.epoch), model.state_dict(), origin)
             epoch = training.run_epoch()
             if epoch.diverged_step is not None:
                 raise UserError(f"parent {spec.id} diverged at step {epoch.diverged_step}; lower its lr in the study")
@@ -119,9 +121,10 @@ def train(
         "train_seconds": seconds,
     }
     made = provenance.of_run(device, started, training.compile)
-    known = store.parent_record(spec.id).exists()
     if known:
         _check_same(store, spec, result, lacking)
+    for epoch in lacking:
+        store.unchecked_weights(spec.id, epoch).replace(store.early_weights(spec.id, epoch))
     write_tensors(store.weights(spec.id), model.state_dict(), origin)
     if not known:
         write_record(store.parent_record(spec.id), spec, {"result": result, "made": made})
@@ -134,8 +137,8 @@ def _check_same(store: Store, spec: ParentSpec, result: Mapping[str, float | Non
     then = store.read_parent(spec)
     if then["result"]["nll"] == result["nll"]:
         return
-    for epoch in lacking:
-        store.early_weights(spec.id, epoch).unlink(missing_ok=True)
+    for path in (store.checkpoint(spec.id), *(store.unchecked_weights(spec.id, epoch) for epoch in lacking)):
+        path.unlink(missing_ok=True)
     raise UserError(
         f"parent {spec.id} was trained again and came out as another network (on {then['made']['device']} then; other "
         "hardware, versions or threads now): its children would not be comparable. Train it where it was trained, or "

@@ -2,7 +2,7 @@
 
 ::
 
-    results/parents/<parent>/{weights,checkpoint,masks-<digest>}.safetensors, record.json
+    results/parents/<parent>/{weights,epoch-<n>,checkpoint,masks-<digest>}.safetensors, record.json
     results/children/<parent>/*.jsonl
     results/ensembles/<ensemble>/{record.json, logits.safetensors}
     results/members/<parent>/<child>.safetensors
@@ -49,6 +49,10 @@ class Store:
     def early_weights(self, parent_id: str, epoch: int) -> Path:
         """The weights that the parent had after ``epoch`` epochs, kept where a study rewinds to them."""
         return self.parent_folder(parent_id) / f"epoch-{epoch}.safetensors"
+
+    def unchecked_weights(self, parent_id: str, epoch: int) -> Path:
+        """The same while training goes on: whether it ends as the network on record is not known yet."""
+        return self.parent_folder(parent_id) / f"epoch-{epoch}.unchecked.safetensors"
 
     def has_parent(self, parent_id: str, keep: Iterable[int] = ()) -> bool:
         """Whether all files of a trained parent are there, the weights of the epochs to ``keep`` among them."""

@@ -393,6 +393,36 @@ def test_a_parent_that_was_interrupted_after_an_epoch_to_rewind_to_goes_back_for
     assert parents.trained(store, spec, [1, 3])
 
 
+def test_an_early_network_counts_only_once_the_last_is_the_one_on_record(tiny: dict[str, Any], tmp_path: Path) -> None:
+    import torch
+
+    from ssa import parent as parents
+
+    tiny["parents"]["small"] |= {"epochs": 4, "seeds": [0]}
+    plan, store, cpu = expand(tiny), Store(tmp_path), torch.device("cpu")
+    spec = next(iter(plan.all_parents().values()))
+    content = parents.content_of(spec, Path("unused"), cpu)
+    assert parents.train(store, spec, content, cpu, Deadline())
+    record = {key: value for key, value in store.read_parent(spec).items() if key in ("result", "made")}
+    record["result"]["nll"] += 0.001  # as if another machine had trained it then
+    write_record(store.parent_record(spec.id), spec, record)
+    for _ in range(2):  # stopped after the epoch to keep
+        assert not parents.train(store, spec, content, cpu, Deadline(0.0), keep=[1])
+    assert not parents.trained(store, spec, [1])
+    with pytest.raises(UserError, match="came out as another network"):
+        parents.train(store, spec, content, cpu, Deadline(), keep=[1])
+    assert sorted(path.name for path in store.parent_folder(spec.id).iterdir()) == [
+        "record.json",
+        "weights.safetensors",
+    ]
+    record["result"]["nll"] -= 0.001
+    write_record(store.parent_record(spec.id), spec, record)
+    for _ in range(2):
+        assert not parents.train(store, spec, content, cpu, Deadline(0.0), keep=[1])
+    assert parents.train(store, spec, content, cpu, Deadline(), keep=[1])  # from its checkpoint
+    assert parents.trained(store, spec, [1])
+
+
 def test_a_law_of_ones_own_runs_by_its_import_path(
     tiny: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
