@@ -75,6 +75,8 @@ def write(folder: Path, study: Study, found: Collected) -> None:
     """Write ``found`` as the files that tables, claims, figures and the page are made from."""
     for name, table in {"children": found.children, "parents": found.parents, **found.ensembles}.items():
         write_atomically(folder / f"{name}.csv", partial(table.to_csv, index=False))
+    for name in ensemble_results.TABLES.keys() - found.ensembles.keys():  # of ensembles that the study no longer has
+        (folder / f"{name}.csv").unlink(missing_ok=True)
     write_atomically(folder / "history.parquet", partial(found.history.to_parquet, index=False))
     write_json(folder / "study.json", resolved(study, found.made))
 
@@ -91,9 +93,11 @@ def collect(study: Study, store: Store) -> Collected:
         history.add(child.spec.id, record["history"])
         making.add(record, record["result"]["train_seconds"])
     ensembles, records = ensemble_results.collect(study, store)
+    members: set[str] = set()  # several ensembles may have the same
     for ensemble, record in zip(study.ensembles, records, strict=True):
-        runs = record["result"]["cost"]["runs"]
-        making.add(record, sum(runs[child.id]["seconds"] for child in ensemble.spec.children))
+        runs, new = record["result"]["cost"]["runs"], {child.id for child in ensemble.spec.children} - members
+        making.add(record, sum(runs[child_id]["seconds"] for child_id in new))
+        members |= new
     children = pd.DataFrame(rows, columns=[column for column in COLUMNS if column != "dense_accuracy"])
     children["dense_accuracy"] = _dense_accuracy(children)
     parent_rows = pd.DataFrame(_parent_rows(study, parents), columns=list(PARENT_COLUMNS))
@@ -181,7 +185,7 @@ def row(study: Study, child: Child, record: dict[str, Any], parent: dict[str, An
 
 def _dense_accuracy(children: pd.DataFrame) -> pd.Series:
     """The accuracy of the dense child of the same parent, seed and training; NaN where the study has none."""
-    keys = ["parent_id", "seed", "epochs", "lr_schedule", "lr"]
+    keys = ["parent_id", "seed", "augment", "epochs", "lr_schedule", "lr"]
     dense = children[children.method == "dense"].drop_duplicates(keys).set_index(keys)["accuracy"]
     found = dense.reindex(pd.MultiIndex.from_frame(children[keys]))
     return pd.Series(found.to_numpy(), index=children.index)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -83,7 +84,7 @@ def checked(values: Mapping[str, Any], methods: Mapping[str, Method], where: str
     """Each of ``values`` as a list of the settings that it asks for: a grid's axes."""
     kinds = {name: kind for kind in (ChildSettings, Recipe) for name in settings.names(kind)}
     axes = {}
-    for key, value in values.items():
+    for key, value in settings.mapping(values, "a mapping of settings", where).items():
         settings.check_key(key, kinds, where)
         listed = value if isinstance(value, list) and key != "score_epochs" else [value]
         if not listed:
@@ -119,7 +120,8 @@ def expand(
     axes = {**defaults, **checked(grid, methods, where)}
     if "method" not in axes:
         raise UserError(f"{where}.method: missing; allowed: {', '.join(methods)}")
-    excluded = [checked(entry, methods, f"{where}.exclude[{i}]") for i, entry in enumerate(block.get("exclude") or [])]
+    exclude = settings.listed(block.get("exclude") or [], "a list of mappings", f"{where}.exclude")
+    excluded = [checked(entry, methods, f"{where}.exclude[{i}]") for i, entry in enumerate(exclude)]
     children: dict[str, Child] = {}
     for kind in kinds:
         for values in _combinations(axes, excluded):
@@ -231,4 +233,11 @@ def _is_reference(law: laws.Law, method: Method, recipe: Recipe, reference: Mapp
         "schedule": reference["anneal_schedule"] if law.gradual else law.schedule,
         "tau": reference["tau"],
     }
-    return all(getattr(law, key, value) == value for key, value in wanted.items() if key not in method.args)
+    return all(_same(getattr(law, key, value), value) for key, value in wanted.items() if key not in method.args)
+
+
+def _same(value: object, wanted: object) -> bool:
+    """Whether they are equal, as numbers up to rounding: a share of some epochs is seldom exact."""
+    if isinstance(value, (int, float)) and isinstance(wanted, (int, float)):
+        return math.isclose(value, wanted)
+    return value == wanted

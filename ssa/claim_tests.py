@@ -101,6 +101,8 @@ def _refuse_mixture(cell: pd.DataFrame) -> None:
         if len(values) > 1:
             listed = ", ".join(f"{value:g}" for value in values)
             raise UntestableError(f"several recipes, {key} {listed}; the claim must name one")
+    if cell["augment"].nunique() > 1:
+        raise UntestableError("augmented children and others; they must be of kinds of parents of their own")
 
 
 def _against(

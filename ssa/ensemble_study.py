@@ -110,8 +110,7 @@ def _check_corrupted(corruptions: Mapping[str, Any], parent: ParentSpec, where: 
 
 def _read(entry: Any, where: str) -> tuple[EnsembleSettings, dict[str, Any]]:
     """An entry's own settings and those of its children."""
-    if not isinstance(entry, Mapping):
-        raise UserError(f"{where}: {entry!r} is not allowed; allowed: a mapping with name, method and parents")
+    settings.mapping(entry, "a mapping with name, method and parents", where)
     names = settings.names(EnsembleSettings)
     own = settings.read(EnsembleSettings, {key: value for key, value in entry.items() if key in names}, where)
     rest = {key: value for key, value in entry.items() if key not in names}
@@ -166,9 +165,9 @@ def _child(
 ) -> ChildSpec:
     """Member ``number``, from 0: each with its own batches; opposite masks have the same seed."""
     dense = own.method == "dense-children"
-    if own.masks == "partition" and round(100 / (100 - own.sparsity)) != own.members:
+    if own.masks == "partition" and abs(own.sparsity - (100 - 100 / own.members)) > 0.05:
         raise UserError(
-            f"{where}.sparsity: {own.sparsity:g} is not allowed; allowed: {100 - 100 / own.members:g}, so that "
+            f"{where}.sparsity: {own.sparsity:g} is not allowed; allowed: {100 - 100 / own.members:.4g}, so that "
             f"{own.members} parts are the whole"
         )
     head = {"method": "dense" if dense else own.tuning, "sparsity": 0.0 if dense else own.sparsity}

@@ -123,8 +123,8 @@ def train(
     made = provenance.of_run(device, started, training.compile)
     if known:
         _check_same(store, spec, result, lacking)
-    for epoch in lacking:
-        store.unchecked_weights(spec.id, epoch).replace(store.early_weights(spec.id, epoch))
+    for number in lacking:
+        store.unchecked_weights(spec.id, number).replace(store.early_weights(spec.id, number))
     write_tensors(store.weights(spec.id), model.state_dict(), origin)
     if not known:
         write_record(store.parent_record(spec.id), spec, {"result": result, "made": made})

@@ -51,8 +51,7 @@ def left_out(cls: type) -> tuple[tuple[str, Any], ...]:
 
 def read(cls: type[T], values: Mapping[str, Any], where: str) -> T:
     """``cls(**values)`` after checking every key and value; ``UserError`` with one line that begins with ``where``."""
-    if not isinstance(values, Mapping):
-        raise UserError(f"{where}: {values!r} is not allowed; allowed: a mapping of {', '.join(names(cls))}")
+    mapping(values, f"a mapping of {', '.join(names(cls))}", where)
     known = {field.name: field for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
     for key in values:
         check_key(key, known, where)
@@ -60,6 +59,20 @@ def read(cls: type[T], values: Mapping[str, Any], where: str) -> T:
         if name not in values and field.default is dataclasses.MISSING:
             raise UserError(f"{where}.{name}: missing; allowed: {allowed(cls, field)}")
     return cls(**{key: check(cls, key, value, f"{where}.{key}") for key, value in values.items()})
+
+
+def mapping(value: Any, words: str, where: str) -> Mapping[str, Any]:
+    """``value`` if it is a mapping, as ``words`` describe it; else a ``UserError`` that begins with ``where``."""
+    if not isinstance(value, Mapping):
+        raise UserError(f"{where}: {value!r} is not allowed; allowed: {words}")
+    return value
+
+
+def listed(value: Any, words: str, where: str) -> list[Any]:
+    """``value`` if it is a list, as ``words`` describe it; else a ``UserError`` that begins with ``where``."""
+    if not isinstance(value, list):
+        raise UserError(f"{where}: {value!r} is not allowed; allowed: {words}")
+    return value
 
 
 def check_key(key: object, known: Iterable[str], where: str) -> None:

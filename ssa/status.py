@@ -65,10 +65,9 @@ def read(study: Study, store: Store) -> Status:
             else:
                 left[key] = left.get(key, 0) + child.spec.recipe.epochs
     unscored = [one.spec for one in study.ensembles if not store.ensemble_record(one.spec.id).exists()]
-    for spec in unscored:
-        for member in spec.children:
-            if not store.recorded(member):
-                left[member.parent.id] = left.get(member.parent.id, 0) + member.recipe.epochs
+    for member in {member.id: member for spec in unscored for member in spec.children}.values():
+        if not store.recorded(member):
+            left[member.parent.id] = left.get(member.parent.id, 0) + member.recipe.epochs
     work = sum(epochs * costs[key] for key, epochs in left.items())
     speed = sum(job.rate * costs[job.run] for job in jobs)
     return Status(

@@ -25,6 +25,8 @@ SECTIONS = (
     *("datasets", "parents", "methods", "children", "blocks", "ensembles", "corruptions"),
     *("claims", "findings", "provenance", "assumptions", "deviations"),
 )
+MAPPINGS = ("datasets", "parents", "methods", "children", "corruptions", "claims", "provenance")
+LISTS = ("blocks", "ensembles", "findings", "assumptions", "deviations")
 DEVICES = ("auto", "cpu", "cuda")
 COMPILE = ("auto", "off", "default", "reduce-overhead")
 
@@ -172,8 +174,12 @@ def expand(raw: Any, path: Path) -> Study:
     where = f"{path}: "
     if not isinstance(raw, Mapping):
         raise UserError(f"{path}: a study is a mapping; allowed keys: {', '.join(SECTIONS)}")
-    for key in raw:
+    for key, value in raw.items():
         settings.check_key(key, SECTIONS, str(path))
+        if value is not None and key in MAPPINGS:
+            settings.mapping(value, "a mapping", f"{where}{key}")
+        if value is not None and key in LISTS:
+            settings.listed(value, "a list", f"{where}{key}")
     for key in ("name", "datasets", "parents", "blocks"):
         if not raw.get(key):
             raise UserError(f"{where}{key}: missing; every study has one")
@@ -228,7 +234,11 @@ def _read_ensembles(
         for key in ("criterion", "start"):
             if key in values:
                 raise UserError(f"{here}: unknown key {key!r}; members differ by masks, and start from the parent")
-        checked = {key: axis[0] for key, axis in blocks.checked(values, methods, here).items()}
+        axes = blocks.checked(values, methods, here)
+        for key, axis in axes.items():
+            if len(axis) > 1:
+                raise UserError(f"{here}.{key}: {axis} is not allowed; allowed: one value, which all members share")
+        checked = {key: axis[0] for key, axis in axes.items()}
         own = {**shared, **checked, "criterion": "random", "start": "trained"}
         return blocks.make_children((parent,), own, methods, reference, name, name, here)[0].spec
 
@@ -251,7 +261,7 @@ def _check_told_apart(children: Iterable[Child], where: str) -> None:
     for child in children:
         spec, args = child.spec, dict(child.spec.law_args)
         annealing = tuple(args.get(key) for key in ("tau", "epochs", "schedule"))
-        training = (spec.recipe.epochs, spec.recipe.lr_schedule, spec.recipe.lr, spec.recipe.augment)
+        training = (spec.recipe.epochs, spec.recipe.lr_schedule, spec.recipe.lr, spec.recipe.augment != "none")
         mask = dataclasses.replace(spec.mask, score_images=0)
         row = (child.parent, spec.parent.id, spec.seed, mask, spec.method, annealing, training)
         if row in rows:
@@ -287,7 +297,7 @@ def _read_methods(raw: Mapping[str, Any], where: str) -> dict[str, Method]:
     methods = {}
     for name, values in raw.items():
         here = f"{where}methods.{name}"
-        for key in values:
+        for key in settings.mapping(values, "a mapping with law", here):
             settings.check_key(key, ("law", "label", "args", "switches"), here)
         if "law" not in values:
             raise UserError(f"{here}.law: missing; allowed: the name of a law or the import path of one")
@@ -302,8 +312,7 @@ def _read_methods(raw: Mapping[str, Any], where: str) -> dict[str, Method]:
 
 
 def _read_parents(values: Mapping[str, Any], datasets: Mapping[str, DataSpec], where: str) -> tuple[ParentSpec, ...]:
-    if not isinstance(values, Mapping):
-        raise UserError(f"{where}: {values!r} is not allowed; allowed: a mapping with dataset, model, seeds, epochs")
+    settings.mapping(values, "a mapping with dataset, model, seeds, epochs", where)
     own, recipe_names = settings.names(ParentSettings), settings.names(Recipe)
     for key in values:
         settings.check_key(key, (*own, "model_options", *recipe_names), where)
@@ -311,9 +320,7 @@ def _read_parents(values: Mapping[str, Any], datasets: Mapping[str, DataSpec], w
     if head.dataset not in datasets:
         raise UserError(f"{where}.dataset: {head.dataset!r} is not allowed; allowed: {', '.join(datasets)}")
     models.check_name(head.model, f"{where}.model")
-    options = values.get("model_options") or {}
-    if not isinstance(options, Mapping):
-        raise UserError(f"{where}.model_options: {options!r} is not allowed; allowed: a mapping")
+    options = settings.mapping(values.get("model_options") or {}, "a mapping", f"{where}.model_options")
     models.wrapping(options, f"{where}.model_options")
     if not head.seeds or len(set(head.seeds)) != len(head.seeds):
         raise UserError(f"{where}.seeds: {list(head.seeds)} is not allowed; allowed: each seed once, at least one")

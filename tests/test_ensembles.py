@@ -414,6 +414,8 @@ def test_a_finished_ensemble_is_not_made_again(made: tuple[study.Study, Store]) 
         ({"tuning": "warm"}, "method: 'warm' is not allowed"),
         ({"method": "independent"}, "unknown key 'masks'"),
         ({"members": 0}, "members: 0 is not allowed; allowed: int, at least 1"),
+        ({"masks": "partition", "members": 3, "sparsity": 70}, "sparsity: 70 is not allowed; allowed: 66.67"),
+        ({"lr": [0.1, 0.2]}, "lr: \\[0.1, 0.2\\] is not allowed; allowed: one value"),
     ],
 )
 def test_a_mistake_in_an_entry_is_one_clear_line(tmp_path: Path, change: dict[str, Any], says: str) -> None:
