@@ -11,15 +11,6 @@ min_version("9.19")
 include: "workflow/rules/common.smk"
 
 
-# On a cluster, what is light runs where Snakemake does, which also has the network for the data.
-localrules:
-    data,
-    tables,
-    claims,
-    figures,
-    page,
-
-
 onstart:
     lock_study()
     say_how_far()

@@ -16,7 +16,8 @@ import numpy as np
 import pandas as pd
 
 from ssa import ensemble_results, laws, settings
-from ssa.blocks import REFERENCE, Child, ChildSettings
+from ssa.blocks import Child, ChildSettings
+from ssa.claim_rules import ssa_settings
 from ssa.specs import DataSpec, Recipe
 from ssa.store import Store, write_atomically, write_json
 from ssa.study import Study, total_epochs, train_images
@@ -212,7 +213,7 @@ def resolved(study: Study, made: dict[str, Any]) -> dict[str, Any]:
         "name": study.name,
         **text,
         "config_file": str(study.path),
-        "claims": {**claims, "ssa": {"method": "temperature", **REFERENCE, **claims.get("ssa", {})}} if claims else {},
+        "claims": {**claims, "ssa": ssa_settings(claims)} if claims else {},
         "ensembles": list(study.raw.get("ensembles") or []),
         "findings": list(study.raw.get("findings") or []),
         "hyperparameters": list(hyperparameters(study)),

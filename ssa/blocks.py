@@ -15,7 +15,6 @@ from ssa.methods import Method
 from ssa.settings import setting
 from ssa.specs import ALLOCATIONS, CRITERIA, STRUCTURES, ChildSpec, MaskSpec, ParentSpec, Recipe
 
-REFERENCE = {"tau": 0.5, "anneal_fraction": 0.25, "anneal_schedule": "linear"}
 # Which order "iterative" follows: random masks a random one. Masks of another criterion are kept, the smallest weights
 # first, but for magnitude: there the primary baseline re-ranks, and its paired control keeps the mask.
 FIXED_ORDER = {**dict.fromkeys(("none", *CRITERIA), "magnitude"), "random": "random", "anti-random": "random"}

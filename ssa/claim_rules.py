@@ -165,6 +165,11 @@ def settings_of(section: Mapping[str, Any], name: str) -> dict[str, Any]:
     return {**claim.defaults, **shared, **(section.get(name) or {})}
 
 
+def ssa_settings(section: Mapping[str, Any]) -> dict[str, Any]:
+    """What stands for SSA in a study's tables and claims: what ``section`` says, else the defaults."""
+    return {**SECTION["ssa"], **(section.get("ssa") or {})}
+
+
 def rule_of(section: Mapping[str, Any], name: str) -> str:
     """The rule of claim ``name`` in words, with the numbers of ``section``."""
     top = {**SECTION, **section}

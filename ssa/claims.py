@@ -14,7 +14,7 @@ import pandas as pd
 
 from ssa import statistics
 from ssa.cells import devices, read_children
-from ssa.claim_rules import CLAIMS, SECTION, rule_of, settings_of
+from ssa.claim_rules import CLAIMS, SECTION, rule_of, settings_of, ssa_settings
 from ssa.claim_tests import OVERALL, TESTS, Case
 from ssa.comparisons import NONE, Comparison, UntestableError
 from ssa.ensemble_cells import groups, has_ensembles, read_ensembles
@@ -79,7 +79,7 @@ def judge_claims(
 def markdown(section: Mapping[str, Any], rows: list[Row]) -> str:
     """``rows`` to read: for each claim its statement, rule, comparisons and verdicts."""
     top = {**SECTION, **section}
-    ssa = {**SECTION["ssa"], **(section.get("ssa") or {})}
+    ssa = ssa_settings(section)
     parts = [
         "# Claims\n",
         f"SSA stands for {label(ssa['method'])} with tau {ssa['tau']:g}, {ssa['anneal_schedule']}, annealed over "
@@ -126,7 +126,7 @@ def _judge(
     """The rows of claim ``name`` for one arm."""
     top = {**SECTION, **section}
     settings = settings_of(section, name)
-    ssa = {**SECTION["ssa"], **(section.get("ssa") or {})}
+    ssa = ssa_settings(section)
     chosen = _select(children, settings) if "structure" in settings else children
     smallest, spread = top["smallest_difference"], _spread(children, settings)
     case = Case(settings, ssa, chosen, history, smallest, top["confidence"], ensembles, spread)

@@ -56,7 +56,7 @@ def parser() -> argparse.ArgumentParser:
 
     plan = stage("plan", _plan, "check a study and print its size")
     plan.add_argument("--workers", type=int, default=1, help="cores or GPUs to balance jobs over (default: 1)")
-    plan.add_argument("--jobs", action="store_true", help="list the jobs too")
+    plan.add_argument("--jobs", action="store_true", help="list parents, jobs and ensembles by their ids too")
     status = stage("status", _status, "show how far a study is, what runs, and how long it will take")
     status.add_argument("--watch", action="store_true", help="go on until all is recorded")
     status.add_argument("--every", type=float, metavar="SECONDS", help="between two looks (default: 2, in a log 60)")
@@ -67,7 +67,7 @@ def parser() -> argparse.ArgumentParser:
     ensemble = stage("ensemble", _ensemble, "train what is missing of one ensemble, and score it")
     run = stage("run", _run, "train parent by parent without Snakemake, within a time budget")
     for sub in (parent, masks, children):
-        sub.add_argument("--parent", required=True, help="the parent's id, as ssa plan lists it")
+        sub.add_argument("--parent", required=True, help="the parent's id, as ssa plan --jobs lists it")
     ensemble.add_argument("--ensemble", required=True, help="the ensemble's id, as ssa plan --jobs lists it")
     children.add_argument("--child", help="one child's id, as in children.csv (default: all of the job's)")
     children.add_argument("--job", help="START-STOP-DIGEST, as in ssa plan --jobs (default: all of the parent's)")
@@ -124,8 +124,10 @@ def _plan(options: argparse.Namespace) -> None:
     loaded = study.load(options.study)
     print(plan.summary(loaded, options.workers))
     if options.jobs:
+        for parent_id in loaded.all_parents():
+            print(f"parent {parent_id}")
         for job in jobs.plan(loaded, options.workers):
-            print(f"{job.parent_id} {job.name}")
+            print(f"job {job.parent_id} {job.name}")
         for ensemble in loaded.ensembles:
             print(f"ensemble {ensemble.spec.id}")
 

@@ -106,7 +106,7 @@ def _official(
     source: str, root: Path, test: Split, chosen: NDArray[np.int64]
 ) -> Callable[[str, int], NDArray[np.uint8]]:
     labels = official.read(source, root, "labels")
-    if not np.array_equal(labels[: len(test)], test.labels.cpu().numpy()):
+    if not np.array_equal(labels[: len(labels) // len(SEVERITIES)], test.labels.cpu().numpy()):
         raise UserError(
             f"{root / official.ARCHIVES[source].folder}: its labels are not those of the test images; "
             "it needs the whole official test set"

@@ -38,12 +38,14 @@ WIDEST = 6  # intervals wider than this many medians do not set the axis
 def ablation_heatmap(children: pd.DataFrame) -> Figure:
     """Mean paired difference to one-shot over tau and the annealing's length: rows sparsity, columns schedule."""
     paired = differences(children, BASELINE).dropna(subset=["tau", "anneal_epochs"])
+    paired = paired.fillna({"anneal_schedule": "no"})  # a constant tau
     rows = [row for row in split(paired, [*CELL, "method"]) if not row["reference"].all()]
     if not rows:
         return sentence("This study has no sweep over tau or the length of the annealing.")
-    swept, names = pd.concat(rows), titles(rows, [*CELL, "method"], 90 // paired["anneal_schedule"].nunique())
+    swept = pd.concat(rows)
     taus, lengths = sorted(swept["tau"].unique()), sorted(swept["anneal_epochs"].unique())
     schedules = [name for name in common_first(paired["anneal_schedule"]) if name in set(swept["anneal_schedule"])]
+    names = titles(rows, [*CELL, "method"], 90 // len(schedules))
     figure = blank(WIDE, max(1.9, 0.5 + len(rows) * (0.6 + 0.24 * len(taus))))
     axes = figure.subplots(len(rows), len(schedules), squeeze=False, sharex=True, sharey=True)
     cells = [

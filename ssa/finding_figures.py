@@ -14,7 +14,7 @@ from matplotlib.transforms import ScaledTranslation, Transform
 from numpy.typing import NDArray
 
 from ssa.figure_panels import grid, legend, outer_labels, titles
-from ssa.figure_style import STYLES, WIDE, blank, sentence, styles
+from ssa.figure_style import WIDE, blank, sentence, styles
 from ssa.finding_tables import CELLS
 from ssa.methods import in_order, label
 
@@ -71,11 +71,12 @@ def rates(table: pd.DataFrame) -> Figure:
     panels = [part for _, part in table.groupby(CELLS["rates"])]
     figure = blank(WIDE, 3.0)
     axes = list(figure.subplots(1, len(panels), squeeze=False).flat)
+    drawn = styles(table["method"])
     for ax, panel, title in zip(axes, panels, titles(panels, CELLS["rates"], 50), strict=True):
         ax.set_title(title)
         lines = list(panel.groupby(["method", "lr_schedule"], sort=False))
         for i, ((method, schedule), line) in enumerate(lines):
-            style, swept = STYLES[str(method)], schedule == "one-cycle"
+            style, swept = drawn[str(method)], schedule == "one-cycle"
             name = label(str(method)) + ("" if swept else f", {schedule} rate")
             look: dict[str, Any] = {"color": style.colour, "marker": style.marker if swept else "*"}
             look |= {"transform": _beside(ax, i, len(lines))}
@@ -208,7 +209,7 @@ def _rows(table: pd.DataFrame, panel_keys: list[str], key: str, axis: str) -> Fi
     """``gain`` with its interval, a panel for each of ``panel_keys`` and a row for each value of ``key``."""
     if table.empty:
         return sentence(NOTHING)
-    panels = [part for _, part in table.groupby(panel_keys)]
+    panels, drawn = [part for _, part in table.groupby(panel_keys)], styles(table["method"])
     names = list(dict.fromkeys(table[key]))
     columns = 3 if len(panels) > 2 else 2
     figure, axes = grid(len(panels), columns, height=0.8 + 0.16 * len(names))
@@ -216,7 +217,7 @@ def _rows(table: pd.DataFrame, panel_keys: list[str], key: str, axis: str) -> Fi
         ax.set_title(title)
         ax.axvline(0, color="black", linewidth=0.6)
         for row in panel.to_dict("records"):
-            style = STYLES.get(row["method"], STYLES["one-shot"])
+            style = drawn[row["method"]]
             at = names.index(row[key])
             ax.errorbar(row["gain"], at, xerr=_error(row, "gain"), fmt=style.marker, color=style.colour)
         _limit(ax, "x", table, "gain")

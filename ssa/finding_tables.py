@@ -13,14 +13,13 @@ import numpy as np
 import pandas as pd
 
 from ssa.cells import CELL, having, pairs
-from ssa.claim_rules import CONTROLS, SECTION
+from ssa.claim_rules import CONTROLS
 from ssa.ensemble_cells import by_name, groups, paired
 from ssa.errors import UserError
 from ssa.methods import in_order
 from ssa.statistics import PARENT, over_parents, t_interval
 
 BASELINE, SSA = "one-shot", "temperature"
-FIXED = {key: SECTION["ssa"][key] for key in ("tau", "anneal_schedule")}
 # The columns that tell the cells of each finding apart: what is compared within a cell is left out.
 CELLS = {
     "controls": CELL,
@@ -109,12 +108,15 @@ def rates(children: pd.DataFrame) -> pd.DataFrame:
 def lengths(children: pd.DataFrame) -> pd.DataFrame:
     """SSA's ``gain`` over one-shot by the share e/E of fine-tuning that is annealed, and which share is ``best``.
 
-    ``best``: highest mean validation accuracy. ``behind``: test accuracy minus that of the best share, paired.
+    Of children with the tau and the schedule of those that stand for SSA. ``best``: highest mean validation accuracy.
+    ``behind``: test accuracy minus that of the best share, paired.
     """
     rows = []
     for at, cells in _groups(children, CELLS["lengths"]):
-        ssa = having(cells, {"method": SSA, **FIXED})
-        if ssa["anneal_epochs"].nunique() < 2:
+        ssa = cells[cells["method"] == SSA]
+        for fixed in ssa[ssa["reference"]].drop_duplicates(["tau", "anneal_schedule"]).to_dict("records"):
+            ssa = having(ssa, {key: fixed[key] for key in ("tau", "anneal_schedule")})
+        if not ssa["reference"].any() or ssa["anneal_epochs"].nunique() < 2:
             continue
         best = _best(ssa, "anneal_epochs")
         top = ssa[ssa["anneal_epochs"] == best]

@@ -13,6 +13,7 @@ import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
+from http.client import HTTPException
 from pathlib import Path
 from typing import IO, Any
 
@@ -22,6 +23,7 @@ from numpy.typing import NDArray
 from ssa.errors import UserError
 from ssa.store import write_atomically
 
+CHUNK = 1 << 20  # bytes
 TIMEOUT = 20  # seconds without an answer, after which an archive is out of reach
 
 
@@ -98,6 +100,10 @@ ARCHIVES = {
 }
 
 
+class _LostError(Exception):
+    """The network failed, and not the disk."""
+
+
 def present(source: str, root: Path) -> bool:
     """Whether the official files of data set ``source`` are under ``root``; an archive found there is unpacked."""
     archive = ARCHIVES.get(source)
@@ -121,8 +127,8 @@ def fetch(source: str, root: Path) -> str:
     request = urllib.request.Request(archive.url, headers={"User-Agent": "ssa"})
     try:
         with urllib.request.urlopen(request, timeout=TIMEOUT) as answer:
-            write_atomically(root / archive.filename, lambda path: _copy(answer, path))
-    except OSError as error:
+            write_atomically(root / archive.filename, lambda path: _download(answer, path))
+    except (OSError, _LostError) as error:
         return f"{archive.url} is out of reach ({error})"
     present(source, root)
     (root / archive.filename).unlink()
@@ -146,9 +152,22 @@ def _file(archive: Archive, root: Path, name: str) -> Path:
     return root / archive.folder / f"{name}.npy"
 
 
+def _download(answer: IO[bytes], path: Path) -> None:
+    with path.open("wb") as file:
+        while part := _next(answer):
+            file.write(part)
+
+
+def _next(answer: IO[bytes]) -> bytes:
+    try:
+        return answer.read(CHUNK)
+    except (OSError, HTTPException) as error:
+        raise _LostError(f"it broke off: {error}") from error
+
+
 def _copy(source: IO[bytes], path: Path) -> None:
     with path.open("wb") as file:
-        shutil.copyfileobj(source, file, 1 << 20)
+        shutil.copyfileobj(source, file, CHUNK)
 
 
 def _unpack(archive: Archive, root: Path, names: list[str]) -> None:

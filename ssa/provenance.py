@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import platform
 import subprocess
 from datetime import UTC, datetime
@@ -13,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import torch
 
+FOLDER = Path(__file__).resolve().parent
+SOURCE = {".py", ".csv", ".j2", ".css", ".js"}
 PACKAGES = ("torch", "torchvision", "timm", "numpy", "scikit-learn", "safetensors", "snakemake")
 
 
@@ -31,17 +34,27 @@ def versions() -> dict[str, str]:
 @cache
 def git_commit() -> str:
     """The commit of the source tree, with ``+`` where it was changed; empty outside a checkout."""
-    folder = Path(__file__).resolve().parent
     try:
-        commit = _git(folder, "rev-parse", "--short=12", "HEAD")
-        changed = _git(folder, "status", "--porcelain", "--untracked-files=no", "--", ".")
+        commit = _git("rev-parse", "--short=12", "HEAD")
+        changed = _git("status", "--porcelain", "--untracked-files=no", "--", ".")
     except (OSError, subprocess.CalledProcessError):
         return ""
     return commit + ("+" if changed else "")
 
 
-def _git(folder: Path, *args: str) -> str:
-    return subprocess.run(("git", *args), cwd=folder, check=True, capture_output=True, text=True).stdout.strip()
+def _git(*args: str) -> str:
+    return subprocess.run(("git", *args), cwd=FOLDER, check=True, capture_output=True, text=True).stdout.strip()
+
+
+def note_source(path: Path) -> None:
+    """Let ``path`` hold a digest of this package's source; where it does already, it is not touched."""
+    total = hashlib.sha256()
+    for file in sorted(FOLDER.rglob("*")):
+        if file.is_file() and file.suffix in SOURCE:
+            total.update(f"{file.relative_to(FOLDER)}\n".encode() + file.read_bytes())
+    if not path.exists() or path.read_text() != total.hexdigest():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(total.hexdigest())
 
 
 def device_name(device: torch.device) -> str:

@@ -47,6 +47,7 @@ def add(study: Study, store: Store, folder: Path, how: str) -> tuple[int, int]:
     """
     old = read(folder)
     if old is not None:
+        _check_whole(old, folder)
         _check_still_there(study, old, folder)
     # What was withdrawn is known too.
     known, known_ensembles = ({key for run in _runs(folder) for key in run[kind]} for kind in ("parents", "ensembles"))
@@ -159,6 +160,19 @@ def _as_text(table: pd.DataFrame) -> pd.DataFrame:
 def _is_finished(study: Study, store: Store, parent_id: str) -> bool:
     wanted = {child.spec.id for child in study.children_of(parent_id)}
     return store.parent_record(parent_id).exists() and wanted <= store.recorded_children(parent_id)
+
+
+def _check_whole(old: Collected, folder: Path) -> None:
+    """``UserError`` where an addition was cut off: runs.json, which is written last, lacks what has rows."""
+    told = {key for run in _runs(folder) for key in (*run["parents"], *run["ensembles"])}
+    rows = {*old.children.parent_id, *old.parents.parent_id}
+    if old.ensembles:
+        rows |= set(old.ensembles["ensembles"].ensemble_id)
+    if cut := sorted(rows - told):
+        raise UserError(
+            f"{folder} was left unfinished: runs.json does not tell of {cut[0]}, whose rows are there; restore "
+            "the folder as it was committed (git checkout), or delete it where it never was, and record again"
+        )
 
 
 def _check_still_there(study: Study, old: Collected, folder: Path) -> None:

@@ -16,7 +16,7 @@ import pandas as pd
 from markupsafe import Markup
 
 from ssa.cells import read_children
-from ssa.claim_rules import SECTION
+from ssa.claim_rules import SECTION, ssa_settings
 from ssa.ensemble_figures import CAPTIONS as ENSEMBLE_CAPTIONS
 from ssa.errors import UserError
 from ssa.figure_style import RC
@@ -88,7 +88,7 @@ def write_report(results: Path, tables: Path, figures: Path, out: Path) -> None:
                 "children": children["train_seconds"].sum() / 3600,
             },
             diverged=int(children["diverged"].sum()),
-            ssa={**SECTION["ssa"], **study["claims"].get("ssa", {})},
+            ssa=ssa_settings(study["claims"]),
             sources=SOURCES,
             source_counts=Counter(entry["source"] for entry in study["hyperparameters"]),
             explorer=explorer(children, history, smallest),

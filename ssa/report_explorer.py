@@ -54,16 +54,17 @@ def explorer(children: pd.DataFrame, history: pd.DataFrame, smallest: float) -> 
     curves = history[["child_id", "epoch", "test_accuracy"]].dropna().merge(pruned, on="child_id")
     keys = list(CHOICES)
     scored = dict(iter(curves.groupby(keys)))
-    panels = [_panel(part, scored.get(at, curves[:0])) for at, part in pruned.groupby(keys)]
-    panels.sort(key=lambda panel: (-len(panel["cells"]), panel["choice"]["criterion"] != "random"))  # the fullest first
     drawn = styles(pruned["method"])
+    baselines = [name for name in BASELINES if name in drawn] or list(drawn)[:1]
+    panels = [_panel(part, scored.get(at, curves[:0]), baselines) for at, part in pruned.groupby(keys)]
+    panels.sort(key=lambda panel: (-len(panel["cells"]), panel["choice"]["criterion"] != "random"))  # the fullest first
     methods = [{"name": name, "label": label(name), **_look(style)} for name, style in drawn.items()]
     return {
         "choices": [
             {"key": key, "name": name, "values": sorted(pruned[key].unique())} for key, name in CHOICES.items()
         ],
         "measures": [{"key": key, "name": name} for key, name in MEASURES.items()],
-        "baselines": [{"key": name, "name": label(name)} for name in BASELINES if name in drawn],
+        "baselines": [{"key": name, "name": label(name)} for name in baselines],
         "methods": methods,
         "panels": panels,
         "smallest": smallest,
@@ -83,7 +84,7 @@ def _look(style: Style) -> dict[str, str]:
     return {"colour": style.colour, "symbol": symbol, "glyph": glyph, "dash": dash}
 
 
-def _panel(children: pd.DataFrame, curves: pd.DataFrame) -> dict[str, Any]:
+def _panel(children: pd.DataFrame, curves: pd.DataFrame, baselines: list[str]) -> dict[str, Any]:
     cells: dict[Any, dict[str, Any]] = {}  # by method and sparsity
     for (method, sparsity), part in children.groupby(["method", "sparsity"]):
         cells[method, sparsity] = {
@@ -91,7 +92,7 @@ def _panel(children: pd.DataFrame, curves: pd.DataFrame) -> dict[str, Any]:
             **{"diverged": int(part["diverged"].sum()), "children": len(part)},
             **{measure: _estimate(part, measure) for measure in MEASURES},
         }
-    for base in (name for name in BASELINES if name in set(children["method"])):
+    for base in (name for name in baselines if name in set(children["method"])):
         others = children[children["method"] != base]
         for measure in MEASURES:
             paired = pairs(others, children[children["method"] == base], measure)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import torch
 
     from ssa.masks import Mask
-    from ssa.specs import ChildSpec, EnsembleSpec, ParentSpec
+    from ssa.specs import ChildSpec, EnsembleSpec
 
 T = TypeVar("T")
 
@@ -29,7 +29,7 @@ def train_parent(study: Study, store: Store, parent_id: str, deadline: Deadline 
     """Train one parent and write its weights and record; False where ``deadline`` came first."""
     from ssa import parent as parents
 
-    spec = _find_parent(study, parent_id)
+    spec = study.parent(parent_id)
     keep = study.start_epochs_of(parent_id)
     if parents.trained(store, spec, keep):
         return True
@@ -51,7 +51,7 @@ def write_masks(study: Study, store: Store, parent_id: str) -> None:
     from ssa import masking
     from ssa import parent as parents
 
-    spec, wanted = _find_parent(study, parent_id), study.masks_of(parent_id)
+    spec, wanted = study.parent(parent_id), study.masks_of(parent_id)
     content = parents.content_of(spec, study.data_root, torch.device("cpu"))
     model = parents.load(store, spec, content)
     masks = {mask.id: masking.make(model, mask, spec.seed, content) for mask in wanted}
@@ -79,7 +79,7 @@ def train_children(
 
     if not ready(study, store, parent_id, deadline):
         return len(pending)
-    spec, device = _find_parent(study, parent_id), choose_device(study)
+    spec, device = study.parent(parent_id), choose_device(study)
     content = parents.content_of(spec, study.data_root, device)
     starts = {epoch: parents.load(store, spec, content, epoch) for epoch in {c.spec.start_epoch for c in pending}}
     masks = _read_masks(study, store, [child.spec for child in pending])
@@ -186,6 +186,10 @@ def run(
         if kind not in study.parents:
             raise UserError(f"{study.path} has no parents {kind!r}; allowed: {', '.join(study.parents)}")
     chosen = {kind: specs for kind, specs in study.parents.items() if kinds is None or kind in kinds}
+    there = sorted({spec.seed for specs in chosen.values() for spec in specs})
+    for seed in seeds or ():
+        if seed not in there:
+            raise UserError(f"{study.path} has no parent of seed {seed} there; allowed: {', '.join(map(str, there))}")
     parents = [spec.id for specs in chosen.values() for spec in specs if seeds is None or spec.seed in seeds]
     left = sum(train_children(study, store, key, study.children_of(key), deadline) for key in parents)
     for ensemble in study.ensembles:
@@ -248,10 +252,3 @@ def use_threads(count: int) -> None:
     import torch
 
     torch.set_num_threads(count)
-
-
-def _find_parent(study: Study, parent_id: str) -> ParentSpec:
-    parents = study.all_parents()
-    if parent_id not in parents:
-        raise UserError(f"{study.path} has no parent {parent_id!r}; ssa plan lists them")
-    return parents[parent_id]

@@ -13,7 +13,7 @@ import yaml
 
 from ssa import blocks, ensemble_study, findings, models, rates, settings, tracking_settings
 from ssa.blocks import Child
-from ssa.claim_rules import validate_claims
+from ssa.claim_rules import ssa_settings, validate_claims
 from ssa.ensemble_study import Ensemble
 from ssa.errors import UserError
 from ssa.methods import CATALOGUE, Method
@@ -26,7 +26,7 @@ SECTIONS = (
     *("claims", "findings", "provenance", "assumptions", "deviations"),
 )
 MAPPINGS = ("datasets", "parents", "methods", "children", "corruptions", "claims", "provenance")
-LISTS = ("blocks", "ensembles", "findings", "assumptions", "deviations")
+LISTS = ("blocks", "ensembles", "assumptions", "deviations")
 DEVICES = ("auto", "cpu", "cuda")
 COMPILE = ("auto", "off", "default", "reduce-overhead")
 
@@ -69,6 +69,13 @@ class Study:
     def all_parents(self) -> dict[str, ParentSpec]:
         """Every parent by id, in the study's order; those that are in ensembles alone come after their kind's own."""
         return {spec.id: spec for specs in self.parents.values() for spec in specs}
+
+    def parent(self, parent_id: str) -> ParentSpec:
+        """The parent with this id; ``UserError`` where the study has none."""
+        parents = self.all_parents()
+        if parent_id not in parents:
+            raise UserError(f"{self.path} has no parent {parent_id!r}; ssa plan --jobs lists them")
+        return parents[parent_id]
 
     def ensemble(self, ensemble_id: str) -> Ensemble:
         """The ensemble with this id; ``UserError`` where the study has none."""
@@ -196,7 +203,7 @@ def expand(raw: Any, path: Path) -> Study:
         validate_claims(raw.get("claims") or {}, methods, parents, _names(raw.get("ensembles")))
     except ValueError as error:
         raise UserError(f"{where}{error}") from error
-    reference = {**blocks.REFERENCE, **((raw.get("claims") or {}).get("ssa") or {})}
+    reference = ssa_settings(raw.get("claims") or {})
     children: dict[str, Child] = {}
     for i, block in enumerate(raw["blocks"]):
         found = blocks.expand(block, parents, defaults, methods, reference, f"{where}blocks[{i}]")

@@ -171,6 +171,20 @@ def test_an_archive_out_of_reach_is_said_and_images_are_generated(
     )
 
 
+def test_a_download_that_breaks_off_is_the_networks_fault_and_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Breaking(io.BytesIO):
+        def read(self, size: int | None = -1) -> bytes:
+            if self.tell():
+                raise TimeoutError("timed out")
+            return super().read(10)
+
+    monkeypatch.setattr("urllib.request.urlopen", lambda *arguments, **options: Breaking(bytes(100)))
+    assert "CIFAR-10-C.tar is out of reach (it broke off: timed out)" in corruptions.fetch(CIFAR, tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
 def test_generated_images_are_made_once_and_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     clean = split(6)
     first = [part.images for _, _, part in corrupted(CIFAR, tmp_path, clean)]

@@ -14,7 +14,7 @@ import torch
 import yaml
 from conftest import ROOT
 
-from ssa import cli, step
+from ssa import cli, leases, step
 
 TABLES = ("table1_accuracy", "table2_ablation", "table3_differences", "table4_sanity")
 FIGURES = ("accuracy_vs_sparsity", "learning_curves", "ablation_heatmap", "keep_probability", "forest_differences")
@@ -23,8 +23,8 @@ ENSEMBLE_FIGURES = {
 }
 
 
-def snakemake(folder: Path, *args: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "snakemake", "-s", str(ROOT / "Snakefile"), "--directory", str(folder), *args]
+def snakemake(folder: Path, *args: str, root: Path = ROOT) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "snakemake", "-s", str(root / "Snakefile"), "--directory", str(folder), *args]
     return subprocess.run(command, capture_output=True, text=True, cwd=folder)
 
 
@@ -130,6 +130,31 @@ def test_ensembles_go_through_the_pipeline(tmp_path: Path, tiny: dict[str, Any])
     assert "Nothing to be done" in snakemake(tmp_path, "--cores", "2", "--configfile", "tiny.yaml").stderr
 
 
+def test_a_change_of_the_packages_source_makes_anew_what_it_wrote_and_nothing_else(done: Path, tmp_path: Path) -> None:
+    changed = tmp_path / "changed"
+    shutil.copytree(done, tmp_path / "study")
+    for name in ("ssa", "workflow", "profiles"):
+        shutil.copytree(ROOT / name, changed / name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "Snakefile", changed)
+    with (changed / "ssa" / "claim_tests.py").open("a") as file:
+        file.write("# A change.\n")
+    run = snakemake(tmp_path / "study", "-n", "--cores", "2", "--configfile", "tiny.yaml", root=changed)
+    said = run.stdout + run.stderr
+    assert all(f"rule {name}:" in said for name in ("aggregate", "tables", "claims", "figures", "page")), said
+    assert not any(f"rule {name}:" in said for name in ("data", "parent", "masks", "children"))
+
+
+def test_a_dry_run_takes_no_marks_from_under_a_run_that_goes_on(done: Path) -> None:
+    mark = next((done / "results/tiny/marks/jobs").rglob("*.done"))
+    with leases.only_one(done / "results/tiny/.lock", "study tiny"):
+        (done / "results/children").rename(done / "results/elsewhere")
+        try:
+            assert snakemake(done, "-n", "--cores", "2", "--configfile", "tiny.yaml").returncode == 0
+        finally:
+            (done / "results/elsewhere").rename(done / "results/children")
+    assert mark.exists()
+
+
 def test_a_typo_stops_the_workflow_in_one_line_before_any_job(tmp_path: Path, tiny: dict[str, Any]) -> None:
     tiny["blocks"][1]["sparsty"] = 50
     (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(tiny))
@@ -165,7 +190,7 @@ def test_plan_lists_jobs(tmp_path: Path, tiny: dict[str, Any], capsys: pytest.Ca
     assert cli.main(["plan", str(tmp_path / "tiny.yaml"), "--workers", "2", "--jobs"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "study tiny: 2 parents, 2 jobs, 10 children (10 of small), 24 epochs"
-    assert len(lines) == 3
+    assert [line.split()[0] for line in lines[1:]] == ["parent", "parent", "job", "job"]
 
 
 @pytest.mark.parametrize(

@@ -61,6 +61,27 @@ def test_only_whole_replicates_are_added_and_each_once(plan: study.Study, store:
     assert made["record"]["planned"] == {"parents": 2, "children": 10, "ensembles": 0}
 
 
+def test_an_addition_that_was_cut_off_is_not_added_a_second_time(
+    plan: study.Study, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "recorded"
+    recorded.add(plan, store, folder, "by hand")
+    finish(plan, store)
+
+    def full(*args: Any) -> None:
+        raise UserError("disk full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(recorded, "write_json", full)
+        with pytest.raises(UserError, match="disk full"):
+            recorded.add(plan, store, folder, "the rest")
+    rows = (folder / "children.csv").read_text()
+    assert len(rows.splitlines()) == 11
+    with pytest.raises(UserError, match=r"left unfinished: runs\.json does not tell of resnet-small-digits-s1"):
+        recorded.add(plan, store, folder, "the rest")
+    assert (folder / "children.csv").read_text() == rows
+
+
 def test_what_a_study_says_of_the_same_children_is_taken_over(plan: study.Study, store: Store, tmp_path: Path) -> None:
     folder = tmp_path / "recorded"
     assert recorded.add(plan, store, folder, "by hand") == (1, 0)

@@ -160,7 +160,7 @@ def change(path: str, value: Any) -> Any:
         (change("methods", {"mine": None}), "methods.mine: None is not allowed; allowed: a mapping with law"),
         (change("methods", ["mine"]), "methods: ['mine'] is not allowed; allowed: a mapping"),
         (change("ensembles", 5), "ensembles: 5 is not allowed; allowed: a list"),
-        (change("findings", "rates"), "findings: 'rates' is not allowed; allowed: a list"),
+        (change("findings", "rates"), "findings: 'rates' is not allowed; allowed: a list, each once"),
         (change("device", "gpu"), "device: 'gpu' is not allowed; allowed: auto, cpu, cuda"),
         (change("name", "a/b"), "name: 'a/b' is not allowed"),
         (change("children_per_job", 0), "children_per_job: 0 is not allowed"),

@@ -1,3 +1,4 @@
+import contextlib
 import math
 import os
 import sys
@@ -13,6 +14,7 @@ from ssa import status as ssa_status
 from ssa import study as ssa_study
 from ssa import tracking_settings as ssa_tracking
 from ssa.errors import UserError
+from ssa.provenance import note_source
 from ssa.store import Store, digest
 from ssa.tracking_process import Follower
 
@@ -87,11 +89,8 @@ def worker_count():
 
 study = load_study()
 store = Store(Path("results"))
-workers = int(config.get("workers") or worker_count())
-if workflow.is_main_process and not RECORDED:
-    logger.info(ssa_plan.summary(study, workers))
-if workflow.is_main_process:
-    ssa_jobs.drop_stale_marks(study, store)
+counted = worker_count()
+workers = int(config.get("workers") or counted)
 
 NAME = RECORDED or study.name
 FINDINGS = study.raw.get("findings") or []
@@ -106,6 +105,25 @@ DATA_ROOT = str(study.data_root)
 # its output is ancient() to the next.
 DATA_SETS = sorted({str(parent.data) for parent in study.all_parents().values()})
 DATA_MARK = f"data-{digest([DATA_ROOT, *DATA_SETS])}"
+LOCK = Path(RESULTS) / ".lock"
+# Holds the digest of the package's source: what the package wrote is made anew where that has changed.
+CODE = "results/.source"
+
+
+def prepare():
+    """Once for a run: say how large the study is, drop the marks of what was lost, and note the package's source."""
+    note_source(Path(CODE))
+    if RECORDED:
+        return
+    logger.info(ssa_plan.summary(study, workers))
+    if LOCK.parent.is_dir():
+        with contextlib.suppress(UserError):  # another run of the study goes on, and the marks are its own
+            with leases.only_one(LOCK, study.name):
+                ssa_jobs.drop_stale_marks(study, store)
+
+
+if workflow.is_main_process:
+    prepare()
 
 
 def training_memory(wildcards, attempt):
@@ -139,7 +157,7 @@ def marks_of_members(wildcards):
 def lock_study():
     """Refuse a second run of the study; unlike Snakemake's own lock, this one goes with the process, even if killed."""
     try:
-        locks.append(leases.only_one(Path(RESULTS) / ".lock", f"study {study.name}"))
+        locks.append(leases.only_one(LOCK, f"study {study.name}"))
     except UserError as error:
         raise WorkflowError(str(error))
 
@@ -242,8 +260,3 @@ def findings():
 
 def figures():
     return expand("figures/{study}/{figure}.{format}", study=NAME, figure=figure_names(), format=("pdf", "png"))
-
-
-def modules(*names):
-    """Source files whose change makes a result stale."""
-    return [f"{workflow.basedir}/ssa/{name}" for name in names]

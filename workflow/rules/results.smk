@@ -1,4 +1,4 @@
-# From records to tables, figures, verdicts and the page; nothing here trains.
+# From records to tables, figures, verdicts and the page; nothing here trains, and so it runs where Snakemake does.
 
 if not RECORDED:
 
@@ -6,7 +6,7 @@ if not RECORDED:
         input:
             marks=job_marks,
             study=STUDY_FILE,
-            code=modules("aggregate.py", "ensemble_results.py", "study.py", "store.py", "records.py"),
+            code=CODE,
         output:
             ensemble_results(),
             children=f"{RESULTS}/children.csv",
@@ -28,10 +28,7 @@ rule tables:
         children=f"{SOURCE}/children.csv",
         history=f"{SOURCE}/history.parquet",
         study=f"{SOURCE}/study.json",
-        code=modules(
-            *("tables.py", "table_style.py", "cells.py", "statistics.py", "methods.py", "sanity.py"),
-            *("ensemble_tables.py", "ensemble_cells.py", "published.py", "published.csv"),
-        ),
+        code=CODE,
     output:
         report(
             f"paper_tables/{NAME}/table1_accuracy.csv",
@@ -61,6 +58,7 @@ rule tables:
         expand("paper_tables/{study}/{table}.{format}", study=NAME, table=table_names(), format=FORMATS[1:]),
     log:
         f"{LOGS}/tables.log",
+    localrule: True
     conda:
         "../../envs/ssa.yaml"
     params:
@@ -76,10 +74,7 @@ rule claims:
         children=f"{SOURCE}/children.csv",
         history=f"{SOURCE}/history.parquet",
         study=f"{SOURCE}/study.json",
-        code=modules(
-            *("claims.py", "claim_rules.py", "claim_ensembles.py", "comparisons.py"),
-            *("cells.py", "ensemble_cells.py", "statistics.py"),
-        ),
+        code=CODE,
     output:
         verdicts=report(
             f"paper_tables/{NAME}/claims.csv",
@@ -90,6 +85,7 @@ rule claims:
         text=f"paper_tables/{NAME}/claims.md",
     log:
         f"{LOGS}/claims.log",
+    localrule: True
     conda:
         "../../envs/ssa.yaml"
     params:
@@ -105,11 +101,7 @@ rule figures:
         children=f"{SOURCE}/children.csv",
         history=f"{SOURCE}/history.parquet",
         study=f"{SOURCE}/study.json",
-        code=modules(
-            *("figures.py", "figure_style.py", "figure_panels.py", "figure_differences.py"),
-            *("cells.py", "statistics.py", "methods.py", "laws.py"),
-            *("ensemble_figures.py", "ensemble_panels.py", "ensemble_cells.py"),
-        ),
+        code=CODE,
     output:
         accuracy=report(
             f"figures/{NAME}/accuracy_vs_sparsity.png",
@@ -145,6 +137,7 @@ rule figures:
         print=expand("figures/{study}/{figure}.pdf", study=NAME, figure=figure_names()),
     log:
         f"{LOGS}/figures.log",
+    localrule: True
     conda:
         "../../envs/ssa.yaml"
     params:
@@ -162,10 +155,7 @@ if FINDINGS:
             children=f"{SOURCE}/children.csv",
             history=f"{SOURCE}/history.parquet",
             study=f"{SOURCE}/study.json",
-            code=modules(
-                *("findings.py", "finding_tables.py", "finding_figures.py", "ensemble_cells.py"),
-                *("figure_panels.py", "figure_style.py", "cells.py", "statistics.py", "methods.py"),
-            ),
+            code=CODE,
         output:
             report(
                 expand("figures/{study}/finding_{finding}.png", study=NAME, finding=FINDINGS),
@@ -194,15 +184,11 @@ rule page:
         ensemble_results(),
         children=f"{SOURCE}/children.csv",
         parents=f"{SOURCE}/parents.csv",
+        history=f"{SOURCE}/history.parquet",
         study=f"{SOURCE}/study.json",
         claims=rules.claims.output.verdicts,
         figure=rules.figures.output.accuracy,
-        code=modules(
-            *("report.py", "report_claims.py", "report_explorer.py", "report_tables.py"),
-            *("templates/report.html.j2", "templates/macros.html.j2", "templates/report.css"),
-            *("templates/report.js", "templates/explorer.js"),
-            *("figures.py", "figure_panels.py", "figure_style.py", "claim_rules.py", "ensemble_figures.py"),
-        ),
+        code=CODE,
     output:
         report(
             page(),
@@ -212,6 +198,7 @@ rule page:
         ),
     log:
         f"{LOGS}/page.log",
+    localrule: True
     conda:
         "../../envs/ssa.yaml"
     params:

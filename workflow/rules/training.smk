@@ -2,6 +2,7 @@
 # Snakemake sees a mark for each finished job. With exec a signal reaches the job itself, not a shell around it.
 
 
+# Where Snakemake runs, which on a cluster has the network.
 rule data:
     input:
         ancient(STUDY_FILE),
@@ -9,6 +10,7 @@ rule data:
         touch(f"{RESULTS}/marks/{DATA_MARK}.done"),
     log:
         f"{LOGS}/data.log",
+    localrule: True
     conda:
         "../../envs/ssa.yaml"
     params:
