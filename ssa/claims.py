@@ -19,7 +19,7 @@ from ssa.claim_tests import OVERALL, TESTS, Case
 from ssa.comparisons import NONE, Comparison, UntestableError
 from ssa.ensemble_cells import groups, has_ensembles, read_ensembles
 from ssa.methods import label
-from ssa.statistics import NOT_TESTABLE, p_text
+from ssa.statistics import DASH, NOT_TESTABLE, p_text
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,7 @@ def _markdown_claim(section: Mapping[str, Any], name: str, rows: list[Row]) -> I
 
 def _estimate(row: Row) -> str:
     if math.isnan(row.estimate):
-        return "–"
+        return DASH
     bounds = "" if math.isnan(row.low) else f" [{row.low:.2f}, {row.high:.2f}]"
     return f"{row.estimate:.2f}{bounds}"
 

@@ -60,7 +60,7 @@ def parser() -> argparse.ArgumentParser:
     status = stage("status", _status, "show how far a study is, what runs, and how long it will take")
     status.add_argument("--watch", action="store_true", help="go on until all is recorded")
     status.add_argument("--every", type=float, metavar="SECONDS", help="between two looks (default: 2, in a log 60)")
-    fetch = stage("data", _data, "download and check the data sets of a study")
+    fetch = stage("data", _data, "download and check the data sets of a study, and build its networks once")
     parent = stage("parent", _parent, "train one parent")
     masks = stage("masks", _masks, "write all masks of one parent")
     children = stage("children", _children, "train the children of one job")

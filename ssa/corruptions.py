@@ -23,14 +23,13 @@ from ssa.data import Split
 from ssa.ensemble_measures import measure, reliability_by_convention
 from ssa.errors import UserError, choose
 from ssa.seeds import numpy_generator
-from ssa.specs import CONVENTIONS, CORRUPTION_SETS
+from ssa.specs import CONVENTIONS, CORRUPTION_SETS, MEASURES
 from ssa.store import write_atomically
 
 if TYPE_CHECKING:
     from ssa.specs import DataSpec
 
 OFFICIAL, GENERATED = "official", "generated"
-MEASURES = ("accuracy", "nll", "ece", "brier")
 
 
 @dataclass(frozen=True)

@@ -8,11 +8,10 @@ from typing import Any
 import pandas as pd
 
 from ssa.ensemble_study import Ensemble
-from ssa.specs import CONVENTIONS
+from ssa.specs import CONVENTIONS, MEASURES
 from ssa.store import Store
 from ssa.study import Study, train_images
 
-MEASURES = ("accuracy", "nll", "ece", "brier")
 COSTS = (
     *("epochs", "dense_flops", "masked_flops", "train_seconds", "forward_passes"),
     *("inference_flops", "inference_masked_flops", "parameters"),

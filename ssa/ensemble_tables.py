@@ -13,8 +13,8 @@ from ssa.cells import devices
 from ssa.ensemble_cells import by_name, groups, paired, twins
 from ssa.ensemble_results import COSTS
 from ssa.published import SOURCES, published
-from ssa.statistics import p_text, t_interval
-from ssa.table_style import DASH, Part, Table, bracketed, number, plus_minus, write
+from ssa.statistics import DASH, p_text, t_interval
+from ssa.table_style import Part, Table, bracketed, number, plus_minus, write
 
 # A measure's head and the decimals that it is printed with.
 CLEAN = {"accuracy": ("Accuracy (%)", 2), "nll": ("NLL", 3), "ece": ("ECE (%)", 2), "brier": ("Brier", 3)}

@@ -28,11 +28,10 @@ from ssa.figure_panels import (
 )
 from ssa.figure_style import WIDE, Style, blank, sentence
 from ssa.methods import in_order, label
-from ssa.statistics import n_text
+from ssa.statistics import is_usual, n_text
 
 BASELINE = "one-shot"
 ROW = ["sparsity", "method"]
-WIDEST = 6  # intervals wider than this many medians do not set the axis
 
 
 def ablation_heatmap(children: pd.DataFrame) -> Figure:
@@ -126,8 +125,7 @@ def _forest_rows(panels: pd.DataFrame) -> list[tuple[float, str | None]]:
 
 def _usual(cells: pd.DataFrame) -> pd.DataFrame:
     """The cells that set the axis: one collapsed child makes an interval that would flatten all others."""
-    width = cells["high"] - cells["low"]
-    usual = cells[~cells["diverged"] & ~(width > WIDEST * width.median())]
+    usual = cells[~cells["diverged"] & is_usual(cells["high"] - cells["low"])]
     return usual if len(usual) else cells
 
 

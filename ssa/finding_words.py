@@ -13,8 +13,7 @@ import pandas as pd
 
 from ssa.finding_tables import CELLS
 from ssa.methods import label
-from ssa.statistics import n_text
-from ssa.table_style import DASH
+from ssa.statistics import DASH, n_text
 
 WORDED = {
     **{"criterion": "{} masks", "sparsity": "{:g}%", "lr_schedule": "{} rate", "lr": "rate {:g}", "stem": "{} stem"},

@@ -13,11 +13,10 @@ import numpy as np
 import pandas as pd
 
 from ssa.claim_rules import CLAIMS, SECTION, rule_of
-from ssa.report_tables import DASH, Table, number, of_lines
-from ssa.statistics import p_text
+from ssa.report_tables import Table, number, of_lines
+from ssa.statistics import DASH, is_usual, p_text
 
 HOLM = "p (Holm)"
-WIDEST = 6  # intervals wider than this many medians do not set the axis
 # Which of the study's figures shows more of a claim than its own intervals do.
 FIGURES = {
     **dict.fromkeys(("C1", "C2", "C5", "C7", "C9", "C10"), "forest_differences"),
@@ -158,8 +157,7 @@ def _axis(found: pd.DataFrame) -> Axis | None:
     """The axis that holds all but the widest intervals of one measure and no effect; None without any estimate."""
     none = 1.0 if "ratio" in found["measure"].iloc[0] else 0.0
     known = found.dropna(subset="estimate")
-    width = known["high"] - known["low"]
-    usual = known[~(width > WIDEST * width.median())]
+    usual = known[is_usual(known["high"] - known["low"])]
     values = np.append(usual[["low", "estimate", "high"]].to_numpy().ravel(), none)
     values = values[np.isfinite(values) & ((none != 1) | (values > 0))]
     if known.empty:

@@ -11,9 +11,9 @@ from typing import Any
 import pandas as pd
 
 from ssa.methods import in_order, label
-from ssa.statistics import t_interval
+from ssa.statistics import DASH, t_interval
 
-DASH, MINUS = "–", "\N{MINUS SIGN}"
+MINUS = "\N{MINUS SIGN}"
 
 
 @dataclass(frozen=True)

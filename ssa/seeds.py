@@ -23,8 +23,8 @@ def numpy_generator(*purpose: object) -> np.random.Generator:
     return np.random.default_rng(derive(*purpose))
 
 
-def torch_generator(*purpose: object, device: torch.device | str = "cpu") -> torch.Generator:
-    """A torch generator on ``device`` for ``purpose``."""
+def torch_generator(*purpose: object) -> torch.Generator:
+    """A torch generator on the CPU for ``purpose``."""
     import torch
 
-    return torch.Generator(device).manual_seed(derive(*purpose))
+    return torch.Generator().manual_seed(derive(*purpose))

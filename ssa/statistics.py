@@ -14,6 +14,8 @@ from scipy import stats
 PARENT = ["parent", "parent_seed"]
 SUPPORTED, NEGLIGIBLE = "supported", "supported, negligible"
 CONTRADICTED, UNDECIDED, NOT_TESTABLE = "contradicted", "undecided", "not testable"
+DASH = "–"  # where there is no number
+WIDEST = 6  # medians, beyond which an interval goes on beyond the axis
 ROUNDING = 1e-9  # what is equal on paper is no further apart
 
 
@@ -216,10 +218,15 @@ def majority_verdict(verdicts: Iterable[str]) -> str:
     return UNDECIDED
 
 
+def is_usual(width: pd.Series) -> pd.Series:
+    """Which intervals, of these widths, set an axis: one that is far wider would flatten all others."""
+    return ~(width > WIDEST * width.median())
+
+
 def p_text(p: float) -> str:
     """``p`` as tables print it: three decimals, or below 0.001; a dash where there is none."""
     if math.isnan(p):
-        return "–"
+        return DASH
     return "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 

@@ -27,9 +27,8 @@ from ssa.finding_words import signed
 from ssa.findings import FINDINGS
 from ssa.methods import label
 from ssa.report_tables import read_tables
-from ssa.statistics import n_text
+from ssa.statistics import DASH, n_text
 from ssa.store import write_atomically
-from ssa.table_style import DASH
 
 PLACE = re.compile(
     r"(?P<begin>^(?:<!-- |\.\. )begin: (?P<name>[^\n]+?)(?: -->)?\n).*?(?P<end>^(?:<!-- |\.\. )end: (?P=name))",

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 
-DASH = "–"
+from ssa.statistics import DASH
 
 
 @dataclass(frozen=True)

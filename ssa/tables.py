@@ -15,8 +15,8 @@ from ssa.ensemble_cells import has_ensembles, read_ensembles
 from ssa.ensemble_tables import write_ensemble_tables
 from ssa.methods import in_order, label
 from ssa.sanity import sanity
-from ssa.statistics import p_text
-from ssa.table_style import DASH, Part, Table, bracketed, number, plus_minus, write
+from ssa.statistics import DASH, p_text
+from ssa.table_style import Part, Table, bracketed, number, plus_minus, write
 
 BASELINE, ABLATED = "one-shot", "temperature"
 TRAINING = ["parent", "dataset", "model", "train_images", "augment", "epochs", "lr_schedule", "lr"]

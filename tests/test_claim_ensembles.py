@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from synthetic import children, history, study
+from synthetic import children, history
 from synthetic_ensembles import PAT, SSA, ensembles, write
 
 from ssa.claim_ensembles import compare_ensembles
@@ -178,4 +178,3 @@ def test_files(tmp_path: Path) -> None:
     assert set(mine["arm"]) == {"cifar10, lenet-l", "cifar10, wrn-28-10"}
     text = (tmp_path / "out" / "claims.md").read_text()
     assert "no more training epochs and no more masked FLOPs" in text
-    assert study()["claims"]["C3"] == {}

@@ -291,6 +291,7 @@ def test_means_by_hand_and_a_member_that_breaks_is_marked() -> None:
     assert not found["finite"]
 
 
+@pytest.mark.slow
 def test_real_images_are_corrupted(cifar_root: Path, tmp_path: Path) -> None:
     test = data.load(CIFAR, cifar_root, 0).test
     found = corrupted(CIFAR, tmp_path, test, images=20, kinds="benchmark-15")

@@ -7,7 +7,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.axes import Axes
@@ -207,5 +206,6 @@ def test_what_is_not_there_is_said_in_words() -> None:
 @pytest.mark.parametrize("name", CAPTIONS)
 def test_one_seed_and_one_ensemble_can_be_drawn(name: str, tmp_path: Path) -> None:
     one = LENETS[(LENETS["ensemble"] == SSA) & (LENETS["seed"] == 0)]
-    draw(name, one).savefig(tmp_path / "one.png", dpi=50)
-    assert not np.isnan(one["accuracy"]).any()
+    figure = draw(name, one)
+    figure.savefig(tmp_path / "one.png", dpi=50)
+    assert figure.axes or figure.texts

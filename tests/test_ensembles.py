@@ -13,8 +13,20 @@ import torch
 import yaml
 from conftest import ROOT, TINY
 
-from ssa import ensemble, ensemble_cost, laws, masking, models, parent, recorded, scoring, stages, study
-from ssa.aggregate import aggregate
+from ssa import (
+    aggregate,
+    ensemble,
+    ensemble_cost,
+    laws,
+    masking,
+    models,
+    parent,
+    recorded,
+    scoring,
+    stages,
+    status,
+    study,
+)
 from ssa.deadline import Deadline
 from ssa.errors import UserError
 from ssa.masks import Mask
@@ -252,7 +264,7 @@ def test_operations_of_a_network_by_hand() -> None:
 
 def test_the_tables_of_a_study_with_ensembles(made: tuple[study.Study, Store]) -> None:
     plan, store = made
-    aggregate(plan, store)
+    aggregate.aggregate(plan, store)
     tables = {
         name: pd.read_csv(store.study_folder("tiny") / f"{name}.csv")
         for name in ("ensembles", "ensemble_sizes", "ensemble_bins", "corruptions", "parents")
@@ -300,11 +312,14 @@ def test_an_ensemble_cut_short_goes_on_with_the_members_that_it_has(tmp_path: Pa
     assert again.read_ensemble(spec)["result"]["conventions"] == store.read_ensemble(spec)["result"]["conventions"]
 
 
-def test_a_member_of_two_ensembles_is_trained_once_and_kept_for_the_second(tmp_path: Path) -> None:
+def test_a_member_of_two_ensembles_is_trained_and_counted_once_and_kept_for_the_second(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     few, many = ({**ENTRIES[0], "name": name, "members": members} for name, members in (("few", 2), ("many", 4)))
     plan, store = expand(raw_study(tmp_path, few, many)), Store(tmp_path / "results")
     first, second = (one.spec for one in plan.ensembles)
     shared = store.member(first.children[1])
+    assert status.read(plan, store).epochs_left == study.total_epochs(plan)
     assert first.children == second.children[:2]
     assert stages.train_ensemble(plan, store, first.id)
     assert shared.exists()
@@ -312,6 +327,14 @@ def test_a_member_of_two_ensembles_is_trained_once_and_kept_for_the_second(tmp_p
     assert not list(shared.parent.iterdir())
     lines = [line for path in store.records(first.parents[0].id).folder.glob("*.jsonl") for line in path.open()]
     assert len(lines) == 4
+    assert stages.run(plan, store, None, Deadline()) == 0  # the study's own children
+    spent: list[float] = []
+    monkeypatch.setattr(aggregate._Making, "add", lambda self, record, seconds: spent.append(seconds))
+    monkeypatch.setattr(aggregate._Making, "summary", lambda self: {})
+    aggregate.collect(plan, store)
+    trained = [run["seconds"] for run in store.read_ensemble(second)["result"]["cost"]["runs"].values()]
+    trained += [store.read_child(child.spec)["result"]["train_seconds"] for child in plan.children]
+    assert sum(spent) == pytest.approx(sum(trained))
 
 
 def test_of_members_too_is_logged_what_follows_from_their_masks(made: tuple[study.Study, Store]) -> None:
@@ -460,7 +483,7 @@ def test_ids_of_ensembles_depend_on_all_that_decides_them(tmp_path: Path) -> Non
     assert expand(raw_study(tmp_path, {**ENTRIES[0], "name": "other"})).ensembles[0].spec.id in ids
 
 
-def test_prunable_weights_are_what_a_partition_covers(tmp_path: Path) -> None:
+def test_prunable_weights_are_what_a_partition_covers() -> None:
     model = models.build("lenet-s", {}, 3, 10, 32, 0)
     assert set(partition(model, 2, 0)) == set(prunable(model))
 
@@ -532,7 +555,7 @@ def test_ensembles_are_recorded_added_once_and_withdrawn(tmp_path: Path) -> None
     assert recorded.add(plan, store, folder, "the other") == (1, 1)
     assert recorded.add(plan, store, folder, "again") == (0, 0)
     rows = pd.read_csv(folder / "ensembles.csv")
-    aggregate(plan, store)
+    aggregate.aggregate(plan, store)
     pd.testing.assert_frame_equal(rows, pd.read_csv(store.study_folder("tiny") / "ensembles.csv"))
     recorded.withdraw(folder, [plan.ensembles[0].spec.parents[0].id], "a wrong seed")
     assert list(pd.read_csv(folder / "ensembles.csv").seed) == [1]

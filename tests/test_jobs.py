@@ -324,6 +324,40 @@ def test_aggregation_gives_every_column_and_joins_the_dense_row(finished: Store,
     assert sources <= {"paper", "summary", "reviews", "PAT", "author-code", "assumed"}
 
 
+def test_augmented_children_have_a_dense_one_of_their_own(tiny: dict[str, Any], tmp_path: Path) -> None:
+    tiny["parents"]["small"]["seeds"] = [0]
+    for block in tiny["blocks"]:
+        block["augment"] = ["none", "crop-flip"]
+    plan, store = expand(tiny), Store(tmp_path)
+    assert stages.run(plan, store, None, Deadline()) == 0
+    aggregate(plan, store)
+    children = pd.read_csv(tmp_path / "tiny" / "children.csv")
+    dense = children[children.method == "dense"].set_index("augment").accuracy
+    assert len(dense) == 2
+    assert (children.dense_accuracy == children.augment.map(dense)).all()
+
+
+def test_a_share_of_epochs_names_the_reference_up_to_rounding(tiny: dict[str, Any]) -> None:
+    tiny["claims"] = {"ssa": {"anneal_fraction": 0.55}}  # of 100 epochs 55.00000000000001
+    tiny["children"] |= {"epochs": 100, "anneal_epochs": 55}
+    assert all(child.reference for child in expand(tiny).children)
+
+
+def test_a_network_that_cannot_be_built_is_said_with_the_data(tiny: dict[str, Any]) -> None:
+    stages.fetch_data(expand(tiny))
+    tiny["parents"]["small"]["model_options"] = {"widht": 8}
+    with pytest.raises(UserError, match=r"model resnet-small with options .*unexpected keyword argument 'widht'"):
+        stages.fetch_data(expand(tiny))
+
+
+def test_unknown_parents_and_seeds_are_refused(tiny: dict[str, Any], tmp_path: Path) -> None:
+    plan = expand(tiny)
+    with pytest.raises(UserError, match="has no parent 'typo'; ssa plan --jobs lists them"):
+        jobs.children_of(plan, "typo", None)
+    with pytest.raises(UserError, match="has no parent of seed 99 there; allowed: 0, 1"):
+        stages.run(plan, Store(tmp_path), [0, 99], Deadline())
+
+
 def test_a_study_on_a_missing_gpu_is_refused(tiny: dict[str, Any]) -> None:
     import torch
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
+import functools
 import subprocess
 import sys
 from pathlib import Path
@@ -47,6 +49,33 @@ def test_ids_are_pinned() -> None:
     assert SEMANTICS == 2
     assert parent.id == "resnet18-cifar10-s0-221708a4ba"
     assert child.id == "random-98-temperature-tau0.5-e5-linear-one-cycle-E20-s0-45ecb9fcfe"
+
+
+def other(value: Any) -> Any:
+    """Another value of the same kind."""
+    if isinstance(value, bool):
+        return not value
+    if isinstance(value, (int, float)):
+        return value + 3
+    return (("other", 1.0),) if isinstance(value, tuple) and value and isinstance(value[0], tuple) else "other"
+
+
+@pytest.mark.parametrize("path", ["", "mask", "recipe", "parent", "parent.data", "parent.recipe"])
+def test_an_id_follows_every_field_of_a_specification(tiny: dict[str, Any], path: str) -> None:
+    child = next(one.spec for one in expand(tiny).children if one.spec.method == "temperature")
+
+    def changed(holder: Any, keys: list[str], field: str) -> Any:
+        if keys:
+            return dataclasses.replace(holder, **{keys[0]: changed(getattr(holder, keys[0]), keys[1:], field)})
+        value = getattr(holder, field)
+        return dataclasses.replace(holder, **{field: (9,) if field == "score_epochs" else other(value)})
+
+    keys = path.split(".") if path else []
+    holder = functools.reduce(getattr, keys, child)
+    plain = [one.name for one in dataclasses.fields(holder) if not dataclasses.is_dataclass(getattr(holder, one.name))]
+    assert len(plain) >= 5
+    for field in plain:
+        assert changed(child, keys, field).id != child.id, field
 
 
 def test_an_id_follows_every_setting_but_the_methods_name(tiny: dict[str, Any]) -> None:
