@@ -6,7 +6,7 @@ import dataclasses
 import math
 from array import array
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -15,9 +15,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ssa import ensemble_results, laws, settings
-from ssa.blocks import Child, ChildSettings
+from ssa import ensemble_results, laws
+from ssa.blocks import INHERITED, Child, ChildSettings
 from ssa.claim_rules import ssa_settings
+from ssa.ensemble_study import CorruptionSettings, EnsembleSettings
 from ssa.specs import DataSpec, Recipe
 from ssa.store import Store, write_atomically, write_json
 from ssa.study import Study, total_epochs, train_images
@@ -68,18 +69,19 @@ class Collected:
 
 
 def aggregate(study: Study, store: Store) -> None:
-    """Write children.csv and its companions; ``UserError`` naming a missing record."""
-    write(store.study_folder(study.name), study, collect(study, store))
+    """Write children.csv and its companions, and study.json; ``UserError`` naming a missing record."""
+    folder, found = store.study_folder(study.name), collect(study, store)
+    write_tables(folder, found)
+    write_json(folder / "study.json", resolved(study, found.made))
 
 
-def write(folder: Path, study: Study, found: Collected) -> None:
-    """Write ``found`` as the files that tables, claims, figures and the page are made from."""
+def write_tables(folder: Path, found: Collected) -> None:
+    """Write ``found`` as the tables that all else is made from."""
     for name, table in {"children": found.children, "parents": found.parents, **found.ensembles}.items():
         write_atomically(folder / f"{name}.csv", partial(table.to_csv, index=False))
     for name in ensemble_results.TABLES.keys() - found.ensembles.keys():  # of ensembles that the study no longer has
         (folder / f"{name}.csv").unlink(missing_ok=True)
     write_atomically(folder / "history.parquet", partial(found.history.to_parquet, index=False))
-    write_json(folder / "study.json", resolved(study, found.made))
 
 
 def collect(study: Study, store: Store) -> Collected:
@@ -230,48 +232,64 @@ def resolved(study: Study, made: dict[str, Any]) -> dict[str, Any]:
 
 
 def hyperparameters(study: Study) -> Iterator[dict[str, str]]:
-    """Scope, key, value and source of every setting: what the study sets and says the source of, else "assumed"."""
-    labels = study.raw.get("provenance") or {}
-    for name, values in study.raw["datasets"].items():
+    """Scope, key, value and source of every setting.
+
+    A default's source is its own; that of what the study sets is what its ``provenance`` says, else "assumed".
+    """
+    raw = study.raw
+    labels = raw.get("provenance") or {}
+    for name, values in raw["datasets"].items():
         yield from _scope(f"data set {name}", DataSpec, values, labels)
-    for name, values in study.raw["parents"].items():
-        for key in ("model", "seeds"):
-            yield _entry(f"parents {name}", key, values[key], "assumed")
+    for name, values in raw["parents"].items():
+        for key in ("model", "model_options", "seeds"):
+            if values.get(key):
+                yield _entry(f"parents {name}", key, values[key], "assumed")
         yield from _scope(f"parents {name}", Recipe, values, labels)
-    defaults = study.raw.get("children") or {}
-    for kind in (ChildSettings, Recipe):
-        given = {key: value for key, value in defaults.items() if key in settings.names(kind)}
-        inherited = kind is Recipe
-        yield from _scope("children", kind, given, labels, only_given=inherited)
-    for block in study.raw["blocks"]:
-        for key, value in block.items():
-            if key not in ("name", "parents", "exclude", "method"):
-                yield _entry(f"block {block['name']}", key, value, labels.get(key) or _default_source(key))
+    for name, values in (raw.get("methods") or {}).items():
+        yield from (_entry(f"method {name}", key, value, "assumed") for key, value in values.items())
+    defaults = raw.get("children") or {}
+    yield from _scope("children", ChildSettings, defaults, labels)
+    yield from _scope("children", Recipe, defaults, labels, inherited=INHERITED)
+    for block in raw["blocks"]:
+        yield from _given(f"block {block['name']}", block, labels, ("name", "parents", "exclude", "method"))
+    for ensemble in raw.get("ensembles") or ():
+        yield from _given(f"ensemble {ensemble['name']}", ensemble, labels, ("name", "parents"))
+    yield from _given("corruptions", raw.get("corruptions") or {}, labels, ())
     for key, value, source in FIXED:
         yield _entry("fixed", key, value, source)
 
 
 def _scope(
-    scope: str, kind: type, values: dict[str, Any], labels: dict[str, str], only_given: bool = False
+    scope: str, kind: type, values: Mapping[str, Any], labels: Mapping[str, str], inherited: Collection[str] = ()
 ) -> Iterator[dict[str, str]]:
+    """What ``values`` set of ``kind``, and its defaults for the rest, but for those that are ``inherited``."""
     for field in dataclasses.fields(kind):
-        given = field.name in values and values[field.name] != field.default
-        if field.name == "method" or (only_given and field.name not in values):
-            continue
-        if field.name not in values and (field.default is dataclasses.MISSING or field.metadata.get("added")):
-            continue
-        source = labels.get(field.name, "assumed") if given else field.metadata["source"]
-        yield _entry(scope, field.name, values.get(field.name, field.default), source)
+        given = field.name in values
+        missing = field.default is dataclasses.MISSING or field.metadata.get("added") or field.name in inherited
+        if field.name != "method" and (given or not missing):
+            yield _entry(scope, field.name, values.get(field.name, field.default), _source(field, values, labels))
 
 
-def _default_source(key: str) -> str:
-    for kind in (ChildSettings, Recipe):
-        for field in dataclasses.fields(kind):
-            if field.name == key:
-                return str(field.metadata["source"])
-    return "assumed"
+def _given(
+    scope: str, values: Mapping[str, Any], labels: Mapping[str, str], others: Collection[str]
+) -> Iterator[dict[str, str]]:
+    """What ``values`` set, but for ``others``, which are no settings."""
+    kinds = (ChildSettings, Recipe, EnsembleSettings, CorruptionSettings)
+    known = {field.name: field for kind in kinds for field in dataclasses.fields(kind)}
+    for key, value in values.items():
+        if key not in others:
+            yield _entry(scope, key, value, _source(known[key], values, labels))
+
+
+def _source(field: dataclasses.Field[Any], values: Mapping[str, Any], labels: Mapping[str, str]) -> str:
+    if values.get(field.name, field.default) == field.default:
+        return str(field.metadata["source"])
+    return labels.get(field.name, "assumed")
 
 
 def _entry(scope: str, key: str, value: Any, source: str) -> dict[str, str]:
-    shown = ", ".join(str(item) for item in value) if isinstance(value, (list, tuple)) else str(value)
+    if isinstance(value, Mapping):
+        value = [f"{name}: {item}" for name, item in value.items()]
+    listed = isinstance(value, (list, tuple))
+    shown = (", ".join(str(item) for item in value) or "none") if listed else str(value)
     return {"scope": scope, "key": key, "value": "null" if value is None else shown, "source": source}

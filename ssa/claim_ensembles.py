@@ -10,7 +10,7 @@ import pandas as pd
 
 from ssa.comparisons import NONE, Comparison, UntestableError
 from ssa.ensemble_cells import by_name, paired, twins
-from ssa.methods import label
+from ssa.methods import ANNEALED, label
 from ssa.statistics import NOT_TESTABLE, SUPPORTED, UNDECIDED, Interval, gain_verdict, t_interval
 
 # A measure's name, its gain's unit, and what turns a difference into a gain in that unit.
@@ -28,7 +28,8 @@ def compare_ensembles(
     """Every SSA ensemble against every baseline, in each of :data:`MEASURES`; ``ensembles``: of one data set and model.
 
     ``settings`` may name ``ensembles`` and ``baselines``; else they are those tuned by ``method``, and all others but
-    independent networks that take more epochs. ``UntestableError`` where either is missing.
+    annealed ones and ensembles of independent networks that take more epochs. ``UntestableError`` where either is
+    missing.
     """
     kinds = {name: rows.iloc[0] for name, rows in by_name(ensembles)}
     ours = [name for name in kinds if _named(settings["ensembles"], name, kinds[name]["tuning"] == method)]
@@ -51,10 +52,10 @@ def _named(names: list[str] | None, name: str, otherwise: bool) -> bool:
 
 
 def _baselines(kinds: Mapping[str, pd.Series], name: str, ours: list[str], named: list[str] | None) -> Iterator[str]:
-    """What ``name`` is compared with: what the claim names, else all but SSA's own and longer independent training."""
+    """What ``name`` is compared with: what the claim names, else all but annealed ones and longer deep ensembles."""
     for other, kind in kinds.items():
         deep = kind["method"] == "independent" and kind["members"] > 1 and kind["epochs"] > kinds[name]["epochs"]
-        if other not in ours and _named(named, other, not deep):
+        if other not in ours and _named(named, other, not deep and kind["tuning"] not in ANNEALED):
             yield other
 
 

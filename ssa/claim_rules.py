@@ -75,9 +75,9 @@ CLAIMS: dict[str, Claim] = {
         "paper",
         "Gains are paired by seed and above 0 where SSA is better: accuracy and ECE in points, NLL in nats / 100. "
         f"Each comparison: {GAIN}. Compared with the plain twin, and with every other ensemble of the data set and "
-        "model but independent networks that take more epochs. Supported also needs no more training epochs and no "
-        "more masked FLOPs than the other ensemble (else undecided); of the twin only the difference is asked: "
-        f"annealing keeps more weights for as many epochs. {ALL}",
+        "model but annealed ones and ensembles of independent networks that take more epochs. Supported also needs no "
+        "more training epochs and no more masked FLOPs than the other ensemble (else undecided); of the twin only the "
+        f"difference is asked: annealing keeps more weights for as many epochs. {ALL}",
         "gain (points; NLL: nats / 100)",
         {"ensembles": None, "baselines": None},
         "seeds",

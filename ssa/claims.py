@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -134,11 +134,19 @@ def _judge(
         found = TESTS[name](case)
     except UntestableError as reason:
         found = [Comparison("all", NONE, f"{NOT_TESTABLE}: {reason}")]
-    overall = OVERALL.get(name, statistics.overall_verdict)(comparison.verdict for comparison in found)
     claim = CLAIMS[name]
+    overall = OVERALL.get(name, statistics.overall_verdict)(comparison.verdict for comparison in found)
+    if overall.startswith(statistics.SUPPORTED):
+        overall += _alone(settings.get("baselines") or (), claim.defaults.get("baselines") or ())
     head = (name, claim.statement, claim.source, arm)
     rows = [_row(head, c.measure or claim.measure, c) for c in found]
     return [*rows, Row(*head, claim.measure, "overall", verdict=overall)]
+
+
+def _alone(compared: Collection[str], claimed: Collection[str]) -> str:
+    """What was compared with, where the claim is about more."""
+    lacks = set(claimed) - set(compared)
+    return f" (against {' and '.join(map(label, compared))} alone)" if lacks and compared else ""
 
 
 def _row(head: tuple[str, str, str, str], measure: str, found: Comparison) -> Row:

@@ -1,4 +1,4 @@
-"""The command line: every stage by hand. The workflow calls nothing else."""
+"""The command line: every stage by hand. The workflow's jobs are these commands."""
 
 from __future__ import annotations
 

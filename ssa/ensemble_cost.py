@@ -1,7 +1,7 @@
 """What an ensemble costs, to train and to ask: in epochs, seconds, and floating-point operations, dense and masked.
 
-Masked operations leave out those of weights that are zero, as a machine would that could; while a mask is annealed,
-weights count with their keep-probability.
+Masked operations are those of a machine that leaves out weights that are zero, all layers taken for as sparse as their
+prunable weights are in the mean; while a mask is annealed, weights count with their keep-probability.
 """
 
 from __future__ import annotations

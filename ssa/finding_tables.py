@@ -16,7 +16,7 @@ from ssa.cells import CELL, having, pairs
 from ssa.claim_rules import CONTROLS
 from ssa.ensemble_cells import by_name, groups, paired
 from ssa.errors import UserError
-from ssa.methods import in_order
+from ssa.methods import ANNEALED, in_order
 from ssa.statistics import PARENT, over_parents, t_interval
 
 BASELINE, SSA = "one-shot", "temperature"
@@ -146,8 +146,8 @@ def regime(children: pd.DataFrame) -> pd.DataFrame:
 def allocation(children: pd.DataFrame) -> pd.DataFrame:
     """Each method's ``gain`` over one-shot by how sparsity is spread, and its ``change`` against :data:`USUAL`.
 
-    ``effective``: percent of the prunable weights that reach the output in no path, dead channels among them, of
-    one-shot's masks.
+    ``effective``: percent of the prunable weights that are pruned or on no path from the input to the output, dead
+    channels among them, of one-shot's masks.
     """
     rows = []
     for at, cells in _groups(children[children["reference"]], CELLS["allocation"]):
@@ -196,16 +196,18 @@ def gradients(epochs: pd.DataFrame) -> pd.DataFrame:
 
 
 def calibration(ensembles: pd.DataFrame) -> pd.DataFrame:
-    """Gains of SSA's ensembles over each other one in NLL (nats) and ECE (points), as they are and temperature-scaled.
+    """Gains of SSA's ensembles over others in NLL (nats) and ECE (points), as they are and temperature-scaled.
 
-    Above 0 where SSA's is lower; paired by seed, ``n`` seeds. ``_scaled``: each divided by the one temperature that
-    suits its validation images best. Ensembles are those of :func:`ssa.ensemble_cells.read_ensembles`, or none at all.
+    The others: all that are not annealed. Above 0 where SSA's is lower; paired by seed, ``n`` seeds. ``_scaled``: each
+    divided by the one temperature that suits its validation images best. Ensembles are those of
+    :func:`ssa.ensemble_cells.read_ensembles`, or none at all.
     """
     rows = []
     scaled = ensembles[ensembles["nll_scaled"].notna()] if len(ensembles) else ensembles
     for dataset, model, cells in groups(scaled):
         ours = [name for name, mine in by_name(cells) if mine["tuning"].iloc[0] == SSA]
-        for name, other in itertools.product(ours, [name for name, _ in by_name(cells) if name not in ours]):
+        others = [name for name, one in by_name(cells) if one["tuning"].iloc[0] not in ANNEALED]
+        for name, other in itertools.product(ours, others):
             row: dict[str, Any] = {"dataset": dataset, "model": model, "ensemble": name, "other": other}
             for column in CALIBRATED:
                 gain = t_interval(-paired(cells, name, other, column))  # lower is better

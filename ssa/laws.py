@@ -183,7 +183,7 @@ class RandomAnnealing(Law):
         return (u * 256 + rounding).clamp_max_(255).to(torch.uint8)
 
     def anneal(self, a: float, mask: Tensor, state: Tensor | None) -> tuple[Probability, Probability]:
-        """``1 - d (1 - a)`` and ``d (1 - a)``: the two lines of the table in the paper's method, d the distance."""
+        """``1 - d (1 - a)`` and ``d (1 - a)``: as in the table of the method's documentation, d the distance."""
         assert state is not None
         far = state.float().mul_((1 - a) / 256)
         return 1 - far, far

@@ -40,6 +40,8 @@ CATALOGUE: dict[str, Method] = {
     "shuffled": Method("TemperatureAnnealing", "Shuffled pruned weights", {}, {"pruned_weights": "shuffle"}),
 }
 
+ANNEALED = ("random", "random-independent", "temperature", "temperature-all")  # SSA, its controls aside
+
 
 def label(method: str) -> str:
     """The name of ``method`` as tables and figures print it; a user's own method keeps its name."""

@@ -26,7 +26,7 @@ import pandas as pd
 
 from ssa import provenance
 from ssa import study as studies
-from ssa.aggregate import Collected, collect, write
+from ssa.aggregate import Collected, collect, resolved, write_tables
 from ssa.ensemble_results import TABLES
 from ssa.errors import UserError
 from ssa.specs import ParentSpec
@@ -58,8 +58,8 @@ def add(study: Study, store: Store, folder: Path, how: str) -> tuple[int, int]:
         if one.spec.id not in known_ensembles and store.ensemble_record(one.spec.id).exists()
     ]
     if not new and not ensembles:
-        if old is not None and study.path.read_bytes() != (folder / "study.yaml").read_bytes():
-            _write(folder, study, old, _runs(folder))
+        if old is not None:
+            _write_study(folder, study, old, _runs(folder))
         return 0, 0
     if old is not None:
         _check_same_networks(store, old, {spec.id: spec for one in ensembles for spec in one.spec.parents}, folder)
@@ -201,23 +201,28 @@ def _check_same_networks(store: Store, old: Collected, parents: dict[str, Parent
 
 
 def _write(folder: Path, study: Study, found: Collected, runs: list[dict[str, Any]]) -> None:
-    """All files of the record; study.json describes the recorded part of the study alone."""
-    kept = set(found.parents.parent_id)
-    path = folder / "study.yaml"
-    if study.path.resolve() != path.resolve():
-        write_atomically(path, lambda partial: shutil.copyfile(study.path, partial))
-    if kept:
-        recorded = set(found.ensembles["ensembles"].ensemble_id) if found.ensembles else set()
-        made = _together([run for run in runs if kept & set(run["parents"]) or recorded & set(run["ensembles"])])
-        ensembles = tuple(one for one in study.ensembles if one.spec.id in recorded)
-        part = replace(study.of_parents(kept), path=path, ensembles=ensembles)
-        planned = {"parents": study.all_parents(), "children": study.children, "ensembles": study.ensembles}
-        made["planned"] = {kind: len(runs) for kind, runs in planned.items()}
-        write(folder, part, replace(found, made=made))
+    """All files of the record."""
+    if len(found.parents):
+        write_tables(folder, found)
+        _write_study(folder, study, found, runs)
     else:
         for name in (*FILES, "study.json"):
             (folder / name).unlink(missing_ok=True)
     write_json(folder / "runs.json", runs)
+
+
+def _write_study(folder: Path, study: Study, found: Collected, runs: list[dict[str, Any]]) -> None:
+    """study.yaml, and study.json, which describes the recorded part of it."""
+    path, kept = folder / "study.yaml", set(found.parents.parent_id)
+    if study.path.resolve() != path.resolve():
+        write_atomically(path, lambda partial: shutil.copyfile(study.path, partial))
+    recorded = set(found.ensembles["ensembles"].ensemble_id) if found.ensembles else set()
+    made = _together([run for run in runs if kept & set(run["parents"]) or recorded & set(run["ensembles"])])
+    ensembles = tuple(one for one in study.ensembles if one.spec.id in recorded)
+    part = replace(study.of_parents(kept), path=path, ensembles=ensembles)
+    planned = {"parents": study.all_parents(), "children": study.children, "ensembles": study.ensembles}
+    made["planned"] = {kind: len(each) for kind, each in planned.items()}
+    write_json(folder / "study.json", resolved(part, made))
 
 
 def _runs(folder: Path) -> list[dict[str, Any]]:

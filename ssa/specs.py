@@ -31,7 +31,8 @@ CORRUPTION_SETS = {
 
 @dataclass(frozen=True)
 class DataSpec:
-    """A data set and how it is split. ``train``: images to train on, null for all that validation leaves.
+    """A data set and how it is split. ``train``: images to train on, null for all that validation leaves; digits, which
+    have no test images of their own, need a number, and test on the rest.
 
     ``bag``: the fraction of them that one parent sees, drawn without replacement by its seed.
     """

@@ -6,7 +6,7 @@
     results/children/<parent>/*.jsonl
     results/ensembles/<ensemble>/{record.json, logits.safetensors}
     results/members/<parent>/<child>.safetensors
-    results/<study>/...
+    results/.running/..., results/<study>/...
 
 Parents, children and ensembles are filed by their ids, so that studies share them. A record carries the specification
 that it was made from, and is refused where that is another.

@@ -1,4 +1,4 @@
-"""Starts the process that follows a study, and lets it end. Light to import: the workflow does, to be read."""
+"""Starts the process that follows a study, and lets it end. Light to import, since the workflow does."""
 
 from __future__ import annotations
 

@@ -110,8 +110,10 @@ def test_one_seed_is_undecided_and_none_in_common_not_testable() -> None:
     assert set(verdicts(apart).values()) == {"not testable: no seeds in common"}
 
 
-def test_baselines_are_all_others_but_longer_trained_independent_networks() -> None:
+def test_baselines_are_all_others_but_annealed_ones_and_longer_trained_independent_networks() -> None:
     frame = ensembles()
+    annealed = frame[frame["ensemble"] == SSA].assign(ensemble="PAT (AR) + SSA random", tuning="random")
+    frame = pd.concat([frame, annealed], ignore_index=True)
     found = verdicts(frame[frame["model"] == "lenet-l"])
     others = {text.split(" against ")[1] for text in found}
     assert others == {"Independent", "Bagged", "MC-dropout", "Snapshot", "PAT (R)", PAT, "Dense children"}

@@ -275,6 +275,22 @@ def test_one_parent_is_undecided():
     assert set(overall(rows).values()) == {"undecided"}
 
 
+def test_a_claim_against_a_part_of_what_it_is_about_says_so():
+    rows = judged(only(C1={"baselines": ["one-shot"], "sparsities": [98], "lr_schedules": ["one-cycle"]}))
+    assert overall(rows) == {"C1": "supported (against One-shot alone)"}
+    both = judged(only(C1={"sparsities": [98], "lr_schedules": ["one-cycle"]}))
+    assert "alone" not in overall(both)["C1"]
+
+
+def test_augmented_children_and_others_are_no_one_arm():
+    frame = children()
+    frame.loc[frame["parent_seed"] == 0, "augment"] = ~frame["augment"]
+    rows = judged(only(C2={"sparsities": [98]}), frame)
+    assert set(compared(rows)["verdict"]) == {
+        "not testable: augmented children and others; they must be of kinds of parents of their own"
+    }
+
+
 def test_several_recipes_are_refused_unless_the_claim_names_one():
     frame = children()
     swept = frame[frame["lr_schedule"] == "one-cycle"].assign(lr=0.2, accuracy=50.0)

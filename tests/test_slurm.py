@@ -106,7 +106,7 @@ def test_a_cancelled_job_and_a_lost_node(slurm: None, undisturbed: Path, tmp_pat
     compare(folder, undisturbed, kept)
 
 
-def test_a_parent_over_its_time_limit_is_saved_and_the_next_attempt_goes_on(slurm: None, tmp_path: Path) -> None:
+def test_a_parent_is_warned_before_its_time_limit_and_saves_its_epoch(slurm: None, tmp_path: Path) -> None:
     """The limit is two minutes; Slurm warns of it up to a minute before, whole minutes being its measure."""
     long = {"small": {**STUDY["parents"]["small"], "epochs": 20_000, "seeds": [0]}}
     folder = write_study(tmp_path / "study", parents=long)
