@@ -126,6 +126,12 @@ def test_a_damaged_archive_or_file_is_refused(tmp_path: Path, official_files: di
         list(corrupted(CIFAR, root, split()))
 
 
+def test_a_part_of_the_official_test_set_is_refused(tmp_path: Path, official_files: dict[str, bytes]) -> None:
+    first = Split(split().images[:10], split().labels[:10])
+    with pytest.raises(UserError, match="it needs the whole official test set"):
+        corrupted(CIFAR, unpacked(tmp_path, official_files), first)
+
+
 def test_labels_of_other_images_are_refused(tmp_path: Path, official_files: dict[str, bytes]) -> None:
     other = Split(split().images, split().labels.flip(0))
     with pytest.raises(UserError, match="its labels are not those of the test images"):

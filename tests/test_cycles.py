@@ -110,6 +110,22 @@ def test_settings_that_came_later_are_in_ids_only_where_they_are_used() -> None:
     assert "cycles_from" not in used
 
 
+def test_a_value_has_its_defaults_source_where_it_is_the_default_and_the_studys_else(tiny: dict[str, Any]) -> None:
+    tiny["blocks"][1] |= {"anneal_epochs": [0.5, 1], "lr": 0.1, "tau": 0.3}
+    tiny["provenance"] = {"tau": "reviews"}
+    tiny["ensembles"] = [{"name": "pair", "method": "prune-and-tune", "parents": "small", "members": 2, "sparsity": 50}]
+    listed = list(aggregate.hyperparameters(study.expand(tiny, Path("tiny.yaml"))))
+    found = {(entry["scope"], entry["key"]): (entry["value"], entry["source"]) for entry in listed}
+    assert found["block main", "anneal_epochs"] == ("0.5, 1", "assumed")  # and not "paper", as the default
+    assert found["block main", "lr"] == ("0.1", "author-code")
+    assert found["block main", "tau"] == ("0.3", "reviews")
+    assert found["children", "div_factor"] == ("100.0", "PAT")
+    assert found["parents small", "model_options"] == ("width: 4, stages: 2", "assumed")
+    assert found["ensemble pair", "sparsity"] == ("50", "PAT")
+    assert found["ensemble pair", "members"] == ("2", "assumed")
+    assert ("children", "batch_size") not in found  # the parent's
+
+
 def test_hyperparameters_list_them_only_where_a_study_sets_them(tiny: dict[str, Any]) -> None:
     keys = {row["key"] for row in aggregate.hyperparameters(expand(tiny))}
     assert not keys & {"bag", "cycle_epochs"}

@@ -37,6 +37,11 @@ def test_splits_do_not_overlap_and_fixed_ones_ignore_the_seed() -> None:
     assert torch.equal(loaded.train.labels, data.load(spec, Path("unused"), 6).train.labels)
 
 
+def test_digits_without_a_number_to_train_on_are_refused() -> None:
+    with pytest.raises(UserError, match="data set digits: train is missing; it has no test images of its own"):
+        data.load(DataSpec("digits", validation=100), Path("unused"), 0)
+
+
 def test_more_images_than_there_are_is_refused() -> None:
     with pytest.raises(UserError, match="train 1700 and validation 200 ask for more than the 1796 images"):
         data.load(DataSpec("digits", 1700, 200), Path("unused"), 0)

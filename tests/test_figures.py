@@ -255,6 +255,17 @@ def test_the_heatmap_is_centred_at_no_difference_and_frames_the_fixed_setting() 
     assert ax._left_title.get_text().replace("\N{NO-BREAK SPACE}", " ") == "random masks, 90%\nlinear annealing (n = 1)"
 
 
+def test_a_sweep_over_a_constant_tau_has_a_column_without_a_schedule() -> None:
+    rows = frame(
+        child("one-shot", 90.0, 0, 80.0),
+        child("constant-temperature", 90.0, 0, 82.0, tau=0.5, anneal_epochs=1.0),
+        child("constant-temperature", 90.0, 0, 79.7, tau=0.1, anneal_epochs=1.0, reference=False),
+    )
+    figure = draw("ablation_heatmap", rows)
+    assert sorted(text.get_text() for text in figure.axes[0].texts) == ["+2.0", "\N{MINUS SIGN}0.3"]
+    assert "no annealing (n = 1)" in figure.axes[0]._left_title.get_text().replace("\N{NO-BREAK SPACE}", " ")
+
+
 def test_a_study_without_the_data_still_gets_every_figure(tmp_path: Path) -> None:
     children = synthetic.children(parents=2)
     dense = children[children["method"] == "dense"]

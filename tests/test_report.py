@@ -23,6 +23,7 @@ from ssa.ensemble_tables import write_ensemble_tables
 from ssa.errors import UserError
 from ssa.figure_style import look, save, sentence
 from ssa.figures import CAPTIONS
+from ssa.methods import in_order
 from ssa.report_explorer import explorer
 from ssa.report_tables import Cell, Table
 from ssa.tables import write_tables
@@ -284,6 +285,18 @@ def test_the_interactive_part_has_the_estimates_of_each_panel(folder: Path) -> N
         gain = rows["accuracy"].mean() - one_shot["accuracy"].mean()
         assert cell["differences"]["one-shot"]["accuracy"][0] == pytest.approx(gain, abs=2e-3)
         assert [point[0] for point in cell["curve"]] == [0, 10, 20]
+
+
+def test_without_a_baseline_differences_are_to_the_first_method(folder: Path) -> None:
+    children = read_children(folder)
+    children = children[~children["method"].isin(["one-shot", "iterative"])]
+    data = explorer(children, pd.read_parquet(folder / "history.parquet"), 0.2)
+    assert data is not None
+    first = in_order(set(children["method"]) - {"dense"})[0]
+    assert [entry["key"] for entry in data["baselines"]] == [first]
+    others = [cell for panel in data["panels"] for cell in panel["cells"] if cell["method"] != first]
+    assert others
+    assert any(cell["differences"] for cell in others)
 
 
 def test_a_study_of_dense_children_has_nothing_to_explore(folder: Path) -> None:

@@ -206,6 +206,12 @@ def test_weight_decay_on_all_parameters_or_on_weights_only() -> None:
     assert all(p.dim() > 1 for p in weights.param_groups[0]["params"])
 
 
+def test_without_momentum_nothing_looks_ahead() -> None:
+    plain = training.optimizer(small(), Recipe(epochs=1, momentum=0.0))
+    assert not any(group["nesterov"] for group in plain.param_groups)
+    assert all(group["nesterov"] for group in training.optimizer(small(), Recipe(epochs=1)).param_groups)
+
+
 def test_a_diverging_run_says_at_which_step(digits: Data) -> None:
     model = small()
     run = Training(
