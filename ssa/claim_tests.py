@@ -17,7 +17,7 @@ from ssa.claim_ensembles import compare_ensembles
 from ssa.claim_rules import CONTROLS, FEWEST
 from ssa.comparisons import NONE, Comparison, UntestableError
 from ssa.methods import in_order, label
-from ssa.statistics import NOT_TESTABLE, PARENT, Interval
+from ssa.statistics import NOT_TESTABLE, Interval
 
 
 @dataclass(frozen=True)
@@ -241,8 +241,7 @@ def _stability(case: Case) -> list[Comparison]:
 
     def measure(cell: pd.DataFrame, baseline: str) -> Interval:
         paired = pairs(case.reference(cell, case.ssa["method"]), case.reference(cell, baseline))
-        means = paired.groupby(PARENT)[["accuracy", "difference"]].mean()
-        return statistics.variance_ratio(means["accuracy"], means["accuracy"] - means["difference"], case.confidence)
+        return statistics.spread_ratio(paired, case.confidence)
 
     words = f"{label(case.ssa['method'])} over {{}}"
     rule = partial(statistics.ratio_verdict, fewest=FEWEST)

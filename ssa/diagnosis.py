@@ -15,7 +15,7 @@ from ssa.cells import CELL, devices, pairs, read_children
 from ssa.claim_rules import CONTROLS
 from ssa.errors import UserError
 from ssa.methods import CATALOGUE, label
-from ssa.statistics import PARENT, Interval, over_parents, variance_ratio
+from ssa.statistics import Interval, over_parents, spread_ratio
 
 SETTING = ["method", "tau", "anneal_epochs", "anneal_schedule"]
 
@@ -74,10 +74,9 @@ def gain(rows: pd.DataFrame, one_shot: pd.DataFrame) -> Interval:
 def spread(rows: pd.DataFrame, one_shot: pd.DataFrame) -> Interval:
     """The standard deviation over parents of final test accuracy divided by that of one-shot, paired.
 
-    The square root of :func:`ssa.statistics.variance_ratio` (Pitman-Morgan) and its bounds.
+    The square root of :func:`ssa.statistics.spread_ratio` (Pitman-Morgan) and its bounds.
     """
-    means = pairs(rows, one_shot).groupby(PARENT)[["accuracy", "difference"]].mean().dropna()
-    ratio = variance_ratio(means["accuracy"], means["accuracy"] - means["difference"])
+    ratio = spread_ratio(pairs(rows, one_shot))
     return Interval(math.sqrt(ratio.mean), math.sqrt(ratio.low), math.sqrt(ratio.high), ratio.p, ratio.n)
 
 

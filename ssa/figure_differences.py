@@ -29,6 +29,7 @@ from ssa.figure_panels import (
 from ssa.figure_style import WIDE, Style, blank, sentence
 from ssa.methods import in_order, label
 from ssa.statistics import is_usual, n_text
+from ssa.table_style import signed
 
 BASELINE = "one-shot"
 ROW = ["sparsity", "method"]
@@ -105,7 +106,7 @@ def _heatmap(ax: Axes, cells: pd.DataFrame, taus: list[float], lengths: list[flo
     for cell in cells.to_dict("records"):
         x, y, mean = lengths.index(cell["anneal_epochs"]), taus.index(cell["tau"]), cell["mean"]
         ink = "white" if abs(mean) > 0.6 * largest else "black"
-        text = _signed(mean) + ("*" if cell["diverged"] else "")
+        text = signed(mean, 1) + ("*" if cell["diverged"] else "")
         ax.text(x, y, text, ha="center", va="center", fontsize=7, color=ink)
         if cell["reference"]:
             ax.add_patch(Rectangle((x - 0.5, y - 0.5), 1, 1, fill=False, linewidth=1.4, clip_on=False))
@@ -143,7 +144,7 @@ def _forest(ax: Axes, cells: pd.DataFrame, rows: list[tuple[float, str | None]],
         for end, beyond, arrow in ((left, cell["low"] < left, "<"), (right, cell["high"] > right, ">")):
             if beyond:
                 ax.plot(end, place, arrow, color=style.colour, markersize=3, clip_on=False)
-        (ring if cell["diverged"] else at_edge)(ax, mean, place, _signed(mean))
+        (ring if cell["diverged"] else at_edge)(ax, mean, place, signed(mean, 1))
     ax.text(1.01, 0, "n", **edge)
     ax.set_yticks(
         range(len(rows)), [f"{sparsity:g}%" if method is None else label(method) for sparsity, method in rows]
@@ -152,9 +153,3 @@ def _forest(ax: Axes, cells: pd.DataFrame, rows: list[tuple[float, str | None]],
         tick.set_fontweight("bold" if method is None else "normal")
     ax.tick_params(axis="y", length=0)
     ax.grid(False, axis="y")
-
-
-def _signed(points: float) -> str:
-    """``+1.2``, ``−0.3`` or ``0.0``."""
-    text = f"{points:+.1f}".replace("-", "\N{MINUS SIGN}")
-    return text[1:] if text[1:] == "0.0" else text

@@ -13,7 +13,8 @@ import pandas as pd
 
 from ssa.finding_tables import CELLS
 from ssa.methods import label
-from ssa.statistics import DASH, n_text
+from ssa.statistics import n_text
+from ssa.table_style import signed
 
 WORDED = {
     **{"criterion": "{} masks", "sparsity": "{:g}%", "lr_schedule": "{} rate", "lr": "rate {:g}", "stem": "{} stem"},
@@ -229,14 +230,6 @@ def interval(row: Mapping[Any, Any], column: str, unit: str = "points", digits: 
         return "an unknown amount (no pairs)"
     bounds = "" if math.isnan(low) else f"{signed(low, digits)} to {signed(high, digits)}, "
     return f"{signed(mean, digits)} {unit} ({bounds}n = {row['n']:g})"
-
-
-def signed(value: float, digits: int = 2) -> str:
-    """``+0.88``, ``−0.30`` or ``0.00``; a dash for NaN."""
-    if math.isnan(value):
-        return DASH
-    rounded = round(value, digits) + 0.0
-    return f"{rounded:{'+' if rounded else ''}.{digits}f}".replace("-", "\N{MINUS SIGN}")
 
 
 def _at(row: Mapping[Any, Any] | pd.Series, table: pd.DataFrame, keys: list[str]) -> str:

@@ -12,8 +12,7 @@ import pandas as pd
 
 from ssa.methods import in_order, label
 from ssa.statistics import DASH, t_interval
-
-MINUS = "\N{MINUS SIGN}"
+from ssa.table_style import signed
 
 
 @dataclass(frozen=True)
@@ -40,10 +39,8 @@ def of_lines(caption: str, lines: list[dict[str, str]]) -> Table:
 
 def number(value: float, sign: bool = False) -> str:
     """``value`` with two decimals, and with its sign where ``sign`` is set; a dash for NaN."""
-    if math.isnan(value):
-        return DASH
-    rounded = round(value, 2) + 0.0  # no minus before a zero
-    return f"{rounded:{'+' if sign and rounded else ''}.2f}".replace("-", MINUS)
+    text = signed(value)
+    return text if sign else text.removeprefix("+")
 
 
 def duration(hours: float) -> str:

@@ -149,6 +149,15 @@ def variance_ratio(x: ArrayLike, y: ArrayLike, confidence: float = 0.95) -> Inte
     return Interval(ratio, ratio * (k - root), ratio * (k + root), p, n)
 
 
+def spread_ratio(paired: pd.DataFrame, confidence: float = 0.95) -> Interval:
+    """The :func:`variance_ratio` of parents' mean accuracies to those of their children's partners.
+
+    ``paired``: rows of :func:`ssa.cells.pairs`.
+    """
+    means = paired.groupby(PARENT)[["accuracy", "difference"]].mean().dropna()
+    return variance_ratio(means["accuracy"], means["accuracy"] - means["difference"], confidence)
+
+
 def gain_verdict(interval: Interval, smallest: float) -> str:
     """A claimed gain: supported above 0, contradicted where the interval lies below ``smallest`` points."""
     if interval.low > 0:

@@ -23,12 +23,12 @@ import yaml
 from ssa import ensemble_figures, figures, finding_words, summary_speed
 from ssa.cells import CELL
 from ssa.errors import UserError
-from ssa.finding_words import signed
 from ssa.findings import FINDINGS
 from ssa.methods import label
 from ssa.report_tables import read_tables
 from ssa.statistics import DASH, n_text
 from ssa.store import write_atomically
+from ssa.table_style import signed
 
 PLACE = re.compile(
     r"(?P<begin>^(?:<!-- |\.\. )begin: (?P<name>[^\n]+?)(?: -->)?\n).*?(?P<end>^(?:<!-- |\.\. )end: (?P=name))",

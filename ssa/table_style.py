@@ -97,6 +97,14 @@ def plus_minus(mean: float, half_width: float, digits: int = 2) -> str:
     return f"{number(mean, digits)} ± {number(half_width, digits)}"
 
 
+def signed(value: float, digits: int = 2) -> str:
+    """``+0.88``, ``−0.30`` or ``0.00``; a dash for NaN."""
+    if math.isnan(value):
+        return DASH
+    rounded = round(value, digits) + 0.0  # no minus before a zero
+    return f"{rounded:{'+' if rounded else ''}.{digits}f}".replace("-", "\N{MINUS SIGN}")
+
+
 def number(value: float, digits: int = 2) -> str:
     """``value`` with so many decimals; a dash for NaN."""
     return DASH if math.isnan(value) else f"{value:.{digits}f}"

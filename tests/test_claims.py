@@ -380,6 +380,6 @@ def test_a_claim_that_names_several_lengths_of_tuning_is_tested_at_each() -> Non
     assert "95%, random masks, one-cycle rate, 10 epochs" in short.comparison
     assert "20 epochs" in long.comparison
     assert (short.n, short.estimate) == (6, pytest.approx(long.estimate))
-    assert overall.verdict == "supported"
+    assert overall.verdict == "supported (against One-shot alone)"
     (mixed, _) = judge_claims({"C1": {"baselines": ["one-shot"], "sparsities": [95]}}, both, pd.DataFrame())
     assert "the claim must name one" in mixed.verdict
