@@ -104,22 +104,8 @@ def train(
                 saved = time.monotonic()
             if late:
                 return False
-    seconds = earlier + time.monotonic() - clock
-    scores = {
-        name: scoring.score(scoring.logits(model, split, content, spec.recipe.precision), split.labels)
-        for name, split in (("test", content.test), ("validation", content.validation), ("train", content.train))
-        if len(split)
-    }
-    validation = scores.get("validation")
-    result = {
-        "accuracy": scores["test"].accuracy,
-        "nll": scores["test"].nll,
-        "ece": scores["test"].ece,
-        "validation_accuracy": validation.accuracy if validation else None,
-        "train_loss_clean": scores["train"].nll,
-        "train_loss": loss,
-        "train_seconds": seconds,
-    }
+    trained_for = {"train_loss": loss, "train_seconds": earlier + time.monotonic() - clock}
+    result = _scores(model, spec, content) | trained_for
     made = provenance.of_run(device, started, training.compile)
     if known:
         _check_same(store, spec, result, lacking)
@@ -130,6 +116,23 @@ def train(
         write_record(store.parent_record(spec.id), spec, {"result": result, "made": made})
     store.checkpoint(spec.id).unlink(missing_ok=True)
     return True
+
+
+def _scores(model: nn.Module, spec: ParentSpec, content: Data) -> dict[str, float | None]:
+    """What the trained parent scores on each split."""
+    scores = {
+        name: scoring.score(scoring.logits(model, split, content, spec.recipe.precision), split.labels)
+        for name, split in (("test", content.test), ("validation", content.validation), ("train", content.train))
+        if len(split)
+    }
+    validation = scores.get("validation")
+    return {
+        "accuracy": scores["test"].accuracy,
+        "nll": scores["test"].nll,
+        "ece": scores["test"].ece,
+        "validation_accuracy": validation.accuracy if validation else None,
+        "train_loss_clean": scores["train"].nll,
+    }
 
 
 def _check_same(store: Store, spec: ParentSpec, result: Mapping[str, float | None], lacking: Iterable[int]) -> None:
