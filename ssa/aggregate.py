@@ -98,9 +98,10 @@ def collect(study: Study, store: Store) -> Collected:
     ensembles, records = ensemble_results.collect(study, store)
     members: set[str] = set()  # several ensembles may have the same
     for ensemble, record in zip(study.ensembles, records, strict=True):
-        runs, new = record["result"]["cost"]["runs"], {child.id for child in ensemble.spec.children} - members
+        runs = record["result"]["cost"]["runs"]
+        new = [child.id for child in ensemble.spec.children if child.id not in members]
         making.add(record, sum(runs[child_id]["seconds"] for child_id in new))
-        members |= new
+        members.update(new)
     children = pd.DataFrame(rows, columns=[column for column in COLUMNS if column != "dense_accuracy"])
     children["dense_accuracy"] = _dense_accuracy(children)
     parent_rows = pd.DataFrame(_parent_rows(study, parents), columns=list(PARENT_COLUMNS))
