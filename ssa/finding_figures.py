@@ -187,7 +187,7 @@ def _lines(
     panels = [part for _, part in table.groupby(panel_keys)]
     figure, axes = grid(len(panels), columns=3 if len(panels) in (3, 5, 6) else 2, height=1.9)
     values = sorted(table[key].unique())
-    for ax, panel, title in zip(axes, panels, titles(panels, panel_keys, 40), strict=True):
+    for ax, panel, title in zip(axes, panels, titles(panels, panel_keys, 30), strict=True):
         ax.set_title(title)
         ax.axhline(0, color="black", linewidth=0.6)
         for i, (value, (colour, marker)) in enumerate(zip(values, itertools.cycle(LINES), strict=False)):
