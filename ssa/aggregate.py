@@ -52,6 +52,12 @@ FIXED = (
     ("unit of inference", "the parent: differences are averaged within a parent, then a t-interval", "assumed"),
     ("diverged children", "scored as they evaluate, as a uniform guess if not finite; counted and marked", "assumed"),
 )
+# What blocks, ensembles and corruptions may set.
+GIVEN = {
+    field.name: field
+    for kind in (ChildSettings, Recipe, EnsembleSettings, CorruptionSettings)
+    for field in dataclasses.fields(kind)
+}
 
 
 @dataclass(frozen=True)
@@ -275,11 +281,9 @@ def _given(
     scope: str, values: Mapping[str, Any], labels: Mapping[str, str], others: Collection[str]
 ) -> Iterator[dict[str, str]]:
     """What ``values`` set, but for ``others``, which are no settings."""
-    kinds = (ChildSettings, Recipe, EnsembleSettings, CorruptionSettings)
-    known = {field.name: field for kind in kinds for field in dataclasses.fields(kind)}
     for key, value in values.items():
         if key not in others:
-            yield _entry(scope, key, value, _source(known[key], values, labels))
+            yield _entry(scope, key, value, _source(GIVEN[key], values, labels))
 
 
 def _source(field: dataclasses.Field[Any], values: Mapping[str, Any], labels: Mapping[str, str]) -> str:

@@ -35,7 +35,7 @@ def read_epochs(results: Path, children: pd.DataFrame) -> pd.DataFrame:
     return history[["child_id", *history.columns.difference(children.columns)]].merge(children, on="child_id")
 
 
-def having(frame: pd.DataFrame, values: Mapping[str, Any]) -> pd.DataFrame:
+def having(frame: pd.DataFrame, values: Mapping[Any, Any]) -> pd.DataFrame:
     """The rows of ``frame`` with these ``values``."""
     return frame[(frame[list(values)] == pd.Series(values)).all(axis=1)]
 

@@ -79,11 +79,11 @@ def load(spec: DataSpec, root: Path, parent_seed: int, data_seed: int | None = N
     """
     sources = {"digits": _digits, "cifar10": _cifar, "cifar100": _cifar, "imagefolder": _imagefolder}
     pool, test, classes = sources[spec.source](spec, root)
-    # A data set without a test split of its own tests on what training and validation leave.
     if test is None and spec.train is None:
         raise UserError(
             f"data set {spec.source}: train is missing; it has no test images of its own: say how many to train on"
         )
+    # A data set without a test split of its own tests on what training and validation leave.
     available = len(pool) if test else len(pool) - 1
     train_count = _checked_count(spec, available)
     split_seed = parent_seed if data_seed is None else data_seed

@@ -114,9 +114,9 @@ def lengths(children: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for at, cells in _groups(children, CELLS["lengths"]):
         ssa = cells[cells["method"] == SSA]
-        for fixed in ssa[ssa["reference"]].drop_duplicates(["tau", "anneal_schedule"]).to_dict("records"):
-            ssa = having(ssa, {key: fixed[key] for key in ("tau", "anneal_schedule")})
-        if not ssa["reference"].any() or ssa["anneal_epochs"].nunique() < 2:
+        standing = ssa.loc[ssa["reference"], ["tau", "anneal_schedule"]].to_dict("records")
+        ssa = having(ssa, standing[0]) if standing else ssa[:0]
+        if ssa["anneal_epochs"].nunique() < 2:
             continue
         best = _best(ssa, "anneal_epochs")
         top = ssa[ssa["anneal_epochs"] == best]

@@ -104,9 +104,8 @@ def rates(table: pd.DataFrame) -> list[str]:
         (row,) = tried[tried["chosen"]].to_dict("records")
         name = label(row["method"]) + ("" if row["lr_schedule"] == "one-cycle" else f" ({row['lr_schedule']} rate)")
         at = _at(row, table, CELLS["rates"])
-        rate = (
-            "" if row["lr_schedule"] == "rewound" else f" at its peak rate {row['lr']:g}{_edge(row['lr'], tried['lr'])}"
-        )
+        edge = _edge(row["lr"], tried["lr"])
+        rate = "" if row["lr_schedule"] == "rewound" else f" at its peak rate {row['lr']:g}{edge}"
         if row["method"] == "one-shot" and row["lr_schedule"] == "one-cycle":
             said.append(f"{at}: {name}{rate} reaches {row['accuracy']:.2f}% (n = {row['n']}).")
         else:

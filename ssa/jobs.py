@@ -57,7 +57,8 @@ def _job(parent_id: str, children: Sequence[Child], start: int, stop: int) -> Jo
 
 def children_of(study: Study, parent_id: str, name: str | None) -> list[Child]:
     """The children of the job called ``name``, or all; ``UserError`` where the study has changed since it was named."""
-    children = study.children_of(study.parent(parent_id).id)
+    study.parent(parent_id)  # refuses one that the study has not
+    children = study.children_of(parent_id)
     if name is None:
         return list(children)
     job = _find_job(study, parent_id, name)

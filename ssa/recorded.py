@@ -45,12 +45,12 @@ def add(study: Study, store: Store, folder: Path, how: str) -> tuple[int, int]:
     ``UserError`` where the study no longer has something that is recorded, or where an ensemble is of a recorded parent
     that was trained anew and came out as another network: they would not be comparable.
     """
-    old = read(folder)
-    if old is not None:
-        _check_whole(old, folder)
-        _check_still_there(study, old, folder)
+    old, runs = read(folder), _runs(folder)
     # What was withdrawn is known too.
-    known, known_ensembles = ({key for run in _runs(folder) for key in run[kind]} for kind in ("parents", "ensembles"))
+    known, known_ensembles = ({key for run in runs for key in run[kind]} for kind in ("parents", "ensembles"))
+    if old is not None:
+        _check_whole(old, known | known_ensembles, folder)
+        _check_still_there(study, old, folder)
     new = [key for key in study.all_parents() if key not in known and _is_finished(study, store, key)]
     ensembles = [
         one
@@ -59,14 +59,14 @@ def add(study: Study, store: Store, folder: Path, how: str) -> tuple[int, int]:
     ]
     if not new and not ensembles:
         if old is not None:
-            _write_study(folder, study, old, _runs(folder))
+            _write_study(folder, study, old, runs)
         return 0, 0
     if old is not None:
         _check_same_networks(store, old, {spec.id: spec for one in ensembles for spec in one.spec.parents}, folder)
     found = collect(replace(study.of_parents(new), ensembles=tuple(ensembles)), store)
     added = {"parents": new, "ensembles": [one.spec.id for one in ensembles]}
-    runs = [*_runs(folder), {**found.made, **added, "how": how, "recorded": provenance.now()}]
-    _write(folder, study, _joined(old, found), runs)
+    addition = {**found.made, **added, "how": how, "recorded": provenance.now()}
+    _write(folder, study, _joined(old, found), [*runs, addition])
     return len(new), len(ensembles)
 
 
@@ -162,13 +162,13 @@ def _is_finished(study: Study, store: Store, parent_id: str) -> bool:
     return store.parent_record(parent_id).exists() and wanted <= store.recorded_children(parent_id)
 
 
-def _check_whole(old: Collected, folder: Path) -> None:
-    """``UserError`` where an addition was cut off: runs.json, which is written last, lacks what has rows."""
-    told = {key for run in _runs(folder) for key in (*run["parents"], *run["ensembles"])}
-    rows = {*old.children.parent_id, *old.parents.parent_id}
-    if old.ensembles:
-        rows |= set(old.ensembles["ensembles"].ensemble_id)
-    if cut := sorted(rows - told):
+def _ensemble_ids(found: Collected) -> set[str]:
+    return set(found.ensembles["ensembles"].ensemble_id) if found.ensembles else set()
+
+
+def _check_whole(old: Collected, told: set[str], folder: Path) -> None:
+    """``UserError`` where an addition was cut off: runs.json, which is written last, has not ``told`` what has rows."""
+    if cut := sorted({*old.children.parent_id, *old.parents.parent_id, *_ensemble_ids(old)} - told):
         raise UserError(
             f"{folder} was left unfinished: runs.json does not tell of {cut[0]}, whose rows are there; restore "
             "the folder as it was committed (git checkout), or delete it where it never was, and record again"
@@ -176,11 +176,10 @@ def _check_whole(old: Collected, folder: Path) -> None:
 
 
 def _check_still_there(study: Study, old: Collected, folder: Path) -> None:
-    ensembles = set(old.ensembles["ensembles"].ensemble_id) if old.ensembles else set()
     for kind, recorded, known in (
         ("children", set(old.children.child_id), {child.spec.id for child in study.children}),
         ("parents", set(old.parents.parent_id), set(study.all_parents())),
-        ("ensembles", ensembles, {one.spec.id for one in study.ensembles}),
+        ("ensembles", _ensemble_ids(old), {one.spec.id for one in study.ensembles}),
     ):
         if lost := sorted(recorded - known):
             raise UserError(
@@ -216,7 +215,7 @@ def _write_study(folder: Path, study: Study, found: Collected, runs: list[dict[s
     path, kept = folder / "study.yaml", set(found.parents.parent_id)
     if study.path.resolve() != path.resolve():
         write_atomically(path, lambda partial: shutil.copyfile(study.path, partial))
-    recorded = set(found.ensembles["ensembles"].ensemble_id) if found.ensembles else set()
+    recorded = _ensemble_ids(found)
     made = _together([run for run in runs if kept & set(run["parents"]) or recorded & set(run["ensembles"])])
     ensembles = tuple(one for one in study.ensembles if one.spec.id in recorded)
     part = replace(study.of_parents(kept), path=path, ensembles=ensembles)
