@@ -56,7 +56,7 @@ figures: $(READY)
 
 # What the README and the documentation say of the records and of speed, from committed tables.
 results: $(READY)
-	$(BIN)/python -m ssa summary README.md docs/findings.rst docs/speed.rst
+	$(BIN)/python -m ssa summary README.md docs/findings.md docs/speed.md
 
 # Makes all of that anew for every record, elsewhere, and compares it with what is committed.
 record-check: $(READY)

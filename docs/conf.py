@@ -22,7 +22,7 @@ sys.path.insert(0, str(DOCS))
 
 project = "ssa"
 version = release = ssa.__version__
-extensions = ["sphinx.ext.autodoc"]
+extensions = ["sphinx.ext.autodoc", "myst_parser"]  # the second for the pages in Markdown, which the records fill
 exclude_patterns = ["_build"]
 autodoc_member_order = "bysource"
 autodoc_typehints_format = "short"

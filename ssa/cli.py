@@ -100,7 +100,7 @@ def parser() -> argparse.ArgumentParser:
         sub.add_argument("folder", type=Path, help="such as recorded/reduced-cpu")
     show.add_argument("child", help="its id, as in the folder's children.csv")
     summary = stage("summary", _summary, "fill the marked places of pages from the committed records", study=False)
-    summary.add_argument("pages", type=Path, nargs="+", help="such as README.md docs/findings.rst")
+    summary.add_argument("pages", type=Path, nargs="+", help="such as README.md docs/findings.md")
     track = stage("track", _track, "write W&B runs of what is recorded; upload them where wandb.mode is online")
     track.add_argument("--follow", action="store_true", help="go on until interrupted, or until a pipe to it closes")
     sync = stage("sync", _sync, "upload to W&B every run that is not yet there")

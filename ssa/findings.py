@@ -1,7 +1,7 @@
 """Questions beyond the paper's claims: a study names those that it answers; each has a table, a figure, a paragraph.
 
 ``findings: [controls, losses]`` in a study's file. The table and the figure are made from the record; the paragraph is
-made from the table by rules, and stands in ``docs/findings.rst``.
+made from the table by rules, and stands in ``docs/findings.md``.
 """
 
 from __future__ import annotations

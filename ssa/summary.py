@@ -1,10 +1,9 @@
-"""Fill the marked places of the README and of the documentation from what is committed; nothing there is typed.
+"""Fill the marked places of the README and of pages of the documentation, in Markdown; nothing there is typed.
 
-A place stands between ``begin: NAME`` and ``end: NAME``, each in a comment of its own line (``<!-- begin: claims -->``
-in Markdown, ``.. begin: finding controls`` in reStructuredText). NAME is ``claims``, ``finding`` and one of
-:data:`ssa.findings.FINDINGS`, or ``speed`` and one of :data:`ssa.summary_speed.PLACES`. Read are
-``recorded/*/study.json``, what ``paper_tables/`` and ``figures/`` hold for the same names, ``benchmarks/*.json``, and,
-for what no record answers yet, ``config/*.yaml``.
+A place stands between ``<!-- begin: NAME -->`` and ``<!-- end: NAME -->``, each on a line of its own. NAME is
+``claims``, ``finding`` and one of :data:`ssa.findings.FINDINGS`, or ``speed`` and one of
+:data:`ssa.summary_speed.PLACES`. Read are ``recorded/*/study.json``, what ``paper_tables/`` and ``figures/`` hold for
+the same names, ``benchmarks/*.json``, and, for what no record answers yet, ``config/*.yaml``.
 """
 
 from __future__ import annotations
@@ -28,11 +27,10 @@ from ssa.methods import label
 from ssa.report_tables import read_tables
 from ssa.statistics import DASH, n_text
 from ssa.store import write_atomically
-from ssa.table_style import signed
+from ssa.table_style import grid, signed
 
 PLACE = re.compile(
-    r"(?P<begin>^(?:<!-- |\.\. )begin: (?P<name>[^\n]+?)(?: -->)?\n).*?(?P<end>^(?:<!-- |\.\. )end: (?P=name))",
-    re.MULTILINE | re.DOTALL,
+    r"(?P<begin>^<!-- begin: (?P<name>[^\n]+?) -->\n).*?(?P<end>^<!-- end: (?P=name) -->)", re.MULTILINE | re.DOTALL
 )
 CAPTIONS = {**figures.CAPTIONS, **ensemble_figures.CAPTIONS}
 LONGEST = 20  # rows of a table on a page; a longer one is read in its file
@@ -42,37 +40,14 @@ Ids: TypeAlias = dict[str, set[str]]  # of parents and of children
 
 @dataclass(frozen=True)
 class Page:
-    """The file that is filled: where it lies decides how figures are linked, its ending how they are marked up."""
+    """The file that is filled: where it lies decides how files are linked."""
 
     root: Path
     path: Path
 
-    @property
-    def is_rst(self) -> bool:
-        """Whether it is reStructuredText, else Markdown."""
-        return self.path.suffix == ".rst"
-
     def link(self, path: Path) -> str:
         """``path`` as seen from the page."""
         return os.path.relpath(path, self.path.parent)
-
-    def figure(self, path: Path, alt: str) -> str:
-        """A picture."""
-        link = self.link(path)
-        return f".. image:: {link}\n   :alt: {alt}" if self.is_rst else f"![{alt}]({link})"
-
-    def table(self, rows: list[dict[str, str]]) -> str:
-        """``rows`` under the keys of the first."""
-        lines = [list(rows[0]), *(list(row.values()) for row in rows)]
-        if self.is_rst:
-            quoted = [", ".join('"' + cell.replace('"', '""') + '"' for cell in line) for line in lines]
-            return ".. csv-table::\n   :header-rows: 1\n\n" + "\n".join(f"   {line}" for line in quoted)
-        lines.insert(1, ["---"] * len(rows[0]))
-        return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
-
-    def code(self, text: str) -> str:
-        """``text`` as a literal."""
-        return f"``{text}``" if self.is_rst else f"`{text}`"
 
 
 def fill(page: Path, root: Path) -> bool:
@@ -124,14 +99,18 @@ def _claims(page: Page) -> str:
         before[name] = ids
         if not rows:
             continue
-        parts += [f"**{study['title']}** ({_made(name, study, page)})", shared, page.table(rows)]
+        parts += [
+            f"**{study['title']}** ({_made(name, study, page)})",
+            shared,
+            grid(rows[0], [row.values() for row in rows]),
+        ]
         parts += _sanity(tables / "table4_sanity.md", page)
         for one in _figures(tables):
-            parts += [page.figure(drawn / f"{one}.png", one.replace("_", " ").capitalize()), f"*{CAPTIONS[one]}*"]
+            parts += [_figure(one.replace("_", " ").capitalize(), drawn / f"{one}.png", page), f"*{CAPTIONS[one]}*"]
         parts += [_list("Deviations from the paper", study["deviations"]), _list("Assumed", study["assumptions"])]
     return "\n\n".join(part for part in parts if part) or (
         "No study is recorded yet. To record what is finished of one: "
-        + page.code('ssa record config/reduced.yaml --out recorded/reduced-cpu --how "..."')
+        '`ssa record config/reduced.yaml --out recorded/reduced-cpu --how "..."`'
     )
 
 
@@ -142,7 +121,7 @@ def _made(name: str, study: dict[str, Any], page: Page) -> str:
     kinds = [kind for kind in ("parents", "children", "ensembles") if planned.get(kind)]
     told = [f"{counts[kind]} of {planned[kind]} {kind}" for kind in kinds]
     return (
-        f"{page.code(runs)}: {', '.join(told)} planned, "
+        f"`{runs}`: {', '.join(told)} planned, "
         f"{record['train_hours']:.1f} hours of training on {', '.join(record['devices'])}, "
         f"{record['started'][:10]} to {record['finished'][:10]}"
     )
@@ -155,7 +134,7 @@ def _shared(ids: Ids, others: dict[str, Ids], page: Page) -> str:
         common = {kind: len(ids[kind] & theirs[kind]) for kind in ids}
         if any(common.values()):
             counts = " and ".join(f"{count} of its {kind}" for kind, count in common.items() if count)
-            told.append(f"{counts} are those of {page.code(page.link(page.root / 'recorded' / other))} too")
+            told.append(f"{counts} are those of `{page.link(page.root / 'recorded' / other)}` too")
     return f"Not independent: {'; '.join(told)}." if told else ""
 
 
@@ -178,7 +157,15 @@ def _sanity(path: Path, page: Page) -> list[str]:
     """Our numbers beside known ones, with where to read how they are compared; nothing where there are none."""
     _, (known,) = read_tables(path)
     rows = [dict(zip(known.head, (cell.text for cell in row), strict=True)) for row in known.rows]
-    return [f"Our numbers beside known ones ({page.code(page.link(path))}):", page.table(rows)] if rows else []
+    return (
+        [f"Our numbers beside known ones (`{page.link(path)}`):", grid(rows[0], [row.values() for row in rows])]
+        if rows
+        else []
+    )
+
+
+def _figure(alt: str, path: Path, page: Page) -> str:
+    return f"![{alt}]({page.link(path)})"
 
 
 def _list(title: str, lines: list[str]) -> str:
@@ -254,17 +241,17 @@ def _finding(name: str, page: Page) -> str:
         figure = page.root / "figures" / record / f"finding_{name}.png"
         alt = f"{FINDINGS[name]} {study['title']}"
         rows = _shown(table)
-        parts += [f"{study['title']} ({_made(record, study, page)}).", page.figure(figure, alt)]
+        parts += [f"{study['title']} ({_made(record, study, page)}).", _figure(alt, figure, page)]
         parts += ["\n".join(f"- {sentence}" for sentence in getattr(finding_words, name)(table))]
-        parts += [page.table(rows)] if 0 < len(rows) <= LONGEST else []
-        parts += [f"All numbers: {page.code(page.link(path))}."]
+        parts += [grid(rows[0], [row.values() for row in rows])] if 0 < len(rows) <= LONGEST else []
+        parts += [f"All numbers: `{page.link(path)}`."]
     return "\n\n".join(parts) or _not_run(name, page)
 
 
 def _not_run(name: str, page: Page) -> str:
     """Which studies would answer the finding, and the command that runs them."""
     asking = [path for path in sorted((page.root / "config").glob("*.yaml")) if name in _findings_of(path)]
-    commands = [page.code(f"snakemake --cores N --configfile {path.relative_to(page.root)}") for path in asking]
+    commands = [f"`snakemake --cores N --configfile {path.relative_to(page.root)}`" for path in asking]
     return f"This has not been run yet. {'It is asked by: ' + ', '.join(commands) + '.' if commands else ''}".strip()
 
 

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from ssa.table_style import grid
+
 if TYPE_CHECKING:
     from ssa.summary import Page
 
@@ -38,8 +40,8 @@ def _each(page: Page, rows: Callable[[list[Row]], list[dict[str, str]]]) -> str:
     for path in sorted((page.root / "benchmarks").glob("*.json")):
         found = json.loads(path.read_text())
         table = rows([row for part in found["parts"].values() for row in part["rows"]])
-        parts += [_about(path, found, page), page.table(table)] if table else []
-    return "\n\n".join(parts) or f"Nothing is measured yet: {page.code('make bench')}."
+        parts += [_about(path, found, page), grid(table[0], [row.values() for row in table])] if table else []
+    return "\n\n".join(parts) or "Nothing is measured yet: `make bench`."
 
 
 def _about(path: Path, found: dict[str, Any], page: Page) -> str:
@@ -51,7 +53,7 @@ def _about(path: Path, found: dict[str, Any], page: Page) -> str:
     loads = [part["load"] for part in found["parts"].values()]
     units = "" if found["bf16"] else " without bf16 units"
     return (
-        f"**{found['device']}, {found['cores']} cores{units}** ({page.code(page.link(path))}: {dates}, "
+        f"**{found['device']}, {found['cores']} cores{units}** (`{page.link(path)}`: {dates}, "
         f"PyTorch {torches}, commit {commits}; load average when its parts began: {min(loads):g} to {max(loads):g})"
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,13 +42,14 @@ def markdown(table: Table) -> str:
     """``table`` as a Markdown document."""
     blocks = [f"# {table.title}\n"]
     for part in table.parts:
-        lines = [list(part.shown.columns), ["---"] * len(part.shown.columns), *part.shown.to_numpy().tolist()]
-        blocks.append(f"{part.caption}\n")
-        blocks.append(
-            "\n".join("| " + " | ".join(str(cell).replace("|", "\\|") for cell in line) + " |" for line in lines)
-        )
-        blocks.append("")
+        blocks += [f"{part.caption}\n", grid(part.shown.columns, part.shown.to_numpy().tolist()), ""]
     return "\n".join(blocks)
+
+
+def grid(head: Collection[str], rows: Iterable[Iterable[object]]) -> str:
+    """A table in Markdown."""
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(str(cell).replace("|", "\\|") for cell in line) + " |" for line in lines)
 
 
 def latex(table: Table) -> str:

@@ -19,7 +19,7 @@ from ssa.claims import write_claims
 from ssa.errors import UserError
 from ssa.tables import write_tables
 
-PLACES = "".join(f".. begin: finding {name}\n\n.. end: finding {name}\n\n" for name in findings.FINDINGS)
+PLACES = "".join(f"<!-- begin: finding {name} -->\n<!-- end: finding {name} -->\n\n" for name in findings.FINDINGS)
 
 
 @pytest.fixture(scope="module")
@@ -39,15 +39,15 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-@pytest.mark.parametrize("name", ["README.md", "docs/findings.rst", "docs/speed.rst"])
+@pytest.mark.parametrize("name", ["README.md", "docs/findings.md", "docs/speed.md"])
 def test_what_is_committed_is_up_to_date(name: str) -> None:
     page = summary.Page(ROOT, ROOT / name)
     assert summary.filled(page.path.read_text(), page) == page.path.read_text(), "run make results"
 
 
 def test_every_finding_has_its_place() -> None:
-    text = (ROOT / "docs" / "findings.rst").read_text()
-    assert [line[18:] for line in text.splitlines() if line.startswith(".. begin: finding ")] == list(findings.FINDINGS)
+    text = (ROOT / "docs" / "findings.md").read_text()
+    assert re.findall(r"^<!-- begin: finding (\w+) -->$", text, re.MULTILINE) == list(findings.FINDINGS)
 
 
 def test_the_readme_has_a_row_for_each_claim_with_the_numbers_of_the_record(
@@ -104,12 +104,12 @@ def test_a_record_says_which_larger_one_holds_its_runs_too(checkout: Path) -> No
 
 
 def test_a_record_answers_its_findings_and_others_say_how_to_run_them(checkout: Path) -> None:
-    page = summary.Page(checkout, checkout / "docs" / "findings.rst")
+    page = summary.Page(checkout, checkout / "docs" / "findings.md")
     text = summary.filled(PLACES, page)
-    parts = {part.split("\n")[0]: part for part in text.split(".. begin: finding ")[1:]}
-    assert ".. image:: ../figures/synthetic-cpu/finding_controls.png" in parts["controls"]
+    parts = {part.split(" -->")[0]: part for part in text.split("<!-- begin: finding ")[1:]}
+    assert "](../figures/synthetic-cpu/finding_controls.png)" in parts["controls"]
     assert "No noise (the expected mask): temperature annealing minus this control is +0." in parts["controls"]
-    assert "``snakemake --cores N --configfile config/regime.yaml``" in parts["regime"]
+    assert "`snakemake --cores N --configfile config/regime.yaml`" in parts["regime"]
     assert "not been run" in parts["lengths"]
     assert summary.filled(text, page) == text
 
@@ -145,10 +145,10 @@ def test_speed_is_told_of_each_device_with_what_missed(tmp_path: Path) -> None:
     )
 
 
-def test_the_filled_page_is_sound_restructured_text(checkout: Path) -> None:
-    page = summary.Page(checkout, checkout / "docs" / "index.rst")
-    page.path.write_text("Findings\n========\n\n" + summary.filled(PLACES, page))
-    (checkout / "docs" / "conf.py").write_text("")
+def test_the_filled_page_is_sound_markdown(checkout: Path) -> None:
+    page = summary.Page(checkout, checkout / "docs" / "index.md")
+    page.path.write_text("# Findings\n\n" + summary.filled(PLACES, page))
+    (checkout / "docs" / "conf.py").write_text('extensions = ["myst_parser"]')
     options = ["-q", "-W", "--keep-going", "-b", "html", str(checkout / "docs"), str(checkout / "html")]
     done = subprocess.run([sys.executable, "-m", "sphinx", *options], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
@@ -160,11 +160,11 @@ def test_the_filled_page_is_sound_restructured_text(checkout: Path) -> None:
     [
         ("nothing", "has no place to fill"),
         (
-            ".. begin: finding noise\n.. end: finding noise\n",
+            "<!-- begin: finding noise -->\n<!-- end: finding noise -->\n",
             "place 'finding noise' is not known; allowed: claims, find",
         ),
     ],
 )
 def test_a_page_without_a_place_or_with_an_unknown_one_is_one_line(text: str, says: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=says):
-        summary.filled(text, summary.Page(tmp_path, tmp_path / "page.rst"))
+        summary.filled(text, summary.Page(tmp_path, tmp_path / "page.md"))
