@@ -13,8 +13,9 @@ import numpy as np
 import pandas as pd
 
 from ssa.claim_rules import CLAIMS, SECTION, rule_of
-from ssa.report_tables import Table, number, of_lines
+from ssa.report_tables import Table, of_lines
 from ssa.statistics import DASH, is_usual, p_text
+from ssa.table_style import number, signed
 
 HOLM = "p (Holm)"
 # Which of the study's figures shows more of a claim than its own intervals do.
@@ -203,10 +204,10 @@ def _drawn(row: Mapping[Any, Any], axis: Axis | None) -> Comparison:
     n = DASH if math.isnan(row["n"]) else f"{row['n']:g}"
     if axis is None or math.isnan(estimate):
         return Comparison(row["comparison"], DASH, n, row["verdict"], None)
-    sign = not axis.ratio
-    numbers, ends = number(estimate, sign), (estimate, estimate)
+    text = number if axis.ratio else signed
+    numbers, ends = text(estimate), (estimate, estimate)
     if not math.isnan(low):
-        numbers, ends = f"{numbers} ({number(low, sign)} to {number(high, sign)})", (low, high)
+        numbers, ends = f"{numbers} ({text(low)} to {text(high)})", (low, high)
     start, end = (axis.percent(value) for value in ends)
     beyond = {"left": ends[0] < axis.low, "right": ends[1] > axis.high}
     width = round(end - start, 2)

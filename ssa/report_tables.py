@@ -12,7 +12,6 @@ import pandas as pd
 
 from ssa.methods import in_order, label
 from ssa.statistics import DASH, t_interval
-from ssa.table_style import signed
 
 
 @dataclass(frozen=True)
@@ -35,12 +34,6 @@ class Table:
 def of_lines(caption: str, lines: list[dict[str, str]]) -> Table:
     """A table with a row for each of ``lines``, which map a column's head to its text."""
     return Table(caption, list(lines[0]), [[Cell(text) for text in line.values()] for line in lines])
-
-
-def number(value: float, sign: bool = False) -> str:
-    """``value`` with two decimals, and with its sign where ``sign`` is set; a dash for NaN."""
-    text = signed(value)
-    return text if sign else text.removeprefix("+")
 
 
 def duration(hours: float) -> str:

@@ -27,7 +27,7 @@ from ssa.methods import label
 from ssa.report_tables import read_tables
 from ssa.statistics import DASH, n_text
 from ssa.store import write_atomically
-from ssa.table_style import grid, signed
+from ssa.table_style import grid, number, signed
 
 PLACE = re.compile(
     r"(?P<begin>^<!-- begin: (?P<name>[^\n]+?) -->\n).*?(?P<end>^<!-- end: (?P=name) -->)", re.MULTILINE | re.DOTALL
@@ -203,8 +203,8 @@ def _estimates(known: pd.DataFrame) -> str:
 def _numbers(row: dict[Any, Any]) -> str:
     """Mean and interval, with the unit where it is not points."""
     ratio, nats = "ratio" in row["measure"], "nats" in row["measure"]
-    texts = [signed(row[key]) for key in ("estimate", "low", "high")]
-    numbers = _bracketed(*(text.removeprefix("+") if ratio else text for text in texts))
+    text = number if ratio else signed
+    numbers = _bracketed(*(text(row[key]) for key in ("estimate", "low", "high")))
     return numbers + " as a ratio" * ratio + " hundredths of a nat" * nats
 
 
@@ -274,8 +274,8 @@ def _cell(row: dict[Any, Any], key: str) -> str:
     if pd.isna(value):
         return DASH
     if f"{key}_low" in row:
-        texts = [signed(row[f"{key}{end}"], 3 if key == "loss" else 2) for end in ("", "_low", "_high")]
-        return _bracketed(*(text.removeprefix("+") if key == "accuracy" else text for text in texts))
+        text, digits = number if key == "accuracy" else signed, 3 if key == "loss" else 2
+        return _bracketed(*(text(row[f"{key}{end}"], digits) for end in ("", "_low", "_high")))
     if isinstance(value, bool):
         return "yes" if value else ""
     if isinstance(value, float):

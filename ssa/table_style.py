@@ -78,15 +78,14 @@ def _latex_part(part: Part, name: str) -> str:
 
 LATEX = {character: "\\" + character for character in "&%$#_{}"} | {
     **{"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": "$<$", ">": "$>$"},
-    **{"±": r"$\pm$", "†": r"$\dagger$", "–": "--", "≥": r"$\geq$"},
+    **{"±": r"$\pm$", "†": r"$\dagger$", "–": "--", "−": "$-$", "≥": r"$\geq$"},
 }
 
 
 def escape(text: str) -> str:
     """``text`` with LaTeX's special characters made literal, minus signs as such, and ``**bold**`` as ``\\textbf``."""
     literal = "".join(LATEX.get(character, character) for character in text)
-    signed = re.sub(r"(?<!\w)-(?=\d)", "$-$", literal)
-    return re.sub(r"\*\*(.+?)\*\*", r"\\textbf{\1}", signed)
+    return re.sub(r"\*\*(.+?)\*\*", r"\\textbf{\1}", literal)
 
 
 def bracketed(mean: float, low: float, high: float, digits: int = 2) -> str:
@@ -109,4 +108,4 @@ def signed(value: float, digits: int = 2) -> str:
 
 def number(value: float, digits: int = 2) -> str:
     """``value`` with so many decimals; a dash for NaN."""
-    return DASH if math.isnan(value) else f"{value:.{digits}f}"
+    return signed(value, digits).removeprefix("+")

@@ -97,5 +97,5 @@ def test_the_printed_table_tells_what_the_numbers_do() -> None:
     table = sanity(children(lost=2.6).query("lr_schedule == 'constant'"), None)
     dense, pruned = table.parts[0].shown.to_dict("records")
     assert (dense["Ours"], dense["Known"], dense["n"]) == ("93.00 ± 0.11", "92.57 to 93.57", 6)
-    assert (pruned["Ours"], pruned["Known"], pruned["Source"]) == ("-2.60 ± 0.01", "at least -2.50", "rule of thumb")
+    assert (pruned["Ours"], pruned["Known"], pruned["Source"]) == ("−2.60 ± 0.01", "at least −2.50", "rule of thumb")
     assert pruned["Verdict"] == BELOW

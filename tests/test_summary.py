@@ -74,7 +74,7 @@ def test_the_readme_has_a_row_for_each_claim_with_the_numbers_of_the_record(
         line for line in text.splitlines() if line.startswith("| one-shot, magnitude, 90%, minus parent (points) |")
     ]
     assert len(known) == 1
-    assert known[0].endswith("| at least -2.50 | rule of thumb | below |")
+    assert known[0].endswith("| at least −2.50 | rule of thumb | below |")
     assert "](figures/synthetic-cpu/forest_differences.png)" in text
 
 

@@ -165,10 +165,15 @@ def test_a_blank_second_column_leaves_a_dash():
     assert set(part.shown["BN re-estimated"]) == {"– [–, –]"}
 
 
+def test_a_number_that_rounds_to_zero_has_no_sign():
+    assert [table_style.number(value) for value in (-0.004, -0.006, 1.005, np.nan)] == ["0.00", "−0.01", "1.00", "–"]
+    assert [table_style.signed(value) for value in (-0.004, 0.004, 0.006)] == ["0.00", "0.00", "+0.01"]
+
+
 def test_latex_escapes_what_is_special():
     assert table_style.escape("50% of a_b & c #1") == r"50\% of a\_b \& c \#1"
     assert table_style.escape("**91.00 ± 0.50** †2") == r"\textbf{91.00 $\pm$ 0.50} $\dagger$2"
-    assert table_style.escape("[-0.10, –] < one-shot") == r"[$-$0.10, --] $<$ one-shot"
+    assert table_style.escape("[−0.10, –] < one-shot") == r"[$-$0.10, --] $<$ one-shot"
     assert table_style.escape("\\{}~^$") == r"\textbackslash{}\{\}\textasciitilde{}\textasciicircum{}\$"
 
 

@@ -11,8 +11,9 @@
     made.append(...children);
     return made;
   };
-  const fixed = (value, digits = 2) => (value === null ? "–" : value.toFixed(digits).replace("-", "−"));
-  const signed = (value) => (value > 0 ? "+" : "") + fixed(value);
+  const unsignedZero = (text) => text.replace(/^-(?=[0.]+$)/, "");
+  const fixed = (value, digits = 2) => (value === null ? "–" : unsignedZero(value.toFixed(digits)).replace("-", "−"));
+  const signed = (value) => (value >= 0.005 ? "+" : "") + fixed(value);
   const interval = (estimate, show) => {
     const [mean, low, high, n] = estimate;
     return `${show(mean)}${low === null ? "" : ` (${show(low)} to ${show(high)})`}, n = ${n}`;
