@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -24,7 +24,8 @@ from ssa.statistics import NOT_TESTABLE, Interval
 class Case:
     """A claim before one arm's children, or its ensembles: its settings, and the numbers that every rule shares.
 
-    ``spread``: how the children's sparsity is spread over layers, in words, where the arm has others too.
+    ``spread``: how the children's sparsity is spread over layers, in words, where the arm has others too. ``rates``:
+    the peak rate that the claim looks at by learning-rate schedule, where the arm has several.
     """
 
     settings: Mapping[str, Any]
@@ -35,6 +36,7 @@ class Case:
     confidence: float
     ensembles: pd.DataFrame | None = None
     spread: str = ""
+    rates: Mapping[str, float] = field(default_factory=dict)
 
     def reference(self, cell: pd.DataFrame, method: str) -> pd.DataFrame:
         """The children of ``method`` at its reference setting; ``UntestableError`` if there are none."""
@@ -60,8 +62,9 @@ def _cells(case: Case) -> Iterator[tuple[str, pd.DataFrame]]:
     """The cells that the claim names, or else all that the arm has, each with the words for it."""
     several = ["epochs"] if isinstance(case.settings["epochs"], list) else []
     for words, cell in _split(case.children, ["criterion", "lr_schedule", *several, "sparsity"], case.settings):
+        rate = [f"peak rate {lr:g}" for schedule, lr in case.rates.items() if schedule in set(cell["lr_schedule"])]
         told = [words[axis] for axis in AXES if axis in words]
-        yield ", ".join(filter(None, [*told, case.spread])), cell
+        yield ", ".join(filter(None, [*told, *rate, case.spread])), cell
 
 
 def _split(

@@ -128,8 +128,9 @@ def _judge(
     settings = settings_of(section, name)
     ssa = ssa_settings(section)
     chosen = _select(children, settings) if "structure" in settings else children
-    smallest, spread = top["smallest_difference"], _spread(children, settings)
-    case = Case(settings, ssa, chosen, history, smallest, top["confidence"], ensembles, spread)
+    spread, rates = _spread(children, settings), _rates(children, settings)
+    limits = top["smallest_difference"], top["confidence"]
+    case = Case(settings, ssa, chosen, history, *limits, ensembles, spread, rates)
     try:
         found = TESTS[name](case)
     except UntestableError as reason:
@@ -160,6 +161,12 @@ def _spread(children: pd.DataFrame, settings: Mapping[str, Any]) -> str:
     several = len(children.loc[children["method"] != "dense", ["allocation", "stem"]].drop_duplicates()) > 1
     named = [f"{settings[key]} {key}" for key in ("allocation", "stem") if settings.get(key)]
     return ", ".join(named) if several else ""
+
+
+def _rates(children: pd.DataFrame, settings: Mapping[str, Any]) -> dict[str, float]:
+    """The peak rate that the claim names for each schedule of which the arm's children have several."""
+    several = children.groupby("lr_schedule")["lr"].nunique() > 1
+    return {schedule: lr for schedule, lr in (settings.get("lr") or {}).items() if several.get(schedule, False)}
 
 
 def _select(children: pd.DataFrame, settings: Mapping[str, Any]) -> pd.DataFrame:

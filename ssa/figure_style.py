@@ -82,6 +82,7 @@ RC: Any = {
     "ytick.major.width": 0.6,
     "lines.linewidth": 1.2,
     "lines.markersize": 3.6,
+    "lines.solid_capstyle": "butt",  # an interval ends where its bound is
     "figure.constrained_layout.use": True,
     "pdf.fonttype": 42,
     "text.parse_math": False,  # a dollar sign in a user's method name is no formula

@@ -53,10 +53,8 @@ def losses(table: pd.DataFrame) -> Figure:
             line, style = panel[panel["method"] == method].sort_values("sparsity"), drawn[method]
             look: dict[str, Any] = {"marker": style.marker, "color": style.colour, "linewidth": 0.6, "elinewidth": 0.6}
             ax.errorbar(line["loss"], line["gain"], _errors(line, "gain"), _errors(line, "loss"), linestyle=":", **look)
-            last = line.iloc[-1]
-            ax.annotate(
-                f"{last['sparsity']:g}%", (last["loss"], last["gain"]), (3, 3), textcoords="offset points", size=6
-            )
+        last = line.iloc[-1]  # of the last method alone: lines end close to each other
+        ax.annotate(f"{last['sparsity']:g}%", (last["loss"], last["gain"]), (3, 3), textcoords="offset points", size=6)
         _limit(ax, "x", panel, "loss")
         _limit(ax, "y", panel, "gain")
     outer_labels(figure, "Clean training loss, difference to one-shot (nats)", GAIN)

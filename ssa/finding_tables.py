@@ -88,21 +88,22 @@ def rates(children: pd.DataFrame) -> pd.DataFrame:
     """Test ``accuracy`` of each method and schedule at each peak rate, and its ``gain`` over the tuned one-shot.
 
     ``chosen``: the rate at which the method's mean validation accuracy is highest. It is chosen for each method, on all
-    parents, and for one-shot in the same way.
+    parents, and for one-shot in the same way. ``lead``: of the tuned SSA over each other method that is tuned too.
     """
     rows = []
     for at, cells in _groups(children[children["reference"]], CELLS["rates"]):
-        base = having(cells, {"method": BASELINE, "lr_schedule": "one-cycle"})
-        base = base[base["lr"] == _best(base, "lr")]
+        base, ssa = (_tuned(having(cells, {"method": name, "lr_schedule": "one-cycle"})) for name in (BASELINE, SSA))
         for (method, schedule), tuned in cells.groupby(["method", "lr_schedule"]):
             best = _best(tuned, "lr")
             for lr, part in tuned.groupby("lr"):
                 head = {**at, "method": method, "lr_schedule": schedule, "lr": lr, "chosen": lr == best}
                 validation = {"validation": part["validation_accuracy"].mean()}
                 numbers = {**_estimate("accuracy", part, "accuracy"), **_estimate("gain", _same_seeds(part, base))}
-                rows.append({**head, **validation, **numbers, "n": _parents(part)})
+                own = (method, schedule) == (SSA, "one-cycle")
+                lead = _estimate("lead", _same_seeds(ssa, part)) if lr == best and not own else {}
+                rows.append({**head, **validation, **numbers, **lead, "n": _parents(part)})
     columns = [*CELLS["rates"], "method", "lr_schedule", "lr", "chosen", "validation"]
-    return pd.DataFrame(rows, columns=[*columns, *_triple("accuracy"), *_triple("gain"), "n"])
+    return pd.DataFrame(rows, columns=[*columns, *_triple("accuracy"), *_triple("gain"), *_triple("lead"), "n"])
 
 
 def lengths(children: pd.DataFrame) -> pd.DataFrame:
@@ -221,6 +222,11 @@ def _groups(frame: pd.DataFrame, keys: list[str]) -> list[tuple[dict[str, Any], 
     """The pruned children of ``frame`` by the values of ``keys``, in order."""
     pruned = frame[frame["sparsity"] > 0]
     return [(dict(zip(keys, values, strict=True)), part) for values, part in pruned.groupby(keys)]
+
+
+def _tuned(rows: pd.DataFrame) -> pd.DataFrame:
+    """Those of ``rows`` at the best rate."""
+    return rows[rows["lr"] == _best(rows, "lr")]
 
 
 def _best(frame: pd.DataFrame, column: str) -> Any:

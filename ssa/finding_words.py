@@ -41,8 +41,8 @@ def controls(table: pd.DataFrame) -> list[str]:
             said.append(f"{at}: temperature annealing minus one-shot is {interval(rows['temperature'], 'gain')}.")
         for method, words in LACKS.items():
             if method in rows:
-                lead = interval(rows[method], "lead")
-                said.append(f"{words}: temperature annealing minus this control is {lead}; {_part(rows[method])}.")
+                lead = f"{interval(rows[method], 'lead')}; {_part(rows[method], 'the control')}"
+                said.append(f"{words}: temperature annealing minus this control is {lead}.")
     return said
 
 
@@ -71,11 +71,13 @@ def losses(table: pd.DataFrame) -> list[str]:
 
 
 def _alone(rows: list[dict[Any, Any]], gain: int, loss: int) -> str:
-    """At how many of the sparsities that were averaged both signs are the same."""
+    """At how many of the sparsities that were averaged both signs are the same, and at how many they say otherwise."""
     if len(rows) < 2:
         return ""
-    same = sum((_sign(row, "gain"), _sign(row, "loss")) == (gain, loss) for row in rows)
-    return f" (the mean of {len(rows)} sparsities, {same} of which alone say the same)"
+    signs = [(_sign(row, "gain"), _sign(row, "loss")) for row in rows]
+    same, decided = signs.count((gain, loss)), sum(0 not in sign for sign in signs)
+    otherwise = decided - same * (0 not in (gain, loss))
+    return f" (the mean of {len(rows)} sparsities, {same} of which alone say the same, {otherwise} something else)"
 
 
 def criteria(table: pd.DataFrame) -> list[str]:
@@ -109,8 +111,10 @@ def rates(table: pd.DataFrame) -> list[str]:
         if row["method"] == "one-shot" and row["lr_schedule"] == "one-cycle":
             said.append(f"{at}: {name}{rate} reaches {row['accuracy']:.2f}% (n = {row['n']}).")
         else:
-            gain = f"{interval(row, 'gain')}; {_gain(row)}"
-            said.append(f"{at}: {name}{rate} minus the tuned one-shot is {gain}.")
+            said.append(f"{at}: {name}{rate} minus the tuned one-shot is {interval(row, 'gain')}; {_gain(row)}.")
+            if not math.isnan(row["lead"]):
+                lead = f"{interval(row, 'lead')}; {_part(row, 'the other')}"
+                said[-1] += f" The tuned temperature annealing minus this is {lead}."
     return said
 
 
@@ -131,10 +135,14 @@ def lengths(table: pd.DataFrame) -> list[str]:
         best = next(row for row in rows if row["best"])
         worse = sum(_sign(row, "behind") < 0 for row in rows if not row["best"])
         edge = _edge(best["share"], cells["share"])
+        others = (
+            f"{worse} of the {len(rows) - 1} other shares are worse in test by an interval below 0"
+            if best["n"] > 1
+            else "one parent decides nothing"
+        )
         said.append(
             f"{_at(best, table, CELLS['lengths'])}: e/E = {best['share']:g}{edge} is best on validation images, "
-            f"{interval(best, 'gain')} against one-shot; {worse} of the {len(rows) - 1} other shares are worse in test "
-            "by an interval below 0."
+            f"{interval(best, 'gain')} against one-shot; {others}."
         )
     return said
 
@@ -243,12 +251,8 @@ def _sign(row: Mapping[Any, Any], column: str) -> int:
     return 1 if low > 0 else -1 if high < 0 else 0
 
 
-def _part(row: Mapping[Any, Any]) -> str:
-    return {
-        1: "temperature annealing is better",
-        -1: "the control is better",
-        0: "undecided",
-    }[_sign(row, "lead")]
+def _part(row: Mapping[Any, Any], other: str) -> str:
+    return {1: "temperature annealing is better", -1: f"{other} is better", 0: "undecided"}[_sign(row, "lead")]
 
 
 def _gain(row: Mapping[Any, Any]) -> str:

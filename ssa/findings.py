@@ -62,6 +62,6 @@ def write_findings(results: Path, tables: Path, figures: Path) -> None:
         elif name in OF_ENSEMBLES:
             asked = read_ensembles(results) if has_ensembles(results) else children[:0]
         table = getattr(finding_tables, name)(asked)
-        table.to_csv(tables / f"finding_{name}.csv", index=False, float_format="%.6g", lineterminator="\n")
+        table.to_csv(tables / f"finding_{name}.csv", index=False, float_format="%.8g", lineterminator="\n")
         with look():
             save(getattr(finding_figures, name)(table), figures / f"finding_{name}")

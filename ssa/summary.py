@@ -35,7 +35,9 @@ PLACE = re.compile(
 CAPTIONS = {**figures.CAPTIONS, **ensemble_figures.CAPTIONS}
 LONGEST = 20  # rows of a table on a page; a longer one is read in its file
 FEW = 3  # comparisons that are listed one by one
-Ids: TypeAlias = dict[str, set[str]]  # of parents and of children
+PERCENT = ("validation", "one_shot", "one_shot_train", "effective")  # columns of findings without an interval
+Accuracies: TypeAlias = "pd.Series[float]"  # by id
+Runs: TypeAlias = dict[str, Accuracies]  # parents' and children's
 
 
 @dataclass(frozen=True)
@@ -90,18 +92,15 @@ def records(root: Path) -> dict[str, dict[str, Any]]:
 def _claims(page: Page) -> str:
     """For each record that tests claims: a row for each claim and arm, sanity, figures, deviations and assumptions."""
     parts: list[str] = []
-    before: dict[str, Ids] = {}
+    overlaps = _overlaps(page)
     for name, study in records(page.root).items():
-        ids = _ids(page.root / "recorded" / name)
         tables, drawn = page.root / "paper_tables" / name, page.root / "figures" / name
         rows = list(_claim_rows(tables / "claims.csv"))
-        shared = _shared(ids, before, page)
-        before[name] = ids
         if not rows:
             continue
         parts += [
             f"**{study['title']}** ({_made(name, study, page)})",
-            shared,
+            overlaps[name],
             grid(rows[0], [row.values() for row in rows]),
         ]
         parts += _sanity(tables / "table4_sanity.md", page)
@@ -127,21 +126,45 @@ def _made(name: str, study: dict[str, Any], page: Page) -> str:
     )
 
 
-def _shared(ids: Ids, others: dict[str, Ids], page: Page) -> str:
-    """Which ``others`` hold parents and children of a record too; empty where none does."""
+def _overlaps(page: Page) -> dict[str, str]:
+    """For each record, which of those before it hold its runs too, or others of the same settings; empty where none."""
+    before: dict[str, Runs] = {}
+    told = {}
+    for name in records(page.root):
+        folder = page.root / "recorded" / name
+        runs = _runs(folder)
+        told[name] = _overlap(runs, before)
+        before[page.link(folder)] = runs
+    return told
+
+
+def _overlap(runs: Runs, others: dict[str, Runs]) -> str:
+    """In which of ``others`` networks of ``runs`` are, and in which there are others with the settings of some."""
     told = []
-    for other, theirs in others.items():
-        common = {kind: len(ids[kind] & theirs[kind]) for kind in ids}
-        if any(common.values()):
-            counts = " and ".join(f"{count} of its {kind}" for kind, count in common.items() if count)
-            told.append(f"{counts} are those of `{page.link(page.root / 'recorded' / other)}` too")
-    return f"Not independent: {'; '.join(told)}." if told else ""
+    for title, words, same in (
+        ("Not independent", "are those of", True),
+        ("Trained anew, as other networks", "have the settings of those of", False),
+    ):
+        parts = []
+        for other, theirs in others.items():
+            counts = {kind: _common(mine, theirs[kind], same) for kind, mine in runs.items()}
+            listed = " and ".join(f"{count} of its {kind}" for kind, count in counts.items() if count)
+            parts += [f"{listed} {words} `{other}`"] if listed else []
+        told += [f"{title}: {'; '.join(parts)}."] if parts else []
+    return " ".join(told)
 
 
-def _ids(folder: Path) -> Ids:
-    """The ids of a record's parents and children."""
+def _common(mine: Accuracies, theirs: Accuracies, same: bool) -> int:
+    """How many ids are in both, with the ``same`` accuracy or another."""
+    both = mine.index.intersection(theirs.index)
+    return int((mine[both].eq(theirs[both]) == same).sum())
+
+
+def _runs(folder: Path) -> Runs:
+    """The accuracies of a record's parents and children by id."""
     keys = {"parents": "parent_id", "children": "child_id"}
-    return {kind: set(pd.read_csv(folder / f"{kind}.csv", usecols=[key])[key]) for kind, key in keys.items()}
+    tables = {kind: pd.read_csv(folder / f"{kind}.csv").drop_duplicates(key) for kind, key in keys.items()}
+    return {kind: table.set_index(keys[kind])["accuracy"] for kind, table in tables.items()}
 
 
 def _figures(tables: Path) -> list[str]:
@@ -234,18 +257,18 @@ def _short(verdicts: pd.Series) -> pd.Series:
 def _finding(name: str, page: Page) -> str:
     """Figure, sentences and table of one finding for each record that answers it, or how to run a study that would."""
     answering = {record: study for record, study in records(page.root).items() if name in study.get("findings", [])}
-    parts = []
+    overlaps, parts = _overlaps(page), []
     for record, study in answering.items():
         path = page.root / "paper_tables" / record / f"finding_{name}.csv"
         table = pd.read_csv(path)
         figure = page.root / "figures" / record / f"finding_{name}.png"
         alt = f"{FINDINGS[name]} {study['title']}"
         rows = _shown(table)
-        parts += [f"{study['title']} ({_made(record, study, page)}).", _figure(alt, figure, page)]
+        parts += [f"{study['title']} ({_made(record, study, page)}).", overlaps[record], _figure(alt, figure, page)]
         parts += ["\n".join(f"- {sentence}" for sentence in getattr(finding_words, name)(table))]
         parts += [grid(rows[0], [row.values() for row in rows])] if 0 < len(rows) <= LONGEST else []
         parts += [f"All numbers: `{page.link(path)}`."]
-    return "\n\n".join(parts) or _not_run(name, page)
+    return "\n\n".join(part for part in parts if part) or _not_run(name, page)
 
 
 def _not_run(name: str, page: Page) -> str:
@@ -279,5 +302,5 @@ def _cell(row: dict[Any, Any], key: str) -> str:
     if isinstance(value, bool):
         return "yes" if value else ""
     if isinstance(value, float):
-        return f"{value:.4g}"
+        return number(value) if key in PERCENT else f"{value:g}"
     return label(value) if key == "method" else str(value)

@@ -33,7 +33,7 @@ class Table:
 
 def write(table: Table, out: Path) -> None:
     """Write ``table`` into the folder ``out`` as .csv, .md and .tex; the same numbers, the same bytes."""
-    table.long.to_csv(out / f"{table.name}.csv", index=False, float_format="%.6g", lineterminator="\n")
+    table.long.to_csv(out / f"{table.name}.csv", index=False, float_format="%.8g", lineterminator="\n")
     (out / f"{table.name}.md").write_text(markdown(table))
     (out / f"{table.name}.tex").write_text(latex(table))
 

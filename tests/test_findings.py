@@ -92,20 +92,21 @@ def test_optimisation_and_regularisation_are_told_apart_by_both_signs(
     assert list(table["sparsity"].fillna(0)) == [90, 95, 0]
     assert table["loss"].tolist() == pytest.approx([loss - 0.5] * 3)
     (said,) = finding_words.losses(table)
-    assert said.endswith(f"{says} (the mean of 2 sparsities, 2 of which alone say the same).")
+    assert said.endswith(f"{says} (the mean of 2 sparsities, 2 of which alone say the same, 0 something else).")
 
 
 def test_of_a_mean_over_sparsities_it_is_said_how_many_agree_with_it() -> None:
     cells = [
         row
-        for sparsity, gain in ((90.0, 0.0), (95.0, 3.0))
+        for sparsity, gain, loss in ((80.0, 1.0, 0.6), (90.0, 0.0, 0.4), (95.0, 3.0, 0.4))
         for row in (
             *each("one-shot", (0, 0, 0), sparsity=sparsity),
-            *each("temperature", (gain - 0.1, gain, gain + 0.1), sparsity=sparsity, train_loss_clean=about(0.4)),
+            *each("temperature", (gain - 0.1, gain, gain + 0.1), sparsity=sparsity, train_loss_clean=about(loss)),
         )
     ]
     (said,) = finding_words.losses(finding_tables.losses(frame(*cells)))
-    assert said.endswith("as a better optimiser is (the mean of 2 sparsities, 1 of which alone say the same).")
+    says = "as a better optimiser is (the mean of 3 sparsities, 1 of which alone say the same, 1 something else)."
+    assert said.endswith(says)
 
 
 def test_what_leads_under_each_kind_of_mask_is_told_by_sparsity() -> None:
@@ -177,6 +178,7 @@ def test_each_method_is_compared_at_the_rate_that_validation_chose() -> None:
         ("temperature", 0.1): False,
     }
     assert table.loc[("temperature", 0.01), "gain"] == 3  # at rate 0.01, minus one-shot at 0.1
+    assert table["lead"].dropna().to_dict() == {("one-shot", 0.1): 3}  # of the tuned SSA over what else is tuned
     said = finding_words.rates(table.reset_index())
     assert "peak rate 0.1 (the highest tried) reaches 53.00%" in said[0]
     assert "peak rate 0.01 (the lowest tried) minus the tuned one-shot is +3.00" in said[1]
@@ -197,6 +199,8 @@ def test_the_best_length_is_chosen_on_validation_and_judged_in_test() -> None:
     (said,) = finding_words.lengths(table.reset_index())
     assert "e/E = 0.25 is best" in said
     assert "2 of the 2 other shares are worse in test" in said
+    alone = frame(*each("one-shot", (0, 0, 0)), *lengths).query("parent_seed == 0")
+    assert finding_words.lengths(finding_tables.lengths(alone))[0].endswith("; one parent decides nothing.")
 
 
 def test_the_regime_map_has_a_row_for_each_images_and_epochs() -> None:

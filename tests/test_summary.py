@@ -95,10 +95,18 @@ def test_a_record_says_which_larger_one_holds_its_runs_too(checkout: Path) -> No
     folder = shutil.copytree(checkout / "recorded" / "synthetic-cpu", checkout / "recorded" / "part-cpu")
     children = pd.read_csv(folder / "children.csv")
     children.head(5).to_csv(folder / "children.csv", index=False)
-    whole, part = (summary._ids(checkout / "recorded" / name) for name in ("synthetic-cpu", "part-cpu"))
-    assert summary._shared(whole, {}, page) == ""
-    assert summary._shared(part, {"synthetic-cpu": whole}, page) == (
-        "Not independent: 6 of its parents and 5 of its children are those of `recorded/synthetic-cpu` too."
+    study = json.loads((folder / "study.json").read_text())
+    (folder / "study.json").write_text(json.dumps({**study, "counts": {**study["counts"], "children": 5}}))
+    told = summary._overlaps(page)
+    assert told == {
+        "synthetic-cpu": "",
+        "part-cpu": "Not independent: 6 of its parents and 5 of its children are those of `recorded/synthetic-cpu`.",
+    }
+    parents = pd.read_csv(folder / "parents.csv")
+    parents.assign(accuracy=parents["accuracy"].where(parents.index > 0, 1)).to_csv(folder / "parents.csv", index=False)
+    assert summary._overlaps(page)["part-cpu"] == (
+        "Not independent: 5 of its parents and 5 of its children are those of `recorded/synthetic-cpu`. "
+        "Trained anew, as other networks: 1 of its parents have the settings of those of `recorded/synthetic-cpu`."
     )
     shutil.rmtree(folder)
 
