@@ -97,13 +97,17 @@ def collect(study: Study, store: Store) -> Collected:
     for record in parents.values():
         making.add(record, record["result"]["train_seconds"])
     for child in study.children:
-        record = store.read_child(child.spec)
-        rows.append(row(study, child, record, parents[child.spec.parent.id]))
+        record, parent = store.read_child(child.spec), parents[child.spec.parent.id]
+        store.check_data(child.spec.parent.id, record, parent["made"].get("data"))
+        rows.append(row(study, child, record, parent))
         history.add(child.spec.id, record["history"])
         making.add(record, record["result"]["train_seconds"])
     ensembles, records = ensemble_results.collect(study, store)
     members: set[str] = set()  # several ensembles may have the same
     for ensemble, record in zip(study.ensembles, records, strict=True):
+        origin = ensemble.spec.parents[0].id
+        if origin in parents:  # else it is one of a study that has the ensemble alone
+            store.check_data(origin, record, parents[origin]["made"].get("data"))
         runs = record["result"]["cost"]["runs"]
         new = [child.id for child in ensemble.spec.children if child.id not in members]
         making.add(record, sum(runs[child_id]["seconds"] for child_id in new))

@@ -113,7 +113,7 @@ def expand(
         raise UserError(f"{where}: {block!r} is not allowed; allowed: a mapping with name, parents and a grid")
     kinds = block["parents"] if isinstance(block["parents"], list) else [block["parents"]]
     for kind in kinds:
-        if kind not in parents:
+        if not isinstance(kind, str) or kind not in parents:
             raise UserError(f"{where}.parents: {kind!r} is not allowed; allowed: {', '.join(parents)}")
     grid = {key: value for key, value in block.items() if key not in ("name", "parents", "exclude")}
     axes = {**defaults, **checked(grid, methods, where)}
@@ -202,13 +202,6 @@ def _law(method: Method, own: ChildSettings, recipe: Recipe, where: str) -> laws
     kind = find_law(method.law, where)
     args: dict[str, Any] = {}
     if kind is not laws.OneShot:
-        if not method.args.get("epochs", own.anneal_epochs):
-            setting = f"methods.{own.method}.args.epochs" if "epochs" in method.args else f"{where}.anneal_epochs"
-            raise UserError(f"{setting}: 0 is not allowed for {own.method}; allowed: float, above 0")
-        if own.anneal_epochs > recipe.epochs:
-            raise UserError(
-                f"{where}.anneal_epochs: {own.anneal_epochs:g} is not allowed; allowed: at most epochs, {recipe.epochs}"
-            )
         takes = {"epochs": own.anneal_epochs, "schedule": own.anneal_schedule, "tau": own.tau}
         fields = {field.name for field in dataclasses.fields(kind)} - ({"schedule"} if not kind.gradual else set())
         args = {key: value for key, value in takes.items() if key in fields}
@@ -218,6 +211,11 @@ def _law(method: Method, own: ChildSettings, recipe: Recipe, where: str) -> laws
         law = kind(**{**args, **method.args})
     except (TypeError, ValueError) as error:
         raise UserError(f"{where}.method: {own.method!r}: {error}") from error
+    setting = f"{where}: methods.{own.method}.args.epochs" if "epochs" in method.args else f"{where}.anneal_epochs"
+    if kind is not laws.OneShot and not law.epochs:
+        raise UserError(f"{setting}: 0 is not allowed for {own.method}; allowed: float, above 0")
+    if kind is not laws.OneShot and law.epochs > recipe.epochs:
+        raise UserError(f"{setting}: {law.epochs:g} is not allowed; allowed: at most epochs, {recipe.epochs}")
     if law.ranking and own.pruned_weights == "freeze":
         raise UserError(f"{where}.pruned_weights: 'freeze' is not allowed for {own.method}, which ranks weights anew")
     return law

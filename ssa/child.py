@@ -66,7 +66,8 @@ def train(store: Store, spec: ChildSpec, mask: Mask, cell: Cell) -> Subnetwork:
         "train_seconds": seconds,
         "diverged_step": diverged,
     }
-    made = {**provenance.of_run(cell.device, started, training.compile), "seconds": time.monotonic() - clock}
+    origin = provenance.of_run(cell.device, started, training.compile, cell.content.digest)
+    made = {**origin, "seconds": time.monotonic() - clock}
     content = {"method": spec.method, "result": result, "history": history, "made": made}
     store.record_child(spec, content)
     return child
@@ -155,19 +156,23 @@ class _Scorer:
 
     def final(self) -> dict[str, Any]:
         """The scores after the last step."""
-        running = self.scores("test")
-        train = self.scores("train")
-        validation = self.scores("validation").accuracy if len(self.cell.content.validation) else None
+        running = self._all_scores()
         with self.reestimated():
-            fresh = self.scores("test")
+            fresh = self._all_scores() if self.spec.batchnorm == "reestimated" else {"test": self.scores("test")}
         primary = fresh if self.spec.batchnorm == "reestimated" else running
+        validation = primary.get("validation")
         return {
-            "accuracy": primary.accuracy,
-            "nll": primary.nll,
-            "ece": primary.ece,
-            "accuracy_bn": fresh.accuracy,
-            "validation_accuracy": validation,
-            "train_loss_clean": train.nll,
-            "train_accuracy_clean": train.accuracy,
-            "finite": primary.finite,
+            "accuracy": primary["test"].accuracy,
+            "nll": primary["test"].nll,
+            "ece": primary["test"].ece,
+            "accuracy_bn": fresh["test"].accuracy,
+            "validation_accuracy": validation.accuracy if validation else None,
+            "train_loss_clean": primary["train"].nll,
+            "train_accuracy_clean": primary["train"].accuracy,
+            "finite": primary["test"].finite,
         }
+
+    def _all_scores(self) -> dict[str, Scores]:
+        """Of every split that has images."""
+        names = ("test", "train", "validation")
+        return {name: self.scores(name) for name in names if len(getattr(self.cell.content, name))}

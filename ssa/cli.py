@@ -33,6 +33,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         message = str(error)
     except FileNotFoundError as error:
         message = f"{error.filename} is missing; run the stage that writes it first (ssa --help lists them)"
+    except OSError as error:
+        if error.filename is None:
+            raise
+        message = f"{error.filename}: {error.strerror}"
     print(f"ssa: {message}", file=sys.stderr)
     return 2
 
@@ -51,15 +55,15 @@ def parser() -> argparse.ArgumentParser:
         return sub
 
     def training(sub: argparse.ArgumentParser) -> None:
-        sub.add_argument("--threads", type=int, default=1, help="CPU threads (default: 1)")
+        sub.add_argument("--threads", type=_count, default=1, help="CPU threads (default: 1)")
         sub.add_argument("--data-root", type=Path, help="folder of the data sets' files (default: the study's)")
 
     plan = stage("plan", _plan, "check a study and print its size")
-    plan.add_argument("--workers", type=int, default=1, help="cores or GPUs to balance jobs over (default: 1)")
+    plan.add_argument("--workers", type=_count, default=1, help="cores or GPUs to balance jobs over (default: 1)")
     plan.add_argument("--jobs", action="store_true", help="list parents, jobs and ensembles by their ids too")
     status = stage("status", _status, "show how far a study is, what runs, and how long it will take")
     status.add_argument("--watch", action="store_true", help="go on until all is recorded")
-    status.add_argument("--every", type=float, metavar="SECONDS", help="between two looks (default: 2, in a log 60)")
+    status.add_argument("--every", type=_seconds, metavar="SECONDS", help="between two looks (default: 2, in a log 60)")
     fetch = stage("data", _data, "download and check the data sets of a study, and build its networks once")
     parent = stage("parent", _parent, "train one parent")
     masks = stage("masks", _masks, "write all masks of one parent")
@@ -116,6 +120,22 @@ def parser() -> argparse.ArgumentParser:
     report.add_argument("--figures", type=Path, required=True, help="folder that ssa figures wrote")
     report.add_argument("--out", type=Path, required=True, help="the page to write")
     return top
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not allowed; allowed: a whole number from 1")
+    return int(text)
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if not 0 < seconds < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is not allowed; allowed: seconds, above 0")
+    return seconds
 
 
 def _plan(options: argparse.Namespace) -> None:
@@ -185,8 +205,8 @@ def _train_one(
     from ssa.deadline import Deadline
 
     (study, store), deadline = _training(options), Deadline()
+    _take_machine(study, options)  # nothing is to be saved yet: a signal may end it
     with deadline.listening():
-        _take_machine(study, options)
         done = train(study, store, key, deadline)
     return 0 if done else _warned(deadline, saved)
 
@@ -208,8 +228,8 @@ def _children(options: argparse.Namespace) -> int:
         children = [jobs.find_child(children, options.child)]
     if store.recorded_children(options.parent).issuperset(child.spec.id for child in children):
         return 0  # without the seconds that PyTorch takes
+    _take_machine(study, options)  # nothing is to be saved yet: a signal may end it
     with deadline.listening():
-        _take_machine(study, options)
         left = stages.train_children(study, store, options.parent, children, deadline)
     return _warned(deadline, f"{len(children) - left} of {len(children)} children are recorded") if left else 0
 
@@ -225,8 +245,8 @@ def _run(options: argparse.Namespace) -> int:
     from ssa.deadline import Deadline
 
     (study, store), deadline = _training(options), Deadline(options.budget)
+    _take_machine(study, options)  # nothing is to be saved yet: a signal may end it
     with deadline.listening():
-        _take_machine(study, options)
         left = stages.run(study, store, options.parents, deadline, options.kinds)
     print(f"{left} runs left: run the same command again to go on" if left else "all is recorded")
     return 3 if left else 0

@@ -57,7 +57,8 @@ def train(place: Place, spec: EnsembleSpec, masks: Mapping[str, Mask], deadline:
     result["cost"] = ensemble_cost.of(store, spec, networks, making.contents, making.subnetwork)
     runs = {run.id: run.content() for run in (*spec.parents, *spec.children)}
     compiled = step.resolve(place.compile, place.device)
-    made = {**provenance.of_run(place.device, started, compiled), "seconds": time.monotonic() - clock}
+    data = making.contents[spec.parents[0].id].digest
+    made = {**provenance.of_run(place.device, started, compiled, data), "seconds": time.monotonic() - clock}
     write_record(store.ensemble_record(spec.id), spec, {"runs": runs, "result": result, "made": made})
     return True
 
@@ -76,7 +77,7 @@ class _Making:
         if isinstance(run, ParentSpec):
             return self._load(run, epoch).to(self.place.device)
         path = self.place.store.member(run)
-        kept = self._kept(path, run) if path.exists() else None
+        kept = self._kept(path, run) if path.exists() and self.place.store.recorded(run) else None
         if kept is not None:
             return kept.to(self.place.device)
         tuned: list[nn.Module] = []

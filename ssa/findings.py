@@ -33,7 +33,7 @@ def check(names: object, where: str) -> list[str]:
     if not isinstance(names, list) or len(set(map(str, names))) < len(names):
         raise UserError(f"{where}: {names!r} is not allowed; {allowed}")
     for name in names:
-        if name not in FINDINGS:
+        if not isinstance(name, str) or name not in FINDINGS:
             raise UserError(f"{where}: {name!r} is not allowed; {allowed}")
     return names
 

@@ -254,11 +254,13 @@ def find(path: str) -> type[Law]:
         module, _, name = path.rpartition(".")
         try:
             candidate = getattr(importlib.import_module(module), name, None)
-        except ImportError as error:
-            raise ValueError(f"law {path!r} cannot be imported: {error}") from error
+        except Exception as error:  # whatever the module of a user raises
+            raise ValueError(f"law {path!r} cannot be imported: {type(error).__name__}: {error}") from error
     if not (isinstance(candidate, type) and issubclass(candidate, Law)):
         names = ", ".join(sorted(law.__name__ for law in Law.__subclasses__() if law.__module__ == __name__))
         raise ValueError(f"unknown law {path!r}; allowed: {names} or the import path of a subclass of ssa.Law")
+    if candidate.anneal is Law.anneal and candidate is not OneShot:  # which never anneals
+        raise ValueError(f"law {path!r} has no anneal() of its own, which says how its probabilities move")
     return candidate
 
 

@@ -66,7 +66,7 @@ class Lease:
         """Wait until no other job has a share of the GPU, and keep all of it."""
         self.release()  # two jobs that both waited with a share in hand would wait for ever
         for path in sorted(self.where.glob(f"{_safe(self.device)}.*")):
-            self.held.append(_lock(path, wait=True))
+            self.held.append(locked(path, wait=True))
 
     def release(self) -> None:
         """Give the share back."""
@@ -81,7 +81,7 @@ def take(names: Sequence[str], count: int, where: Path) -> Lease:
     """
     waiting = False
     while True:
-        with _lock(where / "choosing", wait=True):
+        with locked(where / "choosing", wait=True):
             taken = {name: _try(name, count, where) for name in names}
             free = [name for name in names if taken[name]]
             best = max(free, key=lambda name: len(taken[name]), default=None)
@@ -99,7 +99,7 @@ def take(names: Sequence[str], count: int, where: Path) -> Lease:
 def only_one(path: Path, what: str) -> IO[str]:
     """A lock on ``what`` until the file is closed or the process ends; ``UserError`` where another process has it."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    lock = _lock(path, wait=False)
+    lock = locked(path, wait=False)
     if lock.closed:
         raise UserError(f"{what} is being run by another process ({path} is locked); wait for it, or stop it")
     return lock
@@ -107,7 +107,7 @@ def only_one(path: Path, what: str) -> IO[str]:
 
 def _try(name: str, count: int, where: Path) -> list[IO[str]]:
     """The locks of the shares of one GPU that are free now."""
-    found = (_lock(where / f"{_safe(name)}.{share}", wait=False) for share in range(count))
+    found = (locked(where / f"{_safe(name)}.{share}", wait=False) for share in range(count))
     return [lock for lock in found if not lock.closed]
 
 
@@ -118,19 +118,19 @@ def one_at_a_time(path: Path, what: str, give_up: Callable[[], bool]) -> Iterato
     Yields False, without the lock, where ``give_up()`` came first.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    lock = _lock(path, wait=False)
+    lock = locked(path, wait=False)
     if lock.closed:
         print(f"{what} is being trained by another process; waiting for it", file=sys.stderr)
     while lock.closed and not give_up():
         time.sleep(POLL_SECONDS)
-        lock = _lock(path, wait=False)
+        lock = locked(path, wait=False)
     try:
         yield not lock.closed
     finally:
         lock.close()
 
 
-def _lock(path: Path, wait: bool) -> IO[str]:
+def locked(path: Path, wait: bool) -> IO[str]:
     """The locked file; closed where another process has the lock and there is no ``wait``.
 
     Some shared file systems have no locks: then one line says so, and all go on.

@@ -12,7 +12,7 @@ from ssa.errors import UserError
 from ssa.settings import setting
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
 Builder = Callable[..., "nn.Module"]
 
@@ -138,8 +138,21 @@ def build(name: str, options: dict[str, Any], channels: int, classes: int, size:
         torch.manual_seed(seed)
         try:
             return _wrapped(_plain(name, own, inputs, outputs, size), wrap)
-        except (TypeError, ValueError, RuntimeError) as error:
-            raise UserError(f"model {name} with options {options}: {error}") from error
+        except Exception as error:  # libraries raise all kinds of them for an option that they do not like
+            raise UserError(f"model {name} with options {options}: {type(error).__name__}: {error}") from error
+
+
+def check_takes(model: nn.Module, name: str, images: Tensor) -> None:
+    """``UserError`` where the model, called ``name``, cannot answer ``images``, (n, channels, height, width)."""
+    import torch
+
+    try:
+        with torch.no_grad():
+            model.eval()(torch.zeros(images.shape))
+    except (RuntimeError, ValueError, AssertionError) as error:
+        raise UserError(
+            f"model {name} cannot take images of {'x'.join(map(str, images.shape[1:]))}: {' '.join(str(error).split())}"
+        ) from error
 
 
 def _plain(name: str, options: dict[str, Any], channels: int, classes: int, size: int) -> nn.Module:

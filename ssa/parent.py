@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
+from typing import NoReturn
 
 import torch
 from torch import nn
@@ -47,7 +48,7 @@ def load(store: Store, spec: ParentSpec, content: Data, epoch: int | None = None
     if metadata.get("data", content.digest) != content.digest:
         raise UserError(
             f"the images of data set {spec.data.folder or spec.data.source} are not those that {spec.id} was trained "
-            f"on: a file was changed, added or removed; restore it, or delete {path.parent} to train anew"
+            f"on: a file was changed, added or removed; restore it, or delete {store.all_of(spec.id)} to train anew"
         )
     model.load_state_dict(tensors)
     return model
@@ -83,7 +84,7 @@ def train(
     network, seed = Subnetwork(model, Mask({}), OneShot()), derive("parent", spec.seed)
     training = Training(network, content, spec.recipe, seed, compile=compile)
     origin = {"id": spec.id, "data": content.digest}
-    known = store.parent_record(spec.id).exists()
+    known, before = store.parent_record(spec.id).exists(), _loss_before(store, spec, content)
     lacking = [epoch for epoch in keep if not (known and store.early_weights(spec.id, epoch).exists())]
     to_pass = [epoch for epoch in lacking if not store.unchecked_weights(spec.id, epoch).exists()]
     earlier = _resume(store.checkpoint(spec.id), origin, training, min(to_pass, default=spec.recipe.epochs))
@@ -106,9 +107,9 @@ def train(
                 return False
     trained_for = {"train_loss": loss, "train_seconds": earlier + time.monotonic() - clock}
     result = _scores(model, spec, content) | trained_for
-    made = provenance.of_run(device, started, training.compile)
-    if known:
-        _check_same(store, spec, result, lacking)
+    made = provenance.of_run(device, started, training.compile, content.digest)
+    if before not in (None, result["nll"]):
+        _refuse_another(store, spec, lacking)
     for number in lacking:
         store.unchecked_weights(spec.id, number).replace(store.early_weights(spec.id, number))
     write_tensors(store.weights(spec.id), model.state_dict(), origin)
@@ -135,17 +136,26 @@ def _scores(model: nn.Module, spec: ParentSpec, content: Data) -> dict[str, floa
     }
 
 
-def _check_same(store: Store, spec: ParentSpec, result: Mapping[str, float | None], lacking: Iterable[int]) -> None:
-    """``UserError`` where a parent that was trained again, for files that it lacks, is not the one on record."""
-    then = store.read_parent(spec)
-    if then["result"]["nll"] == result["nll"]:
-        return
+def _loss_before(store: Store, spec: ParentSpec, content: Data) -> float | None:
+    """The test loss of the network that the parent was before, of its weights where masks or children have outlived
+    its record; None for a new one.
+    """
+    if store.parent_record(spec.id).exists():
+        return store.read_parent(spec)["result"]["nll"]
+    if store.weights(spec.id).exists() and (store.mask_files(spec.id) or store.recorded_children(spec.id)):
+        old = load(store, spec, content).to(content.test.images.device)
+        return _scores(old, spec, content)["nll"]
+    return None
+
+
+def _refuse_another(store: Store, spec: ParentSpec, lacking: Iterable[int]) -> NoReturn:
+    """``UserError``: a parent that was trained again, for files that it lacks, is not the one that it was."""
     for path in (store.checkpoint(spec.id), *(store.unchecked_weights(spec.id, epoch) for epoch in lacking)):
         path.unlink(missing_ok=True)
     raise UserError(
-        f"parent {spec.id} was trained again and came out as another network (on {then['made']['device']} then; other "
-        "hardware, versions or threads now): its children would not be comparable. Train it where it was trained, or "
-        f"delete {store.parent_folder(spec.id)} and {store.records(spec.id).folder} and start it over"
+        f"parent {spec.id} was trained again and came out as another network (on other hardware, or with other "
+        "versions or threads): its children would not be comparable. Train it where it was trained, or delete "
+        f"{store.all_of(spec.id)} and start it over"
     )
 
 

@@ -75,13 +75,14 @@ def now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-def of_run(device: torch.device, started: str, compile: str) -> dict[str, Any]:
-    """What each record says about its making."""
+def of_run(device: torch.device, started: str, compile: str, data: str) -> dict[str, Any]:
+    """What each record says about its making; ``data``: the digest of the images."""
     import torch
 
     return {
         "device": device_name(device),
         "compile": compile,
+        "data": data,
         "threads": torch.get_num_threads() if device.type == "cpu" else None,
         "versions": versions(),
         "git_commit": git_commit(),

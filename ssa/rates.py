@@ -75,7 +75,7 @@ def warmup_cosine(recipe: Recipe, step: int, total: int, steps_per_epoch: int) -
     """Linear over ``warmup_epochs``, then a cosine from ``lr`` to ``final_lr``."""
     warm = recipe.warmup_epochs * steps_per_epoch
     if step < warm:
-        return recipe.lr * (step + 1) / warm
+        return recipe.lr * min(1.0, (step + 1) / warm)  # a part of an epoch may be less than a step
     return _cosine(recipe.lr, recipe.final_lr, (step - warm) / max(total - warm, 1))
 
 

@@ -45,6 +45,8 @@ def add(study: Study, store: Store, folder: Path, how: str) -> tuple[int, int]:
     ``UserError`` where the study no longer has something that is recorded, or where an ensemble is of a recorded parent
     that was trained anew and came out as another network: they would not be comparable.
     """
+    if folder.name == study.name:
+        raise UserError(f"{folder} is named as its study, whose tables it would overwrite; choose another name for it")
     old, runs = read(folder), _runs(folder)
     # What was withdrawn is known too.
     known, known_ensembles = ({key for run in runs for key in run[kind]} for kind in ("parents", "ensembles"))

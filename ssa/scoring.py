@@ -16,11 +16,14 @@ from torch.optim.swa_utils import update_bn
 from ssa.augment import Batches, Normalise, pad
 from ssa.data import Data, Split
 from ssa.masks import Mask, apply
+from ssa.networks.members import Members
 from ssa.step import autocast
 
 ECE_BINS = 15
 BATCH = 500
 NORMS = (nn.modules.batchnorm._BatchNorm,)
+OTHER_NORMS = (nn.LayerNorm, nn.GroupNorm, nn.modules.instancenorm._InstanceNorm)
+UNTRACED = (*OTHER_NORMS, nn.MultiheadAttention, Members)  # what mixes values, or scales them by other than weights
 
 
 @dataclass(frozen=True)
@@ -117,12 +120,15 @@ def effective_sparsity(model: nn.Module, mask: Mask, example: Tensor) -> float:
     """The fraction of weights that are pruned or on no path from input to output; NaN where paths cannot be traced.
 
     With all weights replaced by their mask, BatchNorm and biases by the identity, a weight's gradient counts the
-    paths through it (SynFlow, Tanaka et al., 2020, arXiv 2006.05467). Attention and LayerNorm cannot be traced so.
+    paths through it (SynFlow, Tanaka et al., 2020, arXiv 2006.05467). Attention, and scales other than BatchNorm's,
+    cannot be traced so.
     ``example``: one image, (1, channels, height, width).
     """
-    if any(isinstance(m, (nn.LayerNorm, nn.MultiheadAttention)) or hasattr(m, "attn") for m in model.modules()):
+    if any(isinstance(m, UNTRACED) or hasattr(m, "attn") for m in model.modules()):
         return math.nan
     traced = _path_counter(model, mask)
+    if any(p.dim() == 1 and not name.endswith("bias") for name, p in traced.named_parameters()):
+        return math.nan
     weights = {name: p for name, p in traced.named_parameters() if name in mask and name not in mask.tied}
     if not weights:
         return 0.0

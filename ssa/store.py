@@ -18,7 +18,7 @@ import hashlib
 import json
 import os
 import secrets
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -104,6 +104,24 @@ class Store:
     def member(self, child: ChildSpec) -> Path:
         """The weights of a child that ensembles ask, kept until all of these are complete."""
         return self.root / "members" / child.parent.id / f"{child.id}.safetensors"
+
+    def all_of(self, parent_id: str) -> str:
+        """The folders of all that was made from one parent, as a list in words; its ensembles are not among them."""
+        folders = [self.root / kind / parent_id for kind in ("parents", "children", "members")]
+        return ", ".join(str(folder) for folder in folders if folder.exists())
+
+    def check_data(self, parent_id: str, record: Mapping[str, Any], digest: str | None) -> None:
+        """``UserError`` where ``record``, of something made from the parent, is of other images than ``digest``.
+
+        Where one of the two does not say (records of older versions), nothing can be compared.
+        """
+        its = record["made"].get("data")
+        if its and digest and its != digest:
+            raise UserError(
+                f"the parent {parent_id} and {record['id']} were trained on different images: files of the data set "
+                f"were changed in between; restore them, or delete {self.all_of(parent_id)} and the ensembles of that "
+                "parent to train them anew"
+            )
 
     def study_folder(self, study: str) -> Path:
         """The tables of one study, and its jobs' marks."""

@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from ssa import blocks, ensemble_study, findings, models, rates, settings, tracking_settings
+from ssa import blocks, ensemble_study, findings, models, rates, settings, tracking_settings, yaml_files
 from ssa.blocks import Child
 from ssa.claim_rules import ssa_settings, validate_claims
 from ssa.ensemble_study import Ensemble
@@ -29,6 +29,7 @@ MAPPINGS = ("datasets", "parents", "methods", "children", "corruptions", "claims
 LISTS = ("blocks", "ensembles", "assumptions", "deviations")
 DEVICES = ("auto", "cpu", "cuda")
 COMPILE = ("auto", "off", "default", "reduce-overhead")
+FOLDERS = ("parents", "children", "ensembles", "members")  # of results/, which all studies share
 
 
 @dataclass(frozen=True)
@@ -166,10 +167,10 @@ def load(path: Path, **overrides: Any) -> Study:
     about results.
     """
     try:
-        raw = yaml.safe_load(path.read_text())
+        raw = yaml_files.load(path)
     except FileNotFoundError as error:
         raise UserError(f"study {path} does not exist; config/ holds those that ship with the project") from error
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
     if isinstance(raw, dict):
         raw |= {key: value for key, value in overrides.items() if value is not None}
@@ -281,8 +282,10 @@ def _check_told_apart(children: Iterable[Child], where: str) -> None:
 
 def _check_head(raw: Mapping[str, Any], where: str) -> None:
     name = raw["name"]
-    if not isinstance(name, str) or not name.replace("-", "").replace("_", "").isalnum():
-        raise UserError(f"{where}name: {name!r} is not allowed; allowed: letters, digits, - and _")
+    if not is_name(name):
+        raise UserError(f"{where}name: {name!r} is not allowed; allowed: letters, digits, - and _, at most 60")
+    if name in FOLDERS:
+        raise UserError(f"{where}name: {name!r} is not allowed: results/{name} holds those of all studies")
     for key, choices in (("device", DEVICES), ("compile", COMPILE)):
         if raw.get(key, "auto") not in choices:
             raise UserError(f"{where}{key}: {raw[key]!r} is not allowed; allowed: {', '.join(choices)}")
@@ -299,21 +302,31 @@ def _check_head(raw: Mapping[str, Any], where: str) -> None:
             raise UserError(f"{where}provenance.{key}: {label!r} is not allowed; allowed: {allowed}")
 
 
+def is_name(value: object) -> bool:
+    """Whether files and rows may be called so: by letters, digits, - and _, at most 60."""
+    return isinstance(value, str) and len(value) <= 60 and value.replace("-", "").replace("_", "").isalnum()
+
+
 def _read_methods(raw: Mapping[str, Any], where: str) -> dict[str, Method]:
     """A study's own methods: each names a law, and may fix its arguments and the child's switches."""
     methods = {}
     for name, values in raw.items():
         here = f"{where}methods.{name}"
+        if not is_name(name):
+            raise UserError(f"{here}: the name is not allowed; allowed: letters, digits, - and _, at most 60")
+        if name in CATALOGUE:
+            raise UserError(f"{here}: the method is known already, and tables call it by its name; choose another name")
         for key in settings.mapping(values, "a mapping with law", here):
-            settings.check_key(key, ("law", "label", "args", "switches"), here)
-        if "law" not in values:
+            settings.check_key(key, ("law", "args", "switches"), here)
+        if not isinstance(values.get("law"), str):
             raise UserError(f"{here}.law: missing; allowed: the name of a law or the import path of one")
-        for key, value in (values.get("switches") or {}).items():
+        args, switches = (
+            settings.mapping(values.get(key) or {}, "a mapping", f"{here}.{key}") for key in ("args", "switches")
+        )
+        for key, value in switches.items():
             settings.check_key(key, ("start", "pruned_weights", "masked_weights", "rescale"), f"{here}.switches")
             settings.check(blocks.ChildSettings, key, value, f"{here}.switches.{key}")
-        methods[name] = Method(
-            values["law"], values.get("label", name), values.get("args") or {}, values.get("switches") or {}
-        )
+        methods[name] = Method(values["law"], name, args, switches)
         blocks.find_law(methods[name].law, f"{here}.law")
     return methods
 
@@ -332,8 +345,20 @@ def _read_parents(values: Mapping[str, Any], datasets: Mapping[str, DataSpec], w
     if not head.seeds or len(set(head.seeds)) != len(head.seeds):
         raise UserError(f"{where}.seeds: {list(head.seeds)} is not allowed; allowed: each seed once, at least one")
     recipe = settings.read(Recipe, {key: values[key] for key in recipe_names if key in values}, where)
+    if recipe.lr_schedule == "rewound":
+        raise UserError(f"{where}.lr_schedule: 'rewound' is not allowed; a parent has no earlier rate to go back to")
     rates.check_cycles(recipe, where)
     return tuple(
-        ParentSpec(datasets[head.dataset], head.model, tuple(sorted(options.items())), recipe, seed)
-        for seed in head.seeds
+        ParentSpec(datasets[head.dataset], head.model, _options(options, where), recipe, seed) for seed in head.seeds
     )
+
+
+def _options(options: Mapping[str, Any], where: str) -> tuple[tuple[str, Any], ...]:
+    """A model's options in order, a list as a tuple; ``UserError`` for what is no plain value."""
+    found = {key: tuple(value) if isinstance(value, list) else value for key, value in options.items()}
+    for key, value in found.items():
+        for item in value if isinstance(value, tuple) else (value,):
+            if isinstance(item, (list, dict)):
+                here = f"{where}.model_options.{key}"
+                raise UserError(f"{here}: {item!r} is not allowed; allowed: a value or a list of values")
+    return tuple(sorted(found.items()))

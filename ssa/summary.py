@@ -17,9 +17,8 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import pandas as pd
-import yaml
 
-from ssa import ensemble_figures, figures, finding_words, summary_speed
+from ssa import ensemble_figures, figures, finding_words, summary_speed, yaml_files
 from ssa.cells import CELL
 from ssa.errors import UserError
 from ssa.findings import FINDINGS
@@ -279,7 +278,7 @@ def _not_run(name: str, page: Page) -> str:
 
 
 def _findings_of(path: Path) -> list[str]:
-    return (yaml.safe_load(path.read_text()) or {}).get("findings") or []
+    return (yaml_files.load(path) or {}).get("findings") or []
 
 
 def _shown(table: pd.DataFrame) -> list[dict[str, str]]:

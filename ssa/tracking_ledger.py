@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from ssa import leases
 
 
 class Ledger:
@@ -37,8 +38,7 @@ class Ledger:
     def held(self) -> Iterator[None]:
         """Wait until no other process holds this ledger, and hold it."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self.path.with_suffix(".lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        with leases.locked(self.path.with_suffix(".lock"), wait=True):
             yield
 
 

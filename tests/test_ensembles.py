@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -196,7 +197,7 @@ def test_the_budget_adds_up_from_the_recorded_epochs(made: tuple[study.Study, St
         ("reduced", {}),
         ("demo", {}),
         (
-            "ensembles",
+            "budget200",
             {
                 **{"Deep ensemble (4)": 800, "BatchEnsemble (4)": 250, "MIMO (3)": 250, "PAT (4, partition)": 180},
                 **{"PAT (8, AR)": 220, "PAT (8, AR) + SSA": 220},
@@ -205,7 +206,7 @@ def test_the_budget_adds_up_from_the_recorded_epochs(made: tuple[study.Study, St
     ],
 )
 def test_every_method_of_the_studies_has_the_budget_that_they_say(config: str, budgets: dict[str, int]) -> None:
-    common = {"budget16": 16, "reduced": 80, "demo": 64, "ensembles": 200}[config]
+    common = {"budget16": 16, "reduced": 80, "demo": 64, "budget200": 200}[config]
     for one in study.load(ROOT / "config" / f"{config}.yaml").ensembles:
         trunks, children = (sum(run.recipe.epochs for run in runs) for runs in (one.spec.parents, one.spec.children))
         assert trunks + children == budgets.get(one.name, common), one.name
@@ -358,6 +359,7 @@ def test_a_missing_or_foreign_member_is_refused(tmp_path: Path, made: tuple[stud
         ensemble.train(place, spec, {}, Deadline())
     write_tensors(place.store.weights(spec.parents[0].id), network.state_dict(), {"id": spec.parents[0].id})
     write_tensors(place.store.member(spec.children[0]), network.state_dict(), {"id": spec.children[1].id})
+    place.store.record_child(spec.children[0], {"result": {}, "made": {}})
     with pytest.raises(UserError, match=r"\.safetensors holds another network"):
         ensemble.train(place, spec, {}, Deadline())
 
@@ -404,11 +406,21 @@ def test_members_that_rewind_find_the_weights_that_they_go_back_to(tmp_path: Pat
     assert stages.train_ensemble(plan, store, spec.id)
 
 
-def test_a_damaged_member_is_trained_again(tmp_path: Path) -> None:
+@pytest.mark.parametrize("lost", ["weights", "record"])
+def test_a_member_that_lost_its_weights_or_its_record_is_trained_again(tmp_path: Path, lost: str) -> None:
     plan, store = expand(raw_study(tmp_path, {**ENTRIES[0], "members": 2})), Store(tmp_path / "results")
     spec = plan.ensembles[0].spec
-    store.member(spec.children[0]).parent.mkdir(parents=True)
-    store.member(spec.children[0]).write_bytes(b"cut off")
+
+    class AfterOne(Deadline):
+        def passed(self, needed: float = 0.0) -> bool:
+            return len(store.recorded_children(spec.parents[0].id)) >= 1
+
+    assert not stages.train_ensemble(plan, store, spec.id, AfterOne())
+    if lost == "weights":
+        store.member(spec.children[0]).write_bytes(b"cut off")
+    else:
+        shutil.rmtree(store.records(spec.parents[0].id).folder)
+    store = Store(store.root)
     assert stages.train_ensemble(plan, store, spec.id)
     assert store.recorded_children(spec.parents[0].id) == {child.id for child in spec.children}
 

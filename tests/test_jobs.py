@@ -17,7 +17,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from ssa import blocks, jobs, stages, study
+from ssa import blocks, jobs, leases, stages, study
 from ssa.aggregate import COLUMNS, aggregate
 from ssa.deadline import Deadline
 from ssa.errors import UserError
@@ -152,6 +152,69 @@ def test_a_parent_that_comes_out_as_another_network_does_not_take_its_place(
     with pytest.raises(UserError, match=rf"parent {spec.id} was trained again and came out as another network"):
         stages.train_parent(plan, copied, spec.id)
     assert not copied.weights(spec.id).exists()
+
+
+def test_a_parent_without_its_record_may_not_become_another_network(
+    finished: Store, tiny: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from ssa import parent as parents
+
+    plan, copied = expand(tiny), Store(tmp_path / "results")
+    shutil.copytree(finished.root, copied.root)
+    spec = next(iter(plan.all_parents().values()))
+    whole = copied.weights(spec.id).read_bytes()
+    copied.parent_record(spec.id).unlink()  # its line was damaged, and the message says to delete it
+    monkeypatch.setattr(parents, "derive", lambda *purpose: 1)  # as if this machine computed otherwise
+    with pytest.raises(UserError, match="came out as another network"):
+        stages.train_parent(plan, copied, spec.id)
+    assert copied.weights(spec.id).read_bytes() == whole
+    monkeypatch.undo()
+    assert stages.train_parent(plan, copied, spec.id)
+    assert copied.read_parent(spec)["result"]["nll"] == finished.read_parent(spec)["result"]["nll"]
+
+
+def test_children_of_other_images_than_their_parents_are_refused(
+    finished: Store, tiny: dict[str, Any], tmp_path: Path
+) -> None:
+    plan, copied = expand(tiny), Store(tmp_path / "results")
+    shutil.copytree(finished.root, copied.root)
+    spec, children = next(iter(plan.all_parents().values())), plan.children
+    own = [child for child in children if child.spec.parent == spec]
+    record = copied.read_child(own[0].spec)
+    shutil.rmtree(copied.records(spec.id).folder)
+    copied.record_child(own[0].spec, {**record, "made": {**record["made"], "data": "of files before the change"}})
+    refused = f"{spec.id} and {own[0].spec.id} were trained on different images.* delete .*children/{spec.id}"
+    with pytest.raises(UserError, match=refused):
+        stages.train_children(plan, copied, spec.id, own)
+    for child in own[1:]:
+        copied.record_child(child.spec, finished.read_child(child.spec))
+    with pytest.raises(UserError, match=refused):
+        aggregate(plan, copied)
+
+
+def test_who_waits_for_the_gpu_alone_lets_go_of_the_parent(
+    tiny: dict[str, Any], tmp_path: Path, monkeypatch: Any
+) -> None:
+    import torch
+
+    from ssa import parent as parents
+
+    plan, store = expand(tiny), Store(tmp_path)
+    spec, train, calls = next(iter(plan.all_parents().values())), parents.train, []
+
+    def short_of_memory(*args: Any) -> bool:
+        calls.append(args)
+        if len(calls) == 1:
+            raise torch.OutOfMemoryError("out of memory")
+        return train(*args)
+
+    def wait() -> None:
+        leases.only_one(store.parent_folder(spec.id) / ".lock", spec.id).close()  # another job may have it
+
+    monkeypatch.setattr(parents, "train", short_of_memory)
+    monkeypatch.setattr(leases, "have_alone", wait)
+    assert stages.train_parent(plan, store, spec.id)
+    assert len(calls) == 2
 
 
 def test_another_batching_and_a_larger_grid_reuse_every_finished_child(
@@ -347,6 +410,9 @@ def test_a_network_that_cannot_be_built_is_said_with_the_data(tiny: dict[str, An
     stages.fetch_data(expand(tiny))
     tiny["parents"]["small"]["model_options"] = {"widht": 8}
     with pytest.raises(UserError, match=r"model resnet-small with options .*unexpected keyword argument 'widht'"):
+        stages.fetch_data(expand(tiny))
+    tiny["parents"]["small"] |= {"model": "lenet-l", "model_options": {}}  # digits have 8x8 pixels
+    with pytest.raises(UserError, match="model lenet-l cannot take images of 1x8x8: "):
         stages.fetch_data(expand(tiny))
 
 

@@ -90,6 +90,7 @@ def test_the_seed_decides_the_weights_and_the_global_stream_is_left_alone() -> N
     [
         ("resnet-small", {"wdith": 4}, "model resnet-small with options"),
         ("timm/no-such-model", {}, "model timm/no-such-model"),
+        ("resnet-small", {"stages": 0}, "model resnet-small with options .*: IndexError: "),
     ],
 )
 def test_wrong_models_are_one_line(name: str, options: dict[str, int], message: str) -> None:

@@ -167,6 +167,26 @@ def test_a_typo_stops_the_workflow_in_one_line_before_any_job(tmp_path: Path, ti
     assert not (tmp_path / "results").exists()
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--configfile", "tiny.yaml", "tiny.yaml"], "one study at a time: give one --configfile"),
+        (["--configfile", "tiny.yaml", "--config", "workers=many"], "--config workers=many is not allowed"),
+        (["--config", "recorded=tiny"], "recorded/tiny is named as its study, whose tables it would overwrite"),
+    ],
+)
+def test_wrong_options_stop_the_workflow_in_one_line(
+    options: list[str], message: str, tmp_path: Path, tiny: dict[str, Any]
+) -> None:
+    (tmp_path / "recorded/tiny").mkdir(parents=True)
+    for path in ("tiny.yaml", "recorded/tiny/study.yaml"):
+        (tmp_path / path).write_text(yaml.safe_dump(tiny))
+    run = snakemake(tmp_path, "-n", "--cores", "1", *options)
+    assert run.returncode != 0
+    assert message in run.stderr + run.stdout
+    assert "Traceback" not in run.stderr
+
+
 def test_the_paper_is_the_default_and_its_dry_run_says_how_large_it_is(tmp_path: Path) -> None:
     run = snakemake(tmp_path, "-n", "--cores", "4")
     assert run.returncode == 0, run.stderr[-2000:]
@@ -183,6 +203,15 @@ def test_the_command_line_prints_one_line_for_a_mistake(tmp_path: Path, capsys: 
     (tmp_path / "empty").mkdir()
     assert cli.main(["tables", str(tmp_path / "empty"), "--out", str(tmp_path / "out")]) == 2
     assert "children.csv" in capsys.readouterr().err
+    assert cli.main(["plan", str(tmp_path)]) == 2
+    assert capsys.readouterr().err == f"ssa: {tmp_path}: Is a directory\n"
+    for wrong in (["plan", "x.yaml", "--workers", "0"], ["run", "x.yaml", "--threads", "-1"]):
+        with pytest.raises(SystemExit):
+            cli.main(wrong)
+        assert "allowed: a whole number from 1" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        cli.main(["status", "x.yaml", "--every", "-1"])
+    assert "allowed: seconds, above 0" in capsys.readouterr().err
 
 
 def test_plan_lists_jobs(tmp_path: Path, tiny: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:

@@ -45,6 +45,8 @@ def finish(plan: study.Study, store: Store) -> None:
 
 def test_only_whole_replicates_are_added_and_each_once(plan: study.Study, store: Store, tmp_path: Path) -> None:
     folder = tmp_path / "recorded"
+    with pytest.raises(UserError, match="is named as its study, whose tables it would overwrite"):
+        recorded.add(plan, store, tmp_path / plan.name, "by hand")
     assert recorded.add(plan, store, folder, "by hand") == (1, 0)
     before = (folder / "children.csv").read_text()
     assert len(pd.read_csv(folder / "children.csv")) == 5
@@ -84,6 +86,8 @@ def test_an_addition_that_was_cut_off_is_not_added_a_second_time(
 
 def test_what_a_study_says_of_the_same_children_is_taken_over(plan: study.Study, store: Store, tmp_path: Path) -> None:
     folder = tmp_path / "recorded"
+    with pytest.raises(UserError, match="is named as its study, whose tables it would overwrite"):
+        recorded.add(plan, store, tmp_path / plan.name, "by hand")
     assert recorded.add(plan, store, folder, "by hand") == (1, 0)
     before = {name: (folder / name).read_bytes() for name in FILES}
     changed = {**yaml.safe_load(plan.path.read_text()), "title": "Tinier", "findings": ["losses"]}

@@ -15,6 +15,7 @@ from ssa import data, pruning, scoring
 from ssa.augment import Batches
 from ssa.laws import OneShot
 from ssa.masks import Mask
+from ssa.networks.batch_ensemble import BatchEnsemble
 from ssa.networks.resnet_small import SmallResNet
 from ssa.specs import DataSpec, Recipe
 from ssa.subnetwork import Subnetwork
@@ -85,5 +86,16 @@ def test_effective_sparsity_of_a_residual_network() -> None:
 
 
 def test_effective_sparsity_is_blank_where_paths_cannot_be_traced() -> None:
-    model = nn.Sequential(nn.Linear(2, 2), nn.LayerNorm(2), nn.Linear(2, 2))
-    assert math.isnan(scoring.effective_sparsity(model, pruning.prune(model, 0.5), torch.zeros(1, 2)))
+    class Scale(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.gamma = nn.Parameter(torch.ones(2))
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.gamma * x
+
+    for between in (nn.LayerNorm(2), nn.GroupNorm(1, 2, affine=False), Scale()):
+        model = nn.Sequential(nn.Linear(2, 2), between, nn.Linear(2, 2))
+        assert math.isnan(scoring.effective_sparsity(model, pruning.prune(model, 0.5), torch.zeros(1, 2)))
+    members = BatchEnsemble(nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2)), 2)
+    assert math.isnan(scoring.effective_sparsity(members, pruning.prune(members, 0.5), torch.zeros(1, 2)))

@@ -14,7 +14,7 @@ import pytest
 import yaml
 from conftest import ROOT
 
-from ssa import study
+from ssa import study, yaml_files
 from ssa.errors import UserError
 from ssa.plan import summary
 from ssa.specs import SEMANTICS, ChildSpec, DataSpec, MaskSpec, ParentSpec, Recipe
@@ -147,6 +147,11 @@ def change(path: str, value: Any) -> Any:
     return apply
 
 
+def long_law(raw: dict[str, Any]) -> None:
+    raw["methods"] = {"mine": {"law": "TemperatureAnnealing", "args": {"epochs": 3}}}
+    raw["blocks"][1]["method"] = "mine"
+
+
 @pytest.mark.parametrize(
     ("broken", "message"),
     [
@@ -192,10 +197,33 @@ def change(path: str, value: Any) -> Any:
         (change("findings", "rates"), "findings: 'rates' is not allowed; allowed: a list, each once"),
         (change("device", "gpu"), "device: 'gpu' is not allowed; allowed: auto, cpu, cuda"),
         (change("name", "a/b"), "name: 'a/b' is not allowed"),
+        (change("name", 61 * "a"), "is not allowed; allowed: letters, digits, - and _, at most 60"),
+        (change("name", "members"), "name: 'members' is not allowed: results/members holds those of all studies"),
         (change("children_per_job", 0), "children_per_job: 0 is not allowed"),
         (change("claims", {"C99": {}}), "C99"),
         (change("methods", {"mine": {"law": "no.such.Law"}}), "methods.mine.law: law 'no.such.Law' cannot be imported"),
         (change("methods", {"mine": {"lwa": "OneShot"}}), "methods.mine: unknown key 'lwa'; did you mean 'law'?"),
+        (change("methods", {"mine": {"law": 3}}), "methods.mine.law: missing; allowed: the name of a law"),
+        (
+            change("methods", {"mine": {"law": "..x.Law"}}),
+            "methods.mine.law: law '..x.Law' cannot be imported: TypeError",
+        ),
+        (change("methods", {"mine": {"law": "Law"}}), "methods.mine.law: law 'Law' has no anneal() of its own"),
+        (change("methods", {"mine": {"law": "OneShot", "args": [1]}}), "methods.mine.args: [1] is not allowed"),
+        (change("methods", {"mine": {"law": "OneShot", "switches": 1}}), "methods.mine.switches: 1 is not allowed"),
+        (change("methods", {"../mine": {"law": "OneShot"}}), "methods.../mine: the name is not allowed"),
+        (change("methods", {"one-shot": {"law": "OneShot"}}), "methods.one-shot: the method is known already"),
+        (long_law, "methods.mine.args.epochs: 3 is not allowed; allowed: at most epochs, 2"),
+        (
+            change("parents.small.lr_schedule", "rewound"),
+            "parents.small.lr_schedule: 'rewound' is not allowed; a parent",
+        ),
+        (
+            change("parents.small.model_options", {"width": {}}),
+            "model_options.width: {} is not allowed",
+        ),
+        (change("blocks.1.parents", {}), "blocks[1].parents: {} is not allowed; allowed: small"),
+        (change("findings", [[1]]), "findings: [1] is not allowed; allowed: a list, each once"),
         (
             lambda raw: raw["blocks"].append({**raw["blocks"][1], "name": "again"}),
             "blocks[2]: duplicate child random-50",
@@ -227,6 +255,22 @@ def test_a_file_that_is_missing_or_no_yaml_is_named(tmp_path: Path) -> None:
     (tmp_path / "bad.yaml").write_text("name: [unclosed")
     with pytest.raises(UserError, match=r"bad.yaml: not valid YAML"):
         study.load(tmp_path / "bad.yaml")
+    (tmp_path / "bad.yaml").write_bytes(b"\xff\xfe")
+    with pytest.raises(UserError, match=r"bad.yaml: not valid YAML"):
+        study.load(tmp_path / "bad.yaml")
+    (tmp_path / "bad.yaml").write_text("name: a\nblocks: []\nblocks: []")
+    with pytest.raises(UserError, match=r"bad.yaml: not valid YAML: key 'blocks' stands twice .* line 3"):
+        study.load(tmp_path / "bad.yaml")
+
+
+def test_words_and_numbers_are_read_as_they_are_meant(tmp_path: Path) -> None:
+    path = tmp_path / "some.yaml"
+    path.write_text("a: off\nb: no\nc: true\nd: 1e-3\ne: -2.5e4\nf: .5\ng: 12\nh: {<<: &x {i: 1}, i: 2}\nj: 1.2.3")
+    assert yaml_files.load(path) == {
+        **{"a": "off", "b": "no", "c": True, "d": 0.001, "e": -25000.0, "f": 0.5, "g": 12, "h": {"i": 2}, "j": "1.2.3"}
+    }
+    for shipped in (ROOT / "config").glob("*.yaml"):  # as any other reader of YAML reads them
+        assert yaml_files.load(shipped) == yaml.safe_load(shipped.read_text())
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "config").glob("*.yaml")), ids=lambda path: path.stem)

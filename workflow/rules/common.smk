@@ -28,6 +28,8 @@ RECORDED = config.get("recorded")  # the name of a folder under recorded/ to mak
 if RECORDED:
     STUDY_FILE = f"recorded/{RECORDED}/study.yaml"
 else:
+    if len(workflow.configfiles) > 1:
+        raise WorkflowError("one study at a time: give one --configfile")
     STUDY_FILE = os.path.relpath(workflow.configfiles[0]) if workflow.configfiles else PAPER
 OVERRIDES = ("data_root", "children_per_job")  # what a profile or --config may set; neither changes a result
 FORMATS = ("csv", "md", "tex")
@@ -87,11 +89,26 @@ def worker_count():
     return (study.device != "cpu" and gpus) or limits.nodes or limits.cores or 1
 
 
+def whole_number(key, default):
+    """What --config or a profile says for ``key``, or ``default``."""
+    value = config.get(key) or default
+    try:
+        if int(value) >= 1:
+            return int(value)
+    except ValueError:
+        pass
+    raise WorkflowError(f"--config {key}={value} is not allowed; allowed: a whole number from 1")
+
+
 study = load_study()
 store = Store(Path("results"))
 counted = worker_count()
-workers = int(config.get("workers") or counted)
+workers = whole_number("workers", counted)
 
+if RECORDED == study.name:
+    raise WorkflowError(
+        f"recorded/{RECORDED} is named as its study, whose tables it would overwrite; rename the folder"
+    )
 NAME = RECORDED or study.name
 FINDINGS = study.raw.get("findings") or []
 RESULTS = f"results/{NAME}"
@@ -133,18 +150,18 @@ def training_memory(wildcards, attempt):
 
 def parent_minutes(wildcards, attempt):
     """A parent is saved as it goes: what one attempt does not finish, the next does."""
-    return attempt * int(config.get("minutes_per_parent", 240))
+    return attempt * whole_number("minutes_per_parent", 240)
 
 
 def children_minutes(wildcards, attempt):
     """Minutes for all children of a job, which its name counts, and a quarter of an hour to begin with."""
     start, stop = map(int, wildcards.job.split("-")[:2])
-    return attempt * (15 + (stop - start) * int(config.get("minutes_per_child", 5)))
+    return attempt * (15 + (stop - start) * whole_number("minutes_per_child", 5))
 
 
 def ensemble_minutes(wildcards, attempt):
     """A member that was trained is kept: what one attempt does not finish, the next does."""
-    return attempt * int(config.get("minutes_per_ensemble", 240))
+    return attempt * whole_number("minutes_per_ensemble", 240)
 
 
 def marks_of_members(wildcards):
