@@ -28,6 +28,7 @@ onerror:
 rule all:
     default_target: True
     input:
+        f"{SOURCE}/children.csv",
         page(),
         tables(),
         claims(),

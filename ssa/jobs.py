@@ -134,6 +134,15 @@ def drop_stale_marks(study: Study, store: Store) -> None:
             path.unlink(missing_ok=True)
 
 
+def drop_stale_tables(study: Study, store: Store) -> None:
+    """Remove children.csv where a record is newer, as after ``ssa run``: it and its companions are made anew."""
+    table = store.study_folder(study.name) / "children.csv"
+    files = [path for parent_id in study.all_parents() for path in store.record_files(parent_id)]
+    files += [store.ensemble_record(ensemble.spec.id) for ensemble in study.ensembles]
+    if table.exists() and any(path.exists() and path.stat().st_mtime > table.stat().st_mtime for path in files):
+        table.unlink()
+
+
 def _marks(study: Study, store: Store) -> dict[Path, Job]:
     """The marks that are there of jobs of this version of the study."""
     found = {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import platform
 import subprocess
 from datetime import UTC, datetime
@@ -58,11 +59,16 @@ def note_source(path: Path) -> None:
 
 
 def device_name(device: torch.device) -> str:
-    """The model of the GPU, or of the CPU."""
+    """The model of the GPU, or of the CPU, and to which instructions oneDNN is held there: both decide the last bit."""
     import torch
 
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
+    held_to = os.environ.get("ONEDNN_MAX_CPU_ISA")
+    return _cpu_name() + (f" ({held_to})" if held_to else "")
+
+
+def _cpu_name() -> str:
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
         return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))

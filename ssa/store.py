@@ -81,6 +81,10 @@ class Store:
             self._records[parent_id] = Records(self.root / "children" / parent_id)
         return self._records[parent_id]
 
+    def record_files(self, parent_id: str) -> list[Path]:
+        """The files of the records of one parent and of its children."""
+        return [self.parent_record(parent_id), *sorted(self.records(parent_id).folder.glob("*.jsonl"))]
+
     def recorded(self, child: ChildSpec) -> bool:
         """Whether the child is finished."""
         return self.records(child.parent.id).has(child.id)

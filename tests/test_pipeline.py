@@ -93,6 +93,22 @@ def test_a_finished_study_trains_nothing_anew_for_want_of_weights_and_masks(done
     assert "Nothing to be done" in run.stderr
 
 
+def test_records_that_came_without_snakemake_are_in_the_tables(done: Path, tmp_path: Path) -> None:
+    shutil.copytree(done, tmp_path / "again")
+    again = tmp_path / "again"
+    parent = next((again / "results/parents").iterdir()).name
+    for kind in ("parents", "children"):
+        shutil.rmtree(again / "results" / kind / parent)
+    subprocess.run([sys.executable, "-m", "ssa", "run", "tiny.yaml"], cwd=again, check=True, capture_output=True)
+    before = pd.read_csv(again / "results/tiny/children.csv")["train_seconds"]
+    run = snakemake(again, "--cores", "2", "--configfile", "tiny.yaml")
+    assert run.returncode == 0, run.stderr[-2000:]
+    assert "rule aggregate" in run.stderr
+    assert "rule children" not in run.stderr
+    assert (pd.read_csv(again / "results/tiny/children.csv")["train_seconds"] != before).any()
+    assert "Nothing to be done" in snakemake(again, "--cores", "2", "--configfile", "tiny.yaml").stderr
+
+
 def test_tables_and_figures_regenerate_byte_for_byte_without_training(done: Path) -> None:
     before = outputs(done)
     assert len(before) == len(TABLES) * 3 + 2 + 5 * 2

@@ -128,7 +128,7 @@ CODE = "results/.source"
 
 
 def prepare():
-    """Once for a run: say how large the study is, drop the marks of what was lost, and note the package's source."""
+    """Once for a run: say how large the study is, drop what is out of date, and note the package's source."""
     note_source(Path(CODE))
     if RECORDED:
         return
@@ -137,6 +137,7 @@ def prepare():
         with contextlib.suppress(UserError):  # another run of the study goes on, and the marks are its own
             with leases.only_one(LOCK, study.name):
                 ssa_jobs.drop_stale_marks(study, store)
+                ssa_jobs.drop_stale_tables(study, store)
 
 
 if workflow.is_main_process:
