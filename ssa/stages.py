@@ -86,9 +86,9 @@ def train_children(
         return len(pending)
     spec, device = study.parent(parent_id), choose_device(study)
     content = parents.content_of(spec, study.data_root, device)
+    starts = {epoch: parents.load(store, spec, content, epoch) for epoch in {c.spec.start_epoch for c in pending}}
     for child_id in recorded & {child.spec.id for child in children}:
         store.check_data(parent_id, store.records(parent_id).read(child_id), content.digest)
-    starts = {epoch: parents.load(store, spec, content, epoch) for epoch in {c.spec.start_epoch for c in pending}}
     masks = _read_masks(study, store, [child.spec for child in pending])
     longest = 0.0
     with progress.Progress(store.root, parent_id, len(pending), "child") as bar:
