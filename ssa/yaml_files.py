@@ -13,8 +13,11 @@ BOOL, FLOAT = "tag:yaml.org,2002:bool", "tag:yaml.org,2002:float"
 
 def load(path: Path) -> Any:
     """The content of the YAML file ``path``; ``yaml.YAMLError`` where it is none, or a mapping has a key twice."""
-    with path.open(encoding="utf-8") as file:
-        return yaml.load(file, _Loader)
+    loader = _Loader(path.read_text(encoding="utf-8"))
+    try:
+        return loader.get_single_data()
+    finally:
+        loader.dispose()
 
 
 class _Loader(yaml.SafeLoader):
