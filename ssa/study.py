@@ -282,7 +282,7 @@ def _check_told_apart(children: Iterable[Child], where: str) -> None:
 
 def _check_head(raw: Mapping[str, Any], where: str) -> None:
     name = raw["name"]
-    if not is_name(name):
+    if not isinstance(name, str) or len(name) > 60 or not name.replace("-", "").replace("_", "").isalnum():
         raise UserError(f"{where}name: {name!r} is not allowed; allowed: letters, digits, - and _, at most 60")
     if name in FOLDERS:
         raise UserError(f"{where}name: {name!r} is not allowed: results/{name} holds those of all studies")
@@ -302,18 +302,13 @@ def _check_head(raw: Mapping[str, Any], where: str) -> None:
             raise UserError(f"{where}provenance.{key}: {label!r} is not allowed; allowed: {allowed}")
 
 
-def is_name(value: object) -> bool:
-    """Whether files and rows may be called so: by letters, digits, - and _, at most 60."""
-    return isinstance(value, str) and len(value) <= 60 and value.replace("-", "").replace("_", "").isalnum()
-
-
 def _read_methods(raw: Mapping[str, Any], where: str) -> dict[str, Method]:
     """A study's own methods: each names a law, and may fix its arguments and the child's switches."""
     methods = {}
     for name, values in raw.items():
         here = f"{where}methods.{name}"
-        if not is_name(name):
-            raise UserError(f"{here}: the name is not allowed; allowed: letters, digits, - and _, at most 60")
+        if not isinstance(name, str) or "/" in name:
+            raise UserError(f"{here}: the name is not allowed; allowed: text without /, since files are called so")
         if name in CATALOGUE:
             raise UserError(f"{here}: the method is known already, and tables call it by its name; choose another name")
         for key in settings.mapping(values, "a mapping with law", here):

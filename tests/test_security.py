@@ -142,7 +142,7 @@ def test_an_image_that_is_a_link_out_of_the_data_is_refused(tmp_path: Path) -> N
 @pytest.mark.slow
 def test_names_and_paths_of_a_study_never_reach_a_shell(tmp_path: Path, tiny: dict[str, Any]) -> None:
     tiny["parents"]["small"] |= {"seeds": [0], "epochs": 1}
-    tiny["methods"] = {'a\'b $(touch c) `touch d` "e"/../f': {"law": "OneShot"}}
+    tiny["methods"] = {'a\'b $(touch c) `touch d` "e" ..f': {"law": "OneShot"}}
     tiny["blocks"] = [{"name": "$(touch g)", "parents": "small", "method": list(tiny["methods"]), "sparsity": 50}]
     tiny["data_root"] = "data $(touch h); touch i '"
     tiny["title"] = "$(touch j)"
