@@ -211,11 +211,12 @@ def _law(method: Method, own: ChildSettings, recipe: Recipe, where: str) -> laws
         law = kind(**{**args, **method.args})
     except (TypeError, ValueError) as error:
         raise UserError(f"{where}.method: {own.method!r}: {error}") from error
-    setting = f"{where}: methods.{own.method}.args.epochs" if "epochs" in method.args else f"{where}.anneal_epochs"
-    if kind is not laws.OneShot and not law.epochs:
-        raise UserError(f"{setting}: 0 is not allowed for {own.method}; allowed: float, above 0")
-    if kind is not laws.OneShot and law.epochs > recipe.epochs:
-        raise UserError(f"{setting}: {law.epochs:g} is not allowed; allowed: at most epochs, {recipe.epochs}")
+    if kind is not laws.OneShot:
+        setting = f"{where}: methods.{own.method}.args.epochs" if "epochs" in method.args else f"{where}.anneal_epochs"
+        if not law.epochs:
+            raise UserError(f"{setting}: 0 is not allowed for {own.method}; allowed: float, above 0")
+        if law.epochs > recipe.epochs:
+            raise UserError(f"{setting}: {law.epochs:g} is not allowed; allowed: at most epochs, {recipe.epochs}")
     if law.ranking and own.pruned_weights == "freeze":
         raise UserError(f"{where}.pruned_weights: 'freeze' is not allowed for {own.method}, which ranks weights anew")
     return law

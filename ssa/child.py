@@ -156,16 +156,20 @@ class _Scorer:
 
     def final(self) -> dict[str, Any]:
         """The scores after the last step."""
-        running = self._all_scores()
-        with self.reestimated():
-            fresh = self._all_scores() if self.spec.batchnorm == "reestimated" else {"test": self.scores("test")}
-        primary = fresh if self.spec.batchnorm == "reestimated" else running
+        if self.spec.batchnorm == "reestimated":
+            with self.reestimated():
+                primary = self._all_scores()
+            accuracy_bn = primary["test"].accuracy
+        else:
+            primary = self._all_scores()
+            with self.reestimated():
+                accuracy_bn = self.scores("test").accuracy
         validation = primary.get("validation")
         return {
             "accuracy": primary["test"].accuracy,
             "nll": primary["test"].nll,
             "ece": primary["test"].ece,
-            "accuracy_bn": fresh["test"].accuracy,
+            "accuracy_bn": accuracy_bn,
             "validation_accuracy": validation.accuracy if validation else None,
             "train_loss_clean": primary["train"].nll,
             "train_accuracy_clean": primary["train"].accuracy,

@@ -172,7 +172,10 @@ def _training(options: argparse.Namespace) -> tuple[Study, Store]:
 
 
 def _take_machine(study: Study, options: argparse.Namespace) -> None:
-    """Give this process its threads and, where the study runs on GPUs and there are any, its share of one."""
+    """Give this process its threads and, where the study runs on GPUs and there are any, its share of one.
+
+    Called before a deadline listens: nothing is to be saved yet, and a signal may end the wait for a GPU.
+    """
     from ssa import leases, stages
 
     if study.device != "cpu":
@@ -205,7 +208,7 @@ def _train_one(
     from ssa.deadline import Deadline
 
     (study, store), deadline = _training(options), Deadline()
-    _take_machine(study, options)  # nothing is to be saved yet: a signal may end it
+    _take_machine(study, options)
     with deadline.listening():
         done = train(study, store, key, deadline)
     return 0 if done else _warned(deadline, saved)
@@ -228,7 +231,7 @@ def _children(options: argparse.Namespace) -> int:
         children = [jobs.find_child(children, options.child)]
     if store.recorded_children(options.parent).issuperset(child.spec.id for child in children):
         return 0  # without the seconds that PyTorch takes
-    _take_machine(study, options)  # nothing is to be saved yet: a signal may end it
+    _take_machine(study, options)
     with deadline.listening():
         left = stages.train_children(study, store, options.parent, children, deadline)
     return _warned(deadline, f"{len(children) - left} of {len(children)} children are recorded") if left else 0
@@ -245,7 +248,7 @@ def _run(options: argparse.Namespace) -> int:
     from ssa.deadline import Deadline
 
     (study, store), deadline = _training(options), Deadline(options.budget)
-    _take_machine(study, options)  # nothing is to be saved yet: a signal may end it
+    _take_machine(study, options)
     with deadline.listening():
         left = stages.run(study, store, options.parents, deadline, options.kinds)
     print(f"{left} runs left: run the same command again to go on" if left else "all is recorded")

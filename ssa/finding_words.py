@@ -75,9 +75,8 @@ def _alone(rows: list[dict[Any, Any]], gain: int, loss: int) -> str:
     if len(rows) < 2:
         return ""
     signs = [(_sign(row, "gain"), _sign(row, "loss")) for row in rows]
-    same, decided = signs.count((gain, loss)), sum(0 not in sign for sign in signs)
-    otherwise = decided - same * (0 not in (gain, loss))
-    return f" (the mean of {len(rows)} sparsities, {same} of which alone say the same, {otherwise} something else)"
+    same, other = signs.count((gain, loss)), sum(0 not in sign and sign != (gain, loss) for sign in signs)
+    return f" (the mean of {len(rows)} sparsities, {same} of which alone say the same, {other} something else)"
 
 
 def criteria(table: pd.DataFrame) -> list[str]:

@@ -137,9 +137,12 @@ def drop_stale_marks(study: Study, store: Store) -> None:
 def drop_stale_tables(study: Study, store: Store) -> None:
     """Remove children.csv where a record is newer, as after ``ssa run``: it and its companions are made anew."""
     table = store.study_folder(study.name) / "children.csv"
+    if not table.exists():
+        return
+    made = table.stat().st_mtime
     files = [path for parent_id in study.all_parents() for path in store.record_files(parent_id)]
     files += [store.ensemble_record(ensemble.spec.id) for ensemble in study.ensembles]
-    if table.exists() and any(path.exists() and path.stat().st_mtime > table.stat().st_mtime for path in files):
+    if any(path.exists() and path.stat().st_mtime > made for path in files):
         table.unlink()
 
 

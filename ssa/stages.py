@@ -223,10 +223,9 @@ def fetch_data(study: Study) -> None:
     for spec in study.all_parents().values():
         if spec.data not in loaded:
             loaded[spec.data] = parents.content_of(spec, study.data_root, torch.device("cpu"))
+        content = loaded[spec.data]
         if (kind := (spec.data, spec.model, spec.model_options)) not in built:
-            models.check_takes(
-                parents.untrained(spec, loaded[spec.data]), spec.model, loaded[spec.data].test.images[:1]
-            )
+            models.check_takes(parents.untrained(spec, content), spec.model, content.test.images[:1])
             built.add(kind)
     corrupted = [e.spec.parents[0].data for e in study.ensembles if e.spec.corruptions]
     for source, data_spec in {spec.source: spec for spec in corrupted}.items():

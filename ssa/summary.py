@@ -13,6 +13,7 @@ import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -49,6 +50,11 @@ class Page:
     def link(self, path: Path) -> str:
         """``path`` as seen from the page."""
         return os.path.relpath(path, self.path.parent)
+
+    @cached_property
+    def overlaps(self) -> dict[str, str]:
+        """What each record shares with others, in words; read from all of them once for a page."""
+        return _overlaps(self)
 
 
 def fill(page: Path, root: Path) -> bool:
@@ -91,7 +97,6 @@ def records(root: Path) -> dict[str, dict[str, Any]]:
 def _claims(page: Page) -> str:
     """For each record that tests claims: a row for each claim and arm, sanity, figures, deviations and assumptions."""
     parts: list[str] = []
-    overlaps = _overlaps(page)
     for name, study in records(page.root).items():
         tables, drawn = page.root / "paper_tables" / name, page.root / "figures" / name
         rows = list(_claim_rows(tables / "claims.csv"))
@@ -99,7 +104,7 @@ def _claims(page: Page) -> str:
             continue
         parts += [
             f"**{study['title']}** ({_made(name, study, page)})",
-            overlaps[name],
+            page.overlaps[name],
             grid(rows[0], [row.values() for row in rows]),
         ]
         parts += _sanity(tables / "table4_sanity.md", page)
@@ -256,14 +261,18 @@ def _short(verdicts: pd.Series) -> pd.Series:
 def _finding(name: str, page: Page) -> str:
     """Figure, sentences and table of one finding for each record that answers it, or how to run a study that would."""
     answering = {record: study for record, study in records(page.root).items() if name in study.get("findings", [])}
-    overlaps, parts = _overlaps(page), []
+    parts = []
     for record, study in answering.items():
         path = page.root / "paper_tables" / record / f"finding_{name}.csv"
         table = pd.read_csv(path)
         figure = page.root / "figures" / record / f"finding_{name}.png"
         alt = f"{FINDINGS[name]} {study['title']}"
         rows = _shown(table)
-        parts += [f"{study['title']} ({_made(record, study, page)}).", overlaps[record], _figure(alt, figure, page)]
+        parts += [
+            f"{study['title']} ({_made(record, study, page)}).",
+            page.overlaps[record],
+            _figure(alt, figure, page),
+        ]
         parts += ["\n".join(f"- {sentence}" for sentence in getattr(finding_words, name)(table))]
         parts += [grid(rows[0], [row.values() for row in rows])] if 0 < len(rows) <= LONGEST else []
         parts += [f"All numbers: `{page.link(path)}`."]

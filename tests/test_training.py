@@ -80,6 +80,12 @@ def test_warmup_and_cosine_by_hand(step: int, lr: float) -> None:
     assert rates.at_step(recipe, step, 100).lr == pytest.approx(lr)
 
 
+def test_a_warmup_of_less_than_a_step_goes_to_the_rate_and_not_beyond() -> None:
+    recipe = Recipe(epochs=10, lr=0.1, lr_schedule="warmup-cosine", warmup_epochs=0.1)  # 0.4 of a step
+    assert rates.at_step(recipe, 0, 4).lr == 0.1
+    assert rates.at_step(recipe, 1, 4).lr < 0.1
+
+
 def test_constant_rate() -> None:
     assert rates.at_step(Recipe(epochs=2, lr=0.01, lr_schedule="constant"), 5, 10) == rates.Rate(0.01)
 
