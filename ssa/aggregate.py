@@ -27,17 +27,18 @@ SCORED = (
     *("accuracy", "nll", "ece", "accuracy_bn", "accuracy_before", "train_loss_clean", "train_accuracy_clean"),
     *("validation_accuracy", "realised_sparsity", "effective_sparsity", "train_seconds", "diverged_step"),
 )
+MADE = ("device", "git_commit", "instructions", "source")
 COLUMNS = (
     *("study", "block", "parent", "dataset", "model", "train_images", "augment", "parent_seed", "seed"),
     *("criterion", "structure", "allocation", "stem", "sparsity", "realised_sparsity", "effective_sparsity"),
     *("method", "tau", "anneal_epochs", "anneal_schedule", "reference", "epochs", "lr_schedule", "lr"),
     *("accuracy", "nll", "ece", "accuracy_bn", "accuracy_before", "train_loss_clean", "train_accuracy_clean"),
     *("validation_accuracy", "parent_accuracy", "dense_accuracy", "train_seconds", "diverged", "diverged_step"),
-    *("child_id", "parent_id", "device", "git_commit"),
+    *("child_id", "parent_id", *MADE),
 )
 PARENT_COLUMNS = (
     *("study", "parent", "dataset", "model", "parent_seed", "epochs", "accuracy", "nll", "ece", "validation_accuracy"),
-    *("train_loss_clean", "train_seconds", "parent_id", "device", "git_commit"),
+    *("train_loss_clean", "train_seconds", "parent_id", *MADE),
 )
 # What holds for every child of every study, with where it comes from; the tests of the engine show that it does.
 FIXED = (
@@ -193,7 +194,7 @@ def row(study: Study, child: Child, record: dict[str, Any], parent: dict[str, An
         **{"diverged": result["diverged_step"] is not None or not result["finite"]},
         "parent_accuracy": parent["result"]["accuracy"],
         **{"child_id": spec.id, "parent_id": spec.parent.id},
-        **{key: record["made"][key] for key in ("device", "git_commit")},
+        **{key: record["made"].get(key, "") for key in MADE},
     }
 
 
@@ -214,7 +215,7 @@ def _parent_rows(study: Study, records: dict[str, dict[str, Any]]) -> Iterator[d
                 **{"study": study.name, "parent": kind, "dataset": spec.data.source, "model": spec.model},
                 **{"parent_seed": spec.seed, "epochs": spec.recipe.epochs},
                 **{key: record["result"][key] for key in scored},
-                **{"parent_id": spec.id, **{key: record["made"][key] for key in ("device", "git_commit")}},
+                **{"parent_id": spec.id, **{key: record["made"].get(key, "") for key in MADE}},
             }
 
 

@@ -40,7 +40,9 @@ SWITCHES = (
     "bn_images",
     "score_epochs",
     "gradient_batches",
+    "score_used",
 )
+LISTS = ("score_epochs", "score_used")  # settings whose value is a list, so that a list of one is no axis
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,7 @@ class ChildSettings:
     bn_images: int = setting(2048, source="assumed", low=1)
     score_epochs: tuple[int, ...] | None = setting(None, source="assumed", low=0)
     gradient_batches: int = setting(0, source="assumed", low=0, added=True)
+    score_used: tuple[int, ...] | None = setting(None, source="assumed", low=0, added=True)
 
 
 @dataclass(frozen=True)
@@ -85,7 +88,7 @@ def checked(values: Mapping[str, Any], methods: Mapping[str, Method], where: str
     axes = {}
     for key, value in settings.mapping(values, "a mapping of settings", where).items():
         settings.check_key(key, kinds, where)
-        listed = value if isinstance(value, list) and key != "score_epochs" else [value]
+        listed = value if isinstance(value, list) and key not in LISTS else [value]
         if not listed:
             raise UserError(f"{where}.{key}: [] is not allowed; allowed: a value or a list of them")
         axis = [settings.check(kinds[key], key, item, f"{where}.{key}") for item in listed]

@@ -13,16 +13,20 @@ from typing import Any
 import torch
 from torch import nn
 
-from ssa import gradients, laws, provenance, scoring
+from ssa import checkpoints, gradients, laws, provenance, scoring
 from ssa.augment import Batches
+from ssa.checkpoints import Checkpoint
 from ssa.data import Data
+from ssa.deadline import Deadline
 from ssa.masks import Mask, realised_sparsity
 from ssa.scoring import Scores
 from ssa.seeds import derive
 from ssa.specs import ChildSpec
-from ssa.store import Store
+from ssa.store import Store, checksum
 from ssa.subnetwork import Subnetwork
 from ssa.training import Epoch, Training
+
+DRAWS = 8  # of a sampled mask, where accuracy is that of the network as used: one has a spread of 1 to 2 points
 
 
 @dataclass(frozen=True)
@@ -35,42 +39,78 @@ class Cell:
     compile: str = "off"
 
 
-def train(store: Store, spec: ChildSpec, mask: Mask, cell: Cell) -> Subnetwork:
-    """Fine-tune one child of ``cell.parent`` under ``mask``, write its record, and return it."""
-    started, clock = provenance.now(), time.monotonic()
+def train(store: Store, spec: ChildSpec, mask: Mask, cell: Cell, deadline: Deadline | None = None) -> Subnetwork | None:
+    """Fine-tune one child of ``cell.parent`` under ``mask``, write its record, and return it.
+
+    A child that was stopped goes on from its checkpoint. None where ``deadline`` came first: a checkpoint then holds
+    what was done, if that is worth one.
+    """
+    deadline = deadline or Deadline()
     child = subnetwork(spec, mask, cell)
     seed, parent_recipe = _seed(spec, "batches"), spec.parent.recipe
     training = Training(child, cell.content, spec.recipe, seed, spec.resample, parent_recipe, cell.compile)
     scorer = _Scorer(spec, cell, child, training.batches)
-    before = scorer.scores("test")
-    history = [scorer.row(0, None)]
-    seconds = 0.0
-    diverged: int | None = None
-    for _ in range(spec.recipe.epochs):
+    checkpoint = Checkpoint(store.child_checkpoint(spec), _origin(spec, mask, cell))
+    run = _Run(**checkpoint.resume(training, spec.recipe.epochs))
+    if not run.history:
+        run.accuracy_before = scorer.scores("test").accuracy
+        run.history.append(scorer.row(0, None))
+    run.hardware = provenance.hardware(cell.device, run.hardware)
+    clock = time.monotonic() - run.seconds
+    while training.epoch < spec.recipe.epochs:
         tick = time.monotonic()
         epoch = training.run_epoch()
         if cell.device.type == "cuda":
             torch.cuda.synchronize()
-        seconds += time.monotonic() - tick
-        history.append(scorer.row(epoch.number, epoch))
-        diverged = epoch.diverged_step
-        if diverged is not None:
+        run.train_seconds += time.monotonic() - tick
+        run.history.append(scorer.row(epoch.number, epoch))
+        run.diverged_step = epoch.diverged_step
+        if run.diverged_step is not None:
             break
-    if diverged is None:
+        run.seconds = time.monotonic() - clock
+        late = run.seconds > checkpoints.SECONDS and deadline.passed() and epoch.number < spec.recipe.epochs
+        if late or checkpoint.due():
+            checkpoint.save(training, dataclasses.asdict(run))
+        if late:
+            return None
+    if run.diverged_step is None:
         child.at(spec.recipe.epochs)  # lets a re-ranked mask end in its target
     result = {
         **scorer.final(),
-        "accuracy_before": before.accuracy,
+        "accuracy_before": run.accuracy_before,
         "realised_sparsity": 100 * _realised(child),
         "effective_sparsity": 100 * scoring.effective_sparsity(child.module, child.mask, cell.content.test.images[:1]),
-        "train_seconds": seconds,
-        "diverged_step": diverged,
+        "train_seconds": run.train_seconds,
+        "diverged_step": run.diverged_step,
     }
-    origin = provenance.of_run(cell.device, started, training.compile, cell.content.digest)
+    origin = provenance.of_run(cell.device, run.started, training.compile, cell.content.digest, run.hardware)
     made = {**origin, "seconds": time.monotonic() - clock}
-    content = {"method": spec.method, "result": result, "history": history, "made": made}
+    content = {"method": spec.method, "result": result, "history": run.history, "made": made}
     store.record_child(spec, content)
+    checkpoint.drop()
     return child
+
+
+def _origin(spec: ChildSpec, mask: Mask, cell: Cell) -> dict[str, str]:
+    """What a checkpoint of the child must come from: itself, and the images, weights and mask that it began with."""
+    start = {**cell.parent.state_dict(), **{f"mask {name}": entry for name, entry in mask.items()}}
+    return {"id": spec.id, "data": cell.content.digest, "start": checksum(start)}
+
+
+@dataclass
+class _Run:
+    """What a child's record will say of its training so far; times in seconds, accuracy in percent.
+
+    ``hardware``: see :func:`ssa.provenance.hardware`.
+    """
+
+    started: str = dataclasses.field(default_factory=provenance.now)
+    hardware: list[list[str]] = dataclasses.field(default_factory=list)
+    accuracy_before: float = math.nan
+    history: list[dict[str, Any]] = dataclasses.field(default_factory=list)
+    train_seconds: float = 0.0
+    seconds: float = 0.0
+    diverged_step: int | None = None
 
 
 def subnetwork(spec: ChildSpec, mask: Mask, cell: Cell) -> Subnetwork:
@@ -143,7 +183,28 @@ class _Scorer:
                 row["test_accuracy"] = self.scores("test").accuracy
                 if len(self.cell.content.validation):
                     row["validation_accuracy"] = self.scores("validation").accuracy
-        return row | self._gradient_noise(float(number), scored)
+        return row | self._used(number) | self._gradient_noise(float(number), scored)
+
+    def _used(self, number: int) -> dict[str, float | None]:
+        """Nothing unless the study asks for it: the mean test accuracy, in percent, of the network as a step uses it.
+
+        Under sampled masks it is that of DRAWS networks, each with BatchNorm re-estimated under its own mask.
+        """
+        wanted = self.spec.score_used
+        if wanted is None:
+            return {}
+        if number not in wanted:
+            return {"test_accuracy_used": None}
+        draws = DRAWS if self.child.samples_at(float(number)) else 1
+        found = [self._score_used(number, draw) for draw in range(draws)]
+        return {"test_accuracy_used": math.fsum(found) / draws}
+
+    def _score_used(self, number: int, draw: int) -> float:
+        network = self.child.as_used(float(number), derive("used", _seed(self.spec, "masks"), number, draw))
+        content, seed = self.cell.content, _seed(self.spec, "batchnorm")
+        with scoring.reestimated_batchnorm(network, self.batches, self.spec.bn_images, seed):
+            outputs = scoring.logits(network, content.test, content, self.spec.recipe.precision)
+        return scoring.score(outputs, content.test.labels).accuracy
 
     def _gradient_noise(self, time: float, scored: bool) -> dict[str, float | None]:
         """Nothing unless the study asks for it; the same keys at every epoch, without values where not scored."""

@@ -8,7 +8,9 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import TypeVar
 
+T = TypeVar("T")
 WARNINGS = (signal.SIGTERM, signal.SIGUSR1)  # schedulers send one of them some time before they kill
 
 
@@ -38,18 +40,17 @@ class Deadline:
             for number, handler in before.items():
                 signal.signal(number, handler)
 
-    def attempt(self, work: Callable[[], object]) -> bool:
-        """Do ``work``, and leave it at once when a warning comes; whether it was done."""
+    def attempt(self, work: Callable[[], T]) -> T | None:
+        """Do ``work``, and leave it at once when a warning comes; what it returned, None where it was left."""
         try:
             self._may_give_up = True
-            if not self.warning:
-                work()
+            done = None if self.warning else work()
             self._may_give_up = False
+            return done
         except GivenUp:
-            return False
+            return None
         finally:
             self._may_give_up = False
-        return not self.warning
 
     def _warned(self, number: int, frame: FrameType | None) -> None:
         first, self.warning = not self.warning, signal.Signals(number).name

@@ -80,16 +80,16 @@ class _Making:
         kept = self._kept(path, run) if path.exists() and self.place.store.recorded(run) else None
         if kept is not None:
             return kept.to(self.place.device)
-        tuned: list[nn.Module] = []
-        if deadline.passed() or not deadline.attempt(lambda: tuned.append(self._tune(run))):
-            return None
-        write_tensors(path, tuned[0].state_dict(), {"id": run.id})
-        return tuned[0]
+        tuned = None if deadline.passed() else deadline.attempt(lambda: self._tune(run, deadline))
+        if tuned is not None:
+            write_tensors(path, tuned.state_dict(), {"id": run.id})
+        return tuned
 
-    def _tune(self, run: ChildSpec) -> nn.Module:
+    def _tune(self, run: ChildSpec, deadline: Deadline) -> nn.Module | None:
         """A child's record is written as that of any other child; of its weights the record says nothing."""
         cell = self._cell(run)
-        return child.evaluated(run, cell, child.train(self.place.store, run, self.masks[run.mask.id], cell))
+        trained = child.train(self.place.store, run, self.masks[run.mask.id], cell, deadline)
+        return None if trained is None else child.evaluated(run, cell, trained)
 
     def subnetwork(self, run: ChildSpec) -> Subnetwork:
         """A child as it is before its first step."""

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-import sys
 import time
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import NoReturn
 
@@ -13,6 +12,7 @@ import torch
 from torch import nn
 
 from ssa import data, models, progress, provenance, scoring
+from ssa.checkpoints import Checkpoint
 from ssa.data import Data
 from ssa.deadline import Deadline
 from ssa.errors import UserError
@@ -23,8 +23,6 @@ from ssa.specs import ParentSpec
 from ssa.store import Store, read_tensors, write_record, write_tensors
 from ssa.subnetwork import Subnetwork
 from ssa.training import Training
-
-CHECKPOINT_SECONDS = 60.0
 
 
 def untrained(spec: ParentSpec, content: Data) -> nn.Module:
@@ -87,8 +85,10 @@ def train(
     known, before = store.parent_record(spec.id).exists(), _loss_before(store, spec, content)
     lacking = [epoch for epoch in keep if not (known and store.early_weights(spec.id, epoch).exists())]
     to_pass = [epoch for epoch in lacking if not store.unchecked_weights(spec.id, epoch).exists()]
-    earlier = _resume(store.checkpoint(spec.id), origin, training, min(to_pass, default=spec.recipe.epochs))
-    saved, loss = time.monotonic(), math.nan
+    checkpoint = Checkpoint(store.checkpoint(spec.id), origin)
+    said = checkpoint.resume(training, min(to_pass, default=spec.recipe.epochs))
+    earlier, loss = said.get("seconds", 0.0), math.nan
+    hardware = provenance.hardware(device, said.get("hardware", ()))
     with progress.Progress(store.root, spec.id, spec.recipe.epochs, "epoch", training.epoch) as bar:
         while training.epoch < spec.recipe.epochs:
             if training.epoch in lacking:
@@ -99,15 +99,14 @@ def train(
             loss = epoch.loss
             bar.update(f"loss {loss:.3f}")
             late = deadline.passed() and epoch.number < spec.recipe.epochs
-            if late or time.monotonic() - saved > CHECKPOINT_SECONDS:
-                done = {"epoch": str(epoch.number), "seconds": str(earlier + time.monotonic() - clock)}
-                write_tensors(store.checkpoint(spec.id), training.state(), {**origin, **done})
-                saved = time.monotonic()
+            if late or checkpoint.due():
+                done = {"seconds": earlier + time.monotonic() - clock, "hardware": hardware}
+                checkpoint.save(training, done)
             if late:
                 return False
     trained_for = {"train_loss": loss, "train_seconds": earlier + time.monotonic() - clock}
     result = _scores(model, spec, content) | trained_for
-    made = provenance.of_run(device, started, training.compile, content.digest)
+    made = provenance.of_run(device, started, training.compile, content.digest, hardware)
     if before not in (None, result["nll"]):
         _refuse_another(store, spec, lacking)
     for number in lacking:
@@ -115,7 +114,7 @@ def train(
     write_tensors(store.weights(spec.id), model.state_dict(), origin)
     if not known:
         write_record(store.parent_record(spec.id), spec, {"result": result, "made": made})
-    store.checkpoint(spec.id).unlink(missing_ok=True)
+    checkpoint.drop()
     return True
 
 
@@ -157,26 +156,6 @@ def _refuse_another(store: Store, spec: ParentSpec, lacking: Iterable[int]) -> N
         "versions or threads): its children would not be comparable. Train it where it was trained, or delete "
         f"{store.all_of(spec.id)} and start it over"
     )
-
-
-def _resume(checkpoint: Path, origin: Mapping[str, str], training: Training, latest: int) -> float:
-    """Go on from ``checkpoint`` where there is one; returns the seconds of training that led to it.
-
-    ``origin``: the parent and the data that it must come from. A damaged one is left aside, since the parent can start
-    again; so is one from after epoch ``latest``, the first whose weights are still to be kept.
-    """
-    if not checkpoint.exists():
-        return 0.0
-    try:
-        tensors, metadata = read_tensors(checkpoint)
-    except UserError as error:
-        print(f"{error}; starting this parent from its beginning", file=sys.stderr)
-        checkpoint.unlink()
-        return 0.0
-    if any(metadata.get(key) != value for key, value in origin.items()) or int(metadata["epoch"]) > latest:
-        return 0.0
-    training.resume(int(metadata["epoch"]), tensors)
-    return float(metadata.get("seconds", 0.0))
 
 
 def content_of(spec: ParentSpec, data_root: Path, device: torch.device) -> Data:

@@ -124,7 +124,7 @@ class ParentSpec(Spec):
     """A parent network: data, model, recipe and seed. ``model_options``: (name, value) pairs, sorted.
 
     ``data_seed``: decides a split with ``split: parent``, so that parents of different seeds can share one; None for
-    the parent's own seed.
+    the parent's own seed. ``model_version``: which network the name stands for (``VERSIONS`` of :mod:`ssa.models`).
     """
 
     data: DataSpec
@@ -134,6 +134,7 @@ class ParentSpec(Spec):
     seed: int
     semantics: int = SEMANTICS
     data_seed: int | None = setting(None, added=True)
+    model_version: int = setting(1, added=True)
 
     @property
     def words(self) -> str:
@@ -171,7 +172,8 @@ class ChildSpec(Spec):
     ``start``: from the parent's ``trained`` weights, or ``rewound`` to those that it had as many epochs before its
     end as the child trains (weight rewinding, Renda et al., 2020, arXiv 2003.02389).
     ``method`` is a label: two methods with the same law and switches are the same child. ``gradient_batches``: on how
-    many the noise of its gradient is measured where it is scored (:mod:`ssa.gradients`).
+    many the noise of its gradient is measured where it is scored (:mod:`ssa.gradients`). ``score_used``: the epochs
+    at which the network is scored as a training step uses it; None for none.
     """
 
     parent: ParentSpec
@@ -191,6 +193,7 @@ class ChildSpec(Spec):
     seed: int
     semantics: int = SEMANTICS
     gradient_batches: int = setting(0, added=True)
+    score_used: tuple[int, ...] | None = setting(None, added=True)
 
     @property
     def start_epoch(self) -> int | None:

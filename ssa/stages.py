@@ -68,7 +68,7 @@ def train_children(
 ) -> int:
     """Train those of ``children`` that are not recorded; returns how many ``deadline`` left undone.
 
-    A child that a warning cuts short is not saved: it takes a minute on a GPU, and the next attempt trains it anew.
+    A child that a warning cuts short is trained anew by the next attempt, or from its checkpoint if it takes long.
     """
     recorded = store.recorded_children(parent_id)
     pending = [child for child in children if child.spec.id not in recorded]
@@ -78,25 +78,28 @@ def train_children(
         if lost := store.records(parent_id).damaged.get(child.spec.id):
             print(f"the record of {child.spec.id} is damaged ({lost}); training it again", file=sys.stderr)
     deadline = deadline or Deadline()
+    from ssa import checkpoints, progress
     from ssa import child as child_training
     from ssa import parent as parents
-    from ssa import progress
 
     if not ready(study, store, parent_id, deadline):
         return len(pending)
     spec, device = study.parent(parent_id), choose_device(study)
     content = parents.content_of(spec, study.data_root, device)
     starts = {epoch: parents.load(store, spec, content, epoch) for epoch in {c.spec.start_epoch for c in pending}}
-    for child_id in recorded & {child.spec.id for child in children}:
-        store.check_data(parent_id, store.records(parent_id).read(child_id), content.digest)
+    for child in children:
+        if child.spec.id in recorded:
+            store.check_data(parent_id, store.records(parent_id).read(child.spec.id), content.digest)
+            store.child_checkpoint(child.spec).unlink(missing_ok=True)  # of a process killed right after its record
     masks = _read_masks(study, store, [child.spec for child in pending])
     longest = 0.0
     with progress.Progress(store.root, parent_id, len(pending), "child") as bar:
         for done, child in enumerate(pending):
             started = time.monotonic()
             cell = child_training.Cell(starts[child.spec.start_epoch], content, device, study.compile)
-            train = partial(child_training.train, store, child.spec, masks[child.spec.mask.id], cell)
-            if deadline.passed(1.2 * longest) or not deadline.attempt(partial(with_room, train, child.spec.id)):
+            train = partial(child_training.train, store, child.spec, masks[child.spec.mask.id], cell, deadline)
+            ahead = 1.2 * longest if longest < checkpoints.SECONDS else 0.0  # else it can stop at any epoch
+            if deadline.passed(ahead) or deadline.attempt(partial(with_room, train, child.spec.id)) is None:
                 return len(pending) - done
             longest = max(longest, time.monotonic() - started)
             bar.update()

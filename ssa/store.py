@@ -3,7 +3,7 @@
 ::
 
     results/parents/<parent>/{weights,epoch-<n>,checkpoint,masks-<digest>}.safetensors, record.json
-    results/children/<parent>/*.jsonl
+    results/children/<parent>/{*.jsonl, <child>.checkpoint.safetensors}
     results/ensembles/<ensemble>/{record.json, logits.safetensors}
     results/members/<parent>/<child>.safetensors
     results/.running/..., results/<study>/...
@@ -104,6 +104,10 @@ class Store:
     def ensemble_logits(self, ensemble_id: str) -> Path:
         """The outputs of all its members on the clean images, from which all scores on them can be computed again."""
         return self.root / "ensembles" / ensemble_id / "logits.safetensors"
+
+    def child_checkpoint(self, child: ChildSpec) -> Path:
+        """Where a child that trains for long stands, until its record is there."""
+        return self.records(child.parent.id).folder / f"{child.id}.checkpoint.safetensors"
 
     def member(self, child: ChildSpec) -> Path:
         """The weights of a child that ensembles ask, kept until all of these are complete."""

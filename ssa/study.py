@@ -236,7 +236,7 @@ def _read_ensembles(
     where: str,
 ) -> tuple[Ensemble, ...]:
     """The section ``ensembles``; what ``children`` says once for all holds for members too."""
-    shared = {key: values[0] for key, values in defaults.items() if len(values) == 1 and key != "score_epochs"}
+    shared = {key: values[0] for key, values in defaults.items() if len(values) == 1 and key not in blocks.LISTS}
 
     def make_child(parent: ParentSpec, values: dict[str, Any], name: str, here: str) -> ChildSpec:
         for key in ("criterion", "start"):
@@ -343,9 +343,8 @@ def _read_parents(values: Mapping[str, Any], datasets: Mapping[str, DataSpec], w
     if recipe.lr_schedule == "rewound":
         raise UserError(f"{where}.lr_schedule: 'rewound' is not allowed; a parent has no earlier rate to go back to")
     rates.check_cycles(recipe, where)
-    return tuple(
-        ParentSpec(datasets[head.dataset], head.model, _options(options, where), recipe, seed) for seed in head.seeds
-    )
+    data, own_options, version = datasets[head.dataset], _options(options, where), models.VERSIONS.get(head.model, 1)
+    return tuple(ParentSpec(data, head.model, own_options, recipe, seed, model_version=version) for seed in head.seeds)
 
 
 def _options(options: Mapping[str, Any], where: str) -> tuple[tuple[str, Any], ...]:

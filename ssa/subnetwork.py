@@ -428,6 +428,27 @@ class Subnetwork(nn.Module):
         masks.apply(plain, self.mask)
         return plain
 
+    def samples_at(self, t: float) -> bool:
+        """Return whether chance decides the mask of a step at time ``t``: whether any p lies between 0 and 1."""
+        if t >= self.law.epochs or self.law.expected or self.law.ranking:
+            return False
+        p = self._expected(t)
+        return bool(((p > 0) & (p < 1)).any())
+
+    def as_used(self, t: float, seed: int) -> nn.Module:
+        """A copy of the module with the weights that a training step at time ``t`` uses, its mask drawn with ``seed``.
+
+        The child itself stays as it is.
+        """
+        probe = copy.deepcopy(self)
+        probe.seed = seed
+        probe.at(t)
+        plain = copy.deepcopy(self.module)
+        with torch.no_grad():
+            for name, masked in probe._masked(probe.multiplier):
+                plain.get_parameter(name).copy_(masked)
+        return plain
+
     def _shuffle(self) -> None:
         generator = self._generator("shuffle")
         with torch.no_grad():

@@ -37,10 +37,10 @@ def test_an_attempt_is_left_at_once_and_the_next_is_not_begun() -> None:
         time.sleep(60)
 
     with deadline.listening():
-        assert Deadline().attempt(lambda: None)
+        assert Deadline().attempt(lambda: 7) == 7
         started = time.monotonic()
-        assert not deadline.attempt(work)
-        assert not deadline.attempt(work)
+        assert deadline.attempt(work) is None
+        assert deadline.attempt(lambda: begun.append(2) or True) is None
         os.kill(os.getpid(), signal.SIGTERM)  # the second warning finds nothing more to leave
     assert time.monotonic() - started < 5
     assert begun == [1]

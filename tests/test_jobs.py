@@ -329,11 +329,16 @@ def test_an_interrupted_parents_time_is_that_of_all_its_attempts(tiny: dict[str,
     content = parents.content_of(spec, Path("unused"), device)
     assert not parents.train(store, spec, content, device, Deadline(0.0))
     tensors, metadata = read_tensors(store.checkpoint(spec.id))
-    assert float(metadata["seconds"]) > 0
+    said = json.loads(metadata["said"])
+    assert said["seconds"] > 0
+    elsewhere = json.dumps({"seconds": 1000, "hardware": [["Another CPU", "avx2"]]})
     metadata = {key: value for key, value in metadata.items() if key != "checksum"}
-    write_tensors(store.checkpoint(spec.id), tensors, {**metadata, "seconds": "1000"})
+    write_tensors(store.checkpoint(spec.id), tensors, {**metadata, "said": elsewhere})
     assert parents.train(store, spec, content, device, Deadline())
-    assert 1000 < store.read_parent(spec)["result"]["train_seconds"] < 1060
+    record = store.read_parent(spec)
+    assert 1000 < record["result"]["train_seconds"] < 1060
+    assert record["made"]["device"].startswith("Another CPU; ")
+    assert record["made"]["instructions"].startswith("avx2")
 
 
 def test_results_are_the_same_whatever_ran_before_in_the_process(

@@ -309,3 +309,15 @@ def test_study_files_are_plain_yaml(tiny: dict[str, Any], tmp_path: Path) -> Non
 def test_a_timm_models_id_is_one_folders_name() -> None:
     parent = ParentSpec(DataSpec("cifar10"), "timm/resnet18", (), Recipe(epochs=1), 0)
     assert parent.id.startswith("timm-resnet18-cifar10-s0-")
+
+
+def test_networks_that_are_others_now_have_other_ids_and_all_others_keep_theirs() -> None:
+    """An id hashes a network's name; what was trained as the name's first version is not taken for its second."""
+    for name, version in (("resnet18", 2), ("resnet18-maxpool", 2), ("wrn-28-10", 2), ("vit", 1), ("lenet-l", 1)):
+        spec = ParentSpec(DataSpec("cifar10"), name, (), Recipe(epochs=1), 0)
+        raw = {"name": "own", "datasets": {"c": {"source": "cifar10"}}, "parents": {}, "blocks": [{}]}
+        raw["parents"] = {"p": {"dataset": "c", "model": name, "seeds": [0], "epochs": 1}}
+        raw["blocks"] = [{"name": "b", "parents": "p", "method": "dense", "epochs": 1}]
+        (now,) = study.expand(raw, Path("own.yaml")).parents["p"]
+        assert now.model_version == version
+        assert (now.id == spec.id) == (version == 1)
