@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from ssa import ensemble_results, laws
-from ssa.blocks import INHERITED, Child, ChildSettings
+from ssa.blocks import INHERITED, NO_SETTINGS, Child, ChildSettings
 from ssa.claim_rules import ssa_settings
 from ssa.ensemble_study import CorruptionSettings, EnsembleSettings
 from ssa.specs import DataSpec, Recipe
@@ -263,7 +263,7 @@ def hyperparameters(study: Study) -> Iterator[dict[str, str]]:
     yield from _scope("children", ChildSettings, defaults, labels)
     yield from _scope("children", Recipe, defaults, labels, inherited=INHERITED)
     for block in raw["blocks"]:
-        yield from _given(f"block {block['name']}", block, labels, ("name", "parents", "exclude", "method"))
+        yield from _given(f"block {block['name']}", block, labels, (*NO_SETTINGS, "method"))
     for ensemble in raw.get("ensembles") or ():
         yield from _given(f"ensemble {ensemble['name']}", ensemble, labels, ("name", "parents"))
     yield from _given("corruptions", raw.get("corruptions") or {}, labels, ())

@@ -42,6 +42,7 @@ SWITCHES = (
     "gradient_batches",
     "score_used",
 )
+NO_SETTINGS = ("name", "parents", "parent_seeds", "exclude")  # what a block says beside its grid
 LISTS = ("score_epochs", "score_used")  # settings whose value is a list, so that a list of one is no axis
 
 
@@ -118,18 +119,32 @@ def expand(
     for kind in kinds:
         if not isinstance(kind, str) or kind not in parents:
             raise UserError(f"{where}.parents: {kind!r} is not allowed; allowed: {', '.join(parents)}")
-    grid = {key: value for key, value in block.items() if key not in ("name", "parents", "exclude")}
+    grid = {key: value for key, value in block.items() if key not in NO_SETTINGS}
     axes = {**defaults, **checked(grid, methods, where)}
     if "method" not in axes:
         raise UserError(f"{where}.method: missing; allowed: {', '.join(methods)}")
     exclude = settings.listed(block.get("exclude") or [], "a list of mappings", f"{where}.exclude")
     excluded = [checked(entry, methods, f"{where}.exclude[{i}]") for i, entry in enumerate(exclude)]
+    seeds = block.get("parent_seeds")
     children: dict[str, Child] = {}
     for kind in kinds:
+        chosen = _of_seeds(parents[kind], seeds, f"{where}.parent_seeds")
         for values in _combinations(axes, excluded):
-            for child in make_children(parents[kind], values, methods, reference, str(block["name"]), kind, where):
+            for child in make_children(chosen, values, methods, reference, str(block["name"]), kind, where):
                 children.setdefault(child.spec.id, child)
     return list(children.values())
+
+
+def _of_seeds(parents: tuple[ParentSpec, ...], seeds: Any, where: str) -> tuple[ParentSpec, ...]:
+    """Those of ``parents`` with one of ``seeds``; all where that is None."""
+    if seeds is None:
+        return parents
+    known = {parent.seed: parent for parent in parents}
+    wanted = settings.listed(seeds, f"a list of seeds of its parents ({', '.join(map(str, known))})", where)
+    for seed in wanted:
+        if seed not in known:
+            raise UserError(f"{where}: {seed!r} is not allowed; allowed: {', '.join(map(str, known))}")
+    return tuple(known[seed] for seed in wanted)
 
 
 def _combinations(axes: Mapping[str, list[Any]], excluded: list[dict[str, list[Any]]]) -> Iterator[dict[str, Any]]:

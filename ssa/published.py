@@ -1,4 +1,4 @@
-"""Published results of ensembles, as printed by others: they stand beside a study's own, always marked so."""
+"""Published results, as printed by others: they stand beside a study's own, always marked so."""
 
 from __future__ import annotations
 
@@ -14,17 +14,27 @@ SOURCES = {
     ),
     "uncertainty-baselines": "Nado et al., Uncertainty Baselines (2021), the repository's own table",
     "low-cost ensembles survey": "the lead author of PAT's survey of low-cost ensembles",
+    "reviews": "the public reviews of the paper's earlier version, which quote its table of magnitude masks",
 }
 
 
 def published(dataset: str, model: str) -> list[dict[str, str]]:
-    """The published rows for a data set and a model, in the order of the sources' tables; a blank cell is ``""``.
+    """Return the published rows of ensembles for a data set and a model, in the order of the sources' tables.
 
-    Cells are text, with the digits that were printed. Accuracy and ECE in percent, NLL in nats, on the official test
-    set; ``corrupted_...``: on corrupted ones, means over the types that ``corruptions`` tells of; ``accuracy_se``:
-    standard error over ``n`` runs; ``disagreement``: a fraction; ``kl``: nats; ``epochs``: of training, all members';
-    ``flops``: relative to the independent model's, masked.
+    A blank cell is ``""``. Cells are text, with the digits that were printed. Accuracy and ECE in percent, NLL in nats,
+    on the official test set; ``corrupted_...``: on corrupted ones, means over the types that ``corruptions`` tells of;
+    ``accuracy_se``: standard error over ``n`` runs; ``disagreement``: a fraction; ``kl``: nats; ``epochs``: of all
+    members' training; ``flops``: relative to the independent model's, masked.
     """
+    return [row for row in _of(dataset, model) if row["members"]]
+
+
+def published_children(dataset: str, model: str) -> list[dict[str, str]]:
+    """Return the published rows of single pruned networks, as :func:`published`; ``method`` is a method's key here."""
+    return [row for row in _of(dataset, model) if not row["members"]]
+
+
+def _of(dataset: str, model: str) -> list[dict[str, str]]:
     return [dict(row) for row in _rows() if (row["dataset"], row["model"]) == (dataset, model)]
 
 

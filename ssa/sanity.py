@@ -10,7 +10,7 @@ import pandas as pd
 
 from ssa.cells import devices, having
 from ssa.ensemble_cells import by_name, groups
-from ssa.published import published
+from ssa.published import published, published_children
 from ssa.statistics import PARENT, UNDECIDED, Interval, over_parents, t_interval
 from ssa.table_style import Part, Table, number, plus_minus
 
@@ -25,6 +25,7 @@ NEAR = 0.5  # points that a dense parent may lie off
 PRUNED, LOSS = 90, 2.5  # percent of the weights that one-shot magnitude pruning takes, and the points it may cost
 THUMB = "rule of thumb"
 WITHIN, BELOW, ABOVE = "as known", "below", "above"
+NOT_JUDGED = "not judged: its sparsity is not known"
 COLUMNS = ["check", "arm", "estimate", "low", "high", "n", "known_low", "known_high", "source", "verdict", "device"]
 TITLE = "Sanity: our numbers beside known ones"
 
@@ -33,9 +34,15 @@ def sanity(children: pd.DataFrame, ensembles: pd.DataFrame | None) -> Table:
     """Dense parents, one-shot magnitude pruning and published ensembles, wherever the study has one to compare.
 
     ``verdict``: :data:`WITHIN` where our mean lies from ``known_low`` to ``known_high`` (percent, or points of
-    difference), else :data:`BELOW` or :data:`ABOVE` where our whole 95% interval does, else undecided.
+    difference), else :data:`BELOW` or :data:`ABOVE` where our whole 95% interval does, else undecided;
+    :data:`NOT_JUDGED` beside numbers that were published without a sparsity.
     """
-    found = [*_parents(children), *_one_shot(children), *(() if ensembles is None else _ensembles(ensembles))]
+    found = [
+        *_parents(children),
+        *_one_shot(children),
+        *_children(children),
+        *(() if ensembles is None else _ensembles(ensembles)),
+    ]
     caption = (
         "Our numbers beside what is known: mean ± half-width of the 95% t-interval over n parents or, of ensembles, "
         f"seeds. Known of dense parents: others' accuracy (%) ± {NEAR:g}; of one-shot magnitude pruning at {PRUNED}%: "
@@ -80,6 +87,21 @@ def _one_shot(children: pd.DataFrame) -> Iterator[dict[str, Any]]:
         yield _row(f"one-shot, magnitude, {PRUNED}%, minus parent (points)", arm, ours, (-LOSS, math.inf), THUMB, rows)
 
 
+def _children(children: pd.DataFrame) -> Iterator[dict[str, Any]]:
+    """Children under magnitude masks on all images, at each sparsity, beside those that the paper's reviews quote."""
+    asked = {"criterion": "magnitude", "structure": "connections", "train_images": ALL_IMAGES, "reference": True}
+    keys = ["parent", "dataset", "model", "method", "sparsity", "epochs", "lr_schedule"]
+    for (kind, dataset, model, method, sparsity, epochs, rate), rows in having(children, asked).groupby(
+        keys, sort=False
+    ):
+        for row in published_children(str(dataset), str(model)):
+            if row["method"] == method:
+                arm = f"{kind}: {method}, magnitude masks, {sparsity:g}%, {epochs:g} epochs, {rate} rate"
+                ours, known = over_parents(rows, "accuracy"), float(row["accuracy"])
+                found = _row("accuracy quoted from the paper (%)", arm, ours, (known, known), row["source"], rows)
+                yield {**found, "verdict": NOT_JUDGED}
+
+
 def _ensembles(ensembles: pd.DataFrame) -> Iterator[dict[str, Any]]:
     """Ensembles, on all images, of a name, size and budget that somebody published with a standard error."""
     for dataset, model, cells in groups(ensembles[ensembles["train_images"] == ALL_IMAGES]):
@@ -104,7 +126,9 @@ def _row(
 def _line(row: dict[str, Any]) -> dict[str, Any]:
     """A row as it is printed."""
     low, high = row["known_low"], row["known_high"]
-    known = f"at least {number(low)}" if math.isinf(high) else f"{number(low)} to {number(high)}"
+    known = number(low) if low == high else f"{number(low)} to {number(high)}"
+    if math.isinf(high):
+        known = f"at least {number(low)}"
     ours = plus_minus(row["estimate"], (row["high"] - row["low"]) / 2)
     end = {"Source": row["source"], "Verdict": row["verdict"]}
     return {"Check": row["check"], "Arm": row["arm"], "Ours": ours, "n": row["n"], "Known": known, **end}

@@ -8,7 +8,7 @@ import pytest
 from conftest import ROOT
 
 from ssa.models import BUILDERS
-from ssa.published import SOURCES, _rows, published
+from ssa.published import SOURCES, _rows, published, published_children
 
 
 def one(dataset: str, model: str, method: str, source: str) -> dict[str, str]:
@@ -36,8 +36,19 @@ def test_rows_say_what_the_papers_print(
     assert {key: row[key] for key in cells} == cells
 
 
+def test_the_only_accuracies_known_of_the_paper_are_those_of_children() -> None:
+    found = published_children("cifar100", "resnet18-maxpool")
+    assert [(row["method"], row["accuracy"], row["source"]) for row in found] == [
+        ("iterative", "56.4", "reviews"),
+        ("temperature", "56.6", "reviews"),
+    ]
+    assert all("sparsity not known" in row["budget"] for row in found)
+    assert not any(row["source"] == "reviews" for row in published("cifar100", "resnet18-maxpool"))
+
+
 def test_every_row_names_a_model_of_ours_and_a_source() -> None:
-    assert len(_rows()) == 20 + 2 * 13 + 7  # small budget; large budget with two rows more; diversity
+    # small budget; large budget with two rows more; diversity; children
+    assert len(_rows()) == 20 + 2 * 13 + 7 + 2
     for row in _rows():
         assert row["model"] in BUILDERS
         assert row["source"] in SOURCES

@@ -9,7 +9,7 @@ import pytest
 import synthetic
 import synthetic_ensembles
 
-from ssa.sanity import ABOVE, BELOW, NEAR, WITHIN, sanity, verdict
+from ssa.sanity import ABOVE, BELOW, NEAR, NOT_JUDGED, WITHIN, sanity, verdict
 from ssa.statistics import UNDECIDED, Interval
 
 T5 = 2.570582  # the 97.5% quantile of Student's t at 5 degrees of freedom
@@ -99,3 +99,17 @@ def test_the_printed_table_tells_what_the_numbers_do() -> None:
     assert (dense["Ours"], dense["Known"], dense["n"]) == ("93.00 ± 0.11", "92.57 to 93.57", 6)
     assert (pruned["Ours"], pruned["Known"], pruned["Source"]) == ("−2.60 ± 0.01", "at least −2.50", "rule of thumb")
     assert pruned["Verdict"] == BELOW
+
+
+def test_accuracies_quoted_from_the_paper_stand_beside_children_and_judge_nothing() -> None:
+    frame = children(dataset="cifar100").query("criterion == 'magnitude' and lr_schedule == 'one-cycle'")
+    found = sanity(frame, None)
+    rows = found.long[found.long["check"] == "accuracy quoted from the paper (%)"]
+    assert set(rows["verdict"]) == {NOT_JUDGED}
+    mine = frame[(frame["method"] == "iterative") & (frame["sparsity"] == 98)]
+    (row,) = rows[rows["arm"].str.contains("iterative, magnitude masks, 98%")].itertuples()
+    assert (row.estimate, row.n) == (pytest.approx(mine.groupby("parent_id")["accuracy"].mean().mean()), 6)
+    assert (row.known_low, row.known_high) == (56.4, 56.4)
+    shown = found.parts[0].shown.query("Check == 'accuracy quoted from the paper (%)'")
+    assert set(shown["Known"]) == {"56.40", "56.60"}
+    assert "reviews" in set(shown["Source"])

@@ -321,3 +321,12 @@ def test_networks_that_are_others_now_have_other_ids_and_all_others_keep_theirs(
         (now,) = study.expand(raw, Path("own.yaml")).parents["p"]
         assert now.model_version == version
         assert (now.id == spec.id) == (version == 1)
+
+
+def test_a_block_may_be_for_some_of_its_parents(tiny: dict[str, Any]) -> None:
+    tiny["blocks"][1]["parent_seeds"] = [1]
+    by_seed = {child.spec.parent.seed for child in expand(tiny).children if child.block == "main"}
+    assert by_seed == {1}
+    tiny["blocks"][1]["parent_seeds"] = [7]
+    with pytest.raises(UserError, match=r"blocks\[1\].parent_seeds: 7 is not allowed; allowed: 0, 1"):
+        expand(tiny)
