@@ -20,7 +20,7 @@ import torch
 
 from benchmarks import agreement, epochs, job, machine, profiling, scaling, tracking
 from benchmarks.epochs import Case
-from ssa.store import write_atomically
+from ssa.files import write_atomically
 
 HERE = Path(__file__).resolve().parent
 NOISE = 1.05  # the most that annealing may cost over one-shot

@@ -16,13 +16,16 @@ import torch
 from torch import nn
 
 from benchmarks import machine, plain
-from ssa import data, models, pruning, scoring, statistics
-from ssa.data import Data
-from ssa.laws import OneShot
-from ssa.masks import Mask
-from ssa.specs import DataSpec, Recipe
-from ssa.subnetwork import Subnetwork
-from ssa.training import Training
+from ssa.analysis import statistics
+from ssa.data import splits
+from ssa.data.splits import Data
+from ssa.method import pruning
+from ssa.method.laws import OneShot
+from ssa.method.masks import Mask
+from ssa.method.subnetwork import Subnetwork
+from ssa.specs.specs import DataSpec, Recipe
+from ssa.training import models, scoring
+from ssa.training.loop import Training
 
 PARENT = Recipe(epochs=30, batch_size=64, lr=0.1, lr_schedule="one-cycle", augment="none")
 RECIPE = Recipe(epochs=20, batch_size=64, lr=0.1, lr_schedule="one-cycle", augment="none", padding=0)
@@ -71,7 +74,7 @@ def _accuracy(network: nn.Module, content: Data, precision: str) -> float:
 
 @cache
 def _parent(seed: int) -> tuple[Data, nn.Module]:
-    content = data.load(DataSpec("digits", 900, 0, "parent"), Path("unused"), seed)
+    content = splits.load(DataSpec("digits", 900, 0, "parent"), Path("unused"), seed)
     model = models.build("resnet-small", {"width": 16, "stages": 2, "stem_stride": 2}, 1, 10, 8, seed)
     run = Training(Subnetwork(model, Mask({}), OneShot()), content, PARENT, seed)
     for _ in range(PARENT.epochs):

@@ -15,13 +15,14 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks import machine, plain
-from ssa import laws, models, pruning
-from ssa.data import STATISTICS, Data, Split
-from ssa.laws import Law
-from ssa.masks import Mask
-from ssa.specs import Recipe
-from ssa.subnetwork import Subnetwork
-from ssa.training import Training
+from ssa.data.splits import STATISTICS, Data, Split
+from ssa.method import laws, pruning
+from ssa.method.laws import Law
+from ssa.method.masks import Mask
+from ssa.method.subnetwork import Subnetwork
+from ssa.specs.specs import Recipe
+from ssa.training import models
+from ssa.training.loop import Training
 
 LAWS: dict[str, Law] = {
     "one-shot": laws.OneShot(),

@@ -36,11 +36,14 @@ def run(folder: str, network: str, epochs: int, children: int, images: int) -> d
 
     Seconds of ``training`` and ``scoring``, ``processor`` seconds in all, and the peak ``memory`` in GB.
     """
-    from ssa import data, parent, scoring, stages, training
-    from ssa.data import Split
-    from ssa.deadline import Deadline
-    from ssa.store import Store
-    from ssa.study import expand
+    from ssa.data import splits
+    from ssa.data.splits import Split
+    from ssa.process.deadline import Deadline
+    from ssa.runs import parent
+    from ssa.store.store import Store
+    from ssa.study.study import expand
+    from ssa.training import loop, scoring
+    from ssa.workflow import stages
 
     spent = {"training": 0.0, "scoring": 0.0}
 
@@ -53,10 +56,10 @@ def run(folder: str, network: str, epochs: int, children: int, images: int) -> d
 
         return call
 
-    training.Training.run_epoch = timed(training.Training.run_epoch, "training")  # type: ignore[method-assign]
+    loop.Training.run_epoch = timed(loop.Training.run_epoch, "training")  # type: ignore[method-assign]
     scoring.logits = timed(scoring.logits, "scoring")
     scoring.update_bn = timed(scoring.update_bn, "scoring")
-    data._cifar = lambda spec, root: (Split(*_images(images)), Split(*_images(images // 5)), 10)
+    splits._cifar = lambda spec, root: (Split(*_images(images)), Split(*_images(images // 5)), 10)
     stages.use_threads(1)
     plan, store = expand(study(network, epochs, max(children, 1)), Path("job.yaml")), Store(Path(folder))
     (key,) = plan.all_parents()

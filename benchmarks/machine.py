@@ -11,7 +11,8 @@ from typing import Any
 
 import torch
 
-from ssa import provenance, step
+from ssa.process import provenance
+from ssa.training import step
 
 SIDE = 2048
 

@@ -17,8 +17,8 @@ from torch.nn.utils import prune
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
-from ssa.masks import Mask
-from ssa.specs import Recipe
+from ssa.method.masks import Mask
+from ssa.specs.specs import Recipe
 
 
 class Images(Dataset[Any]):

@@ -9,8 +9,8 @@ import torch
 from torch.profiler import ProfilerActivity, profile, record_function
 
 from benchmarks.epochs import LAWS, Case, ours
-from ssa.augment import Batches
-from ssa.subnetwork import Subnetwork
+from ssa.data.batches import Batches
+from ssa.method.subnetwork import Subnetwork
 
 # The first that matches counts; what happens inside the first two belongs to them.
 KINDS = {

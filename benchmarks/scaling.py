@@ -17,7 +17,7 @@ HERE = Path(__file__).resolve().parent
 
 def study(name: str, parents: int, children: int, methods: tuple[str, ...] = ("one-shot",)) -> Any:
     """The demo's network on digits: ``children`` of each parent and method, of two epochs."""
-    from ssa.study import expand
+    from ssa.study.study import expand
 
     demo = yaml.safe_load((HERE.parent / "config" / "demo.yaml").read_text())
     small = {**demo["parents"]["small"], "seeds": list(range(parents)), "epochs": 2}
@@ -31,9 +31,9 @@ def study(name: str, parents: int, children: int, methods: tuple[str, ...] = ("o
 
 def children(counts: tuple[int, ...]) -> dict[int, float]:
     """Seconds of a whole study, parent and masks included, by its number of children; one thread, one process."""
-    from ssa import stages
-    from ssa.deadline import Deadline
-    from ssa.store import Store
+    from ssa.process.deadline import Deadline
+    from ssa.store.store import Store
+    from ssa.workflow import stages
 
     stages.use_threads(1)
     found = {}
@@ -55,10 +55,10 @@ def aggregation(rows: int) -> tuple[float, float]:
 
 def _write(folder: Path, rows: int) -> None:
     """A store in which one child was trained and all others have its result."""
-    from ssa import stages
-    from ssa.deadline import Deadline
-    from ssa.records import sealed
-    from ssa.store import Store
+    from ssa.process.deadline import Deadline
+    from ssa.store.records import sealed
+    from ssa.store.store import Store
+    from ssa.workflow import stages
 
     store, plan = Store(folder), study("rows", 100, rows // 200, ("one-shot", "temperature"))
     first = plan.children[0]
@@ -80,8 +80,8 @@ def _write(folder: Path, rows: int) -> None:
 
 
 def _aggregate(folder: Path, rows: int) -> tuple[float, float]:
-    from ssa.aggregate import aggregate
-    from ssa.store import Store
+    from ssa.results.aggregate import aggregate
+    from ssa.store.store import Store
 
     start = time.perf_counter()
     aggregate(study("rows", 100, rows // 200, ("one-shot", "temperature")), Store(folder))

@@ -28,7 +28,7 @@ class Cost:
     @property
     def share(self) -> float:
         """What logging adds to a job on a machine that has no core to spare for it."""
-        from ssa.tracking_follow import POLL_SECONDS
+        from ssa.tracking.follow import POLL_SECONDS
 
         return self.run / self.child + self.look / POLL_SECONDS
 
@@ -48,10 +48,10 @@ def measure(network: str, epochs: int, children: int, images: int) -> Cost:
 def _log(folder: str, network: str, epochs: int, children: int) -> tuple[float, float]:
     import wandb
 
-    from ssa.store import Store
-    from ssa.study import expand
-    from ssa.tracking import Tracker
-    from ssa.tracking_study import StudyFiles
+    from ssa.store.store import Store
+    from ssa.study.study import expand
+    from ssa.tracking.study_run import StudyFiles
+    from ssa.tracking.tracker import Tracker
 
     root = Path(folder)
     plan = expand({**job.study(network, epochs, children), "wandb": {"mode": "offline"}}, Path("job.yaml"))

@@ -15,7 +15,9 @@ from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
 import ssa
-from ssa import laws, methods, settings
+from ssa.method import laws
+from ssa.specs import settings
+from ssa.study import methods
 
 DOCS = Path(__file__).parent
 sys.path.insert(0, str(DOCS))
@@ -41,19 +43,19 @@ class PublicNames(SphinxDirective):
     def run(self) -> list[nodes.Node]:
         """Ask autodoc for each name in turn."""
         self.env.note_dependency(ssa.__file__)
-        in_source = [name for name in vars(laws) if ssa._HOMES.get(name) == "laws"]
+        in_source = [name for name in vars(laws) if ssa._HOMES.get(name) == "method.laws"]
         names = in_source if self.arguments[0] == "laws" else [name for name in ssa.__all__ if name not in in_source]
         return self.parse_text_to_nodes("\n\n".join(_block(name) for name in names))
 
 
 class SettingsTable(SphinxDirective):
-    """All settings that one class of a study's sections takes: ``.. settings:: specs.DataSpec``."""
+    """All settings that one class of a study's sections takes: ``.. settings:: specs.specs.DataSpec``."""
 
     required_arguments = 1
 
     def run(self) -> list[nodes.Node]:
         """The class's docstring, then a row for each setting."""
-        module, name = self.arguments[0].split(".")
+        module, name = self.arguments[0].rsplit(".", 1)
         home = import_module(f"ssa.{module}")
         self.env.note_dependency(str(home.__file__))
         cls = getattr(home, name)

@@ -15,9 +15,9 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ssa import laws
-from ssa.figure_style import STYLES, WIDE, blank, look
-from ssa.schedules import SCHEDULES
+from ssa.method import laws
+from ssa.method.schedules import SCHEDULES
+from ssa.report.figures.style import STYLES, WIDE, blank, look
 
 EPOCHS, END, SPARSITY, TAU, WEIGHTS = 5, 6.0, 0.9, 0.5, 4000
 LAWS: dict[str, laws.Law] = {

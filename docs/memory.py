@@ -11,8 +11,9 @@ from functools import partial
 import torch
 from torch import nn
 
-from ssa import laws, models, pruning
-from ssa.subnetwork import Subnetwork
+from ssa.method import laws, pruning
+from ssa.method.subnetwork import Subnetwork
+from ssa.training import models
 
 NETWORKS = {"ResNet-18": "resnet18", "WRN-28-10": "wrn-28-10"}
 LAWS: dict[str, tuple[laws.Law, bool]] = {

@@ -9,19 +9,19 @@ from importlib import import_module
 from typing import Any
 
 _HOMES = {
-    "ConstantTemperature": "laws",
-    "DenseThenCut": "laws",
-    "Iterative": "laws",
-    "Law": "laws",
-    "Mask": "masks",
-    "OneShot": "laws",
-    "RandomAnnealing": "laws",
-    "Subnetwork": "subnetwork",
-    "TemperatureAnnealing": "laws",
-    "load": "export",
-    "prune": "pruning",
-    "save": "export",
-    "sparsity": "sparsities",
+    "ConstantTemperature": "method.laws",
+    "DenseThenCut": "method.laws",
+    "Iterative": "method.laws",
+    "Law": "method.laws",
+    "Mask": "method.masks",
+    "OneShot": "method.laws",
+    "RandomAnnealing": "method.laws",
+    "Subnetwork": "method.subnetwork",
+    "TemperatureAnnealing": "method.laws",
+    "load": "method.saving",
+    "prune": "method.pruning",
+    "save": "method.saving",
+    "sparsity": "method.sparsity",
 }
 __all__ = sorted(_HOMES)
 __version__ = "0.1.0"

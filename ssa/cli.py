@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING
 from ssa.errors import UserError
 
 if TYPE_CHECKING:
-    from ssa.deadline import Deadline
-    from ssa.store import Store
-    from ssa.study import Study
-    from ssa.tracking import Tracker
+    from ssa.process.deadline import Deadline
+    from ssa.store.store import Store
+    from ssa.study.study import Study
+    from ssa.tracking.tracker import Tracker
 
 Command = Callable[[argparse.Namespace], "int | None"]
 
@@ -139,10 +139,11 @@ def _seconds(text: str) -> float:
 
 
 def _plan(options: argparse.Namespace) -> None:
-    from ssa import jobs, plan, study
+    from ssa.study import study
+    from ssa.workflow import jobs, size
 
     loaded = study.load(options.study)
-    print(plan.summary(loaded, options.workers))
+    print(size.summary(loaded, options.workers))
     if options.jobs:
         for parent_id in loaded.all_parents():
             print(f"parent {parent_id}")
@@ -153,8 +154,9 @@ def _plan(options: argparse.Namespace) -> None:
 
 
 def _status(options: argparse.Namespace) -> None:
-    from ssa import status, study
-    from ssa.store import Store
+    from ssa.store.store import Store
+    from ssa.study import study
+    from ssa.workflow import status
 
     loaded, store = study.load(options.study), Store(options.results)
     if options.watch:
@@ -165,8 +167,8 @@ def _status(options: argparse.Namespace) -> None:
 
 
 def _training(options: argparse.Namespace) -> tuple[Study, Store]:
-    from ssa import study
-    from ssa.store import Store
+    from ssa.store.store import Store
+    from ssa.study import study
 
     return study.load(options.study, data_root=options.data_root), Store(options.results)
 
@@ -176,10 +178,11 @@ def _take_machine(study: Study, options: argparse.Namespace) -> None:
 
     Called before a deadline listens: nothing is to be saved yet, and a signal may end the wait for a GPU.
     """
-    from ssa import leases, stages
+    from ssa.process import gpus
+    from ssa.workflow import stages
 
     if study.device != "cpu":
-        leases.lease()
+        gpus.lease()
     stages.use_threads(options.threads)
 
 
@@ -189,14 +192,14 @@ def _warned(deadline: Deadline, saved: str) -> int:
 
 
 def _data(options: argparse.Namespace) -> None:
-    from ssa import stages
+    from ssa.workflow import stages
 
     stages.use_threads(options.threads)
     stages.fetch_data(_training(options)[0])
 
 
 def _parent(options: argparse.Namespace) -> int:
-    from ssa import stages
+    from ssa.workflow import stages
 
     return _train_one(stages.train_parent, options.parent, options, "its last epoch is saved")
 
@@ -205,7 +208,7 @@ def _train_one(
     train: Callable[[Study, Store, str, Deadline], bool], key: str, options: argparse.Namespace, saved: str
 ) -> int:
     """Let ``train`` make what is called ``key``, until a warning comes; ``saved`` says what is then kept."""
-    from ssa.deadline import Deadline
+    from ssa.process.deadline import Deadline
 
     (study, store), deadline = _training(options), Deadline()
     _take_machine(study, options)
@@ -215,15 +218,15 @@ def _train_one(
 
 
 def _masks(options: argparse.Namespace) -> None:
-    from ssa import stages
+    from ssa.workflow import stages
 
     stages.use_threads(options.threads)
     stages.write_masks(*_training(options), options.parent)
 
 
 def _children(options: argparse.Namespace) -> int:
-    from ssa import jobs, stages
-    from ssa.deadline import Deadline
+    from ssa.process.deadline import Deadline
+    from ssa.workflow import jobs, stages
 
     (study, store), deadline = _training(options), Deadline()
     children = jobs.children_of(study, options.parent, options.job)
@@ -238,14 +241,14 @@ def _children(options: argparse.Namespace) -> int:
 
 
 def _ensemble(options: argparse.Namespace) -> int:
-    from ssa import stages
+    from ssa.workflow import stages
 
     return _train_one(stages.train_ensemble, options.ensemble, options, "the members that are trained are kept")
 
 
 def _run(options: argparse.Namespace) -> int:
-    from ssa import stages
-    from ssa.deadline import Deadline
+    from ssa.process.deadline import Deadline
+    from ssa.workflow import stages
 
     (study, store), deadline = _training(options), Deadline(options.budget)
     _take_machine(study, options)
@@ -256,23 +259,24 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _aggregate(options: argparse.Namespace) -> None:
-    from ssa import study
-    from ssa.aggregate import aggregate
-    from ssa.store import Store
+    from ssa.results.aggregate import aggregate
+    from ssa.store.store import Store
+    from ssa.study import study
 
     aggregate(study.load(options.study), Store(options.results))
 
 
 def _record(options: argparse.Namespace) -> None:
-    from ssa import recorded, study
-    from ssa.store import Store
+    from ssa.results import recorded
+    from ssa.store.store import Store
+    from ssa.study import study
 
     added = recorded.add(study.load(options.study), Store(options.results), options.out, options.how)
     print("{} parents and {} ensembles added to {}".format(*added, options.out))
 
 
 def _withdraw(options: argparse.Namespace) -> None:
-    from ssa import recorded
+    from ssa.results import recorded
 
     recorded.withdraw(options.folder, options.parents, options.reason)
 
@@ -280,47 +284,47 @@ def _withdraw(options: argparse.Namespace) -> None:
 def _show(options: argparse.Namespace) -> None:
     import json
 
-    from ssa import recorded
+    from ssa.results import recorded
 
     print(json.dumps(recorded.show(options.folder, options.child), indent=1))
 
 
 def _summary(options: argparse.Namespace) -> None:
-    from ssa import summary
+    from ssa.report.readme import results
 
     for page in options.pages:
-        print(f"{page} {'filled' if summary.fill(page, Path()) else 'is up to date'}")
+        print(f"{page} {'filled' if results.fill(page, Path()) else 'is up to date'}")
 
 
 def _tables(options: argparse.Namespace) -> None:
-    from ssa.tables import write_tables
+    from ssa.report.tables.study import write_tables
 
     write_tables(options.results, options.out)
 
 
 def _claims(options: argparse.Namespace) -> None:
-    from ssa.claims import write_claims
+    from ssa.analysis.claims.judge import write_claims
 
     write_claims(options.results, options.out)
 
 
 def _figures(options: argparse.Namespace) -> None:
-    from ssa.figures import write_figures
+    from ssa.report.figures.study import write_figures
 
     write_figures(options.results, options.out)
 
 
 def _findings(options: argparse.Namespace) -> None:
-    from ssa.findings import write_findings
+    from ssa.report.findings import write_findings
 
     write_findings(options.results, options.tables, options.figures)
 
 
 def _tracker(options: argparse.Namespace) -> Tracker:
-    from ssa import study
-    from ssa.store import Store
-    from ssa.tracking import Tracker
-    from ssa.tracking_study import StudyFiles
+    from ssa.store.store import Store
+    from ssa.study import study
+    from ssa.tracking.study_run import StudyFiles
+    from ssa.tracking.tracker import Tracker
 
     loaded, store = study.load(options.study), Store(options.results)
     tables = options.tables or Path("paper_tables") / loaded.name
@@ -331,7 +335,7 @@ def _tracker(options: argparse.Namespace) -> Tracker:
 def _track(options: argparse.Namespace) -> None:
     tracker = _tracker(options)
     if options.follow:
-        from ssa.tracking_follow import follow
+        from ssa.tracking.follow import follow
 
         return follow(tracker)
     print(f"{tracker.write()} W&B runs written to {tracker.uploads.folder}: wandb leet {tracker.uploads.folder}")
@@ -346,8 +350,10 @@ def _sync(options: argparse.Namespace) -> None:
 
 
 def _dashboard(options: argparse.Namespace) -> None:
-    from ssa import dashboard, study, tracking_settings
-    from ssa.store import Store
+    from ssa.store.store import Store
+    from ssa.study import study
+    from ssa.study import wandb as tracking_settings
+    from ssa.tracking import dashboard
 
     loaded = study.load(options.study)
     folder = Store(options.results).study_folder(loaded.name) / "wandb"
@@ -356,12 +362,12 @@ def _dashboard(options: argparse.Namespace) -> None:
 
 
 def _diagnose(options: argparse.Namespace) -> None:
-    from ssa.diagnosis import diagnose
+    from ssa.analysis.diagnosis import diagnose
 
     print(diagnose(options.history))
 
 
 def _report(options: argparse.Namespace) -> None:
-    from ssa.report import write_report
+    from ssa.report.page.page import write_report
 
     write_report(options.results, options.tables, options.figures, options.out)

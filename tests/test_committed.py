@@ -41,7 +41,7 @@ def compare(committed: Path, made: Path) -> list[str]:
 
 
 def test_a_moved_point_a_changed_number_and_a_lost_file_are_seen(tmp_path: Path) -> None:
-    from ssa.figure_style import blank, look, save
+    from ssa.report.figures.style import blank, look, save
 
     for folder, height in (("one", 1.0), ("two", 1.0), ("moved", 1.1)):
         (tmp_path / folder).mkdir()

@@ -94,7 +94,7 @@ def test_the_curves_are_what_the_laws_say(draw_laws: ModuleType) -> None:
 def test_every_fault_names_a_test_that_is_there() -> None:
     named = set(re.findall(r"``(test_\w+)``", (ROOT / "docs" / "faults.rst").read_text()))
     written = {
-        name for path in (ROOT / "tests").glob("test_*.py") for name in re.findall(r"def (test_\w+)", path.read_text())
+        name for path in (ROOT / "tests").rglob("test_*.py") for name in re.findall(r"def (test_\w+)", path.read_text())
     }
     assert len(named) > 15
     assert named <= written

@@ -15,13 +15,15 @@ from typing import Any
 import pytest
 import yaml
 from conftest import ROOT
-from test_data import folder as image_folder
+from images import image_folder
 from torchvision import datasets
 
-from ssa import data, study
+from ssa.data import splits
 from ssa.errors import UserError
-from ssa.specs import DataSpec
-from ssa.store import Store, read_tensors
+from ssa.files import read_tensors
+from ssa.specs.specs import DataSpec
+from ssa.store.store import Store
+from ssa.study import study
 
 
 class Evil:
@@ -89,7 +91,7 @@ def test_a_pickle_in_the_place_of_cifar_is_refused_unread(tmp_path: Path, evil: 
         (base / name).write_bytes(evil[0])
     (base / "batches.meta").write_bytes(evil[0])
     with pytest.raises(UserError, match=r"^\S+ is damaged: it does not match its published MD5; delete") as refused:
-        data.load(DataSpec("cifar10"), tmp_path, 0)
+        splits.load(DataSpec("cifar10"), tmp_path, 0)
     print(f"a pickle as CIFAR: {refused.value}")
     assert not evil[1].exists()
 
@@ -107,7 +109,7 @@ def test_an_archive_that_is_not_the_published_one_is_not_unpacked(
             entry.size = len(evil[0])
             archive.addfile(entry, io.BytesIO(evil[0]))
     with pytest.raises(UserError, match="could not be downloaded") as refused:
-        data.load(DataSpec("cifar10"), root, 0)
+        splits.load(DataSpec("cifar10"), root, 0)
     print(f"another archive under the name of CIFAR's: {refused.value}")
     assert not (tmp_path / "escaped").exists()
     assert not (root / "cifar-10-batches-py").exists()
@@ -121,7 +123,7 @@ def test_an_image_folder_cannot_lead_out_of_the_data(tmp_path: Path, outside: st
     (root / "insects").rename(tmp_path / "secret")
     (root / "link").symlink_to(tmp_path / "secret")
     with pytest.raises(UserError, match="leads out of") as refused:
-        data.load(DataSpec("imagefolder", None, 2, folder=outside, image_size=16), root, 0)
+        splits.load(DataSpec("imagefolder", None, 2, folder=outside, image_size=16), root, 0)
     print(f"folder {outside}: {refused.value}")
 
 
@@ -132,11 +134,11 @@ def test_an_image_that_is_a_link_out_of_the_data_is_refused(tmp_path: Path) -> N
     image.rename(tmp_path / "secret.png")
     image.symlink_to(tmp_path / "secret.png")
     with pytest.raises(UserError, match=r"3\.png leads out of") as refused:
-        data.load(spec, root, 0)
+        splits.load(spec, root, 0)
     print(f"an image that is a link: {refused.value}")
     image.unlink()
     image.symlink_to(root / "insects" / "train" / "ants" / "2.png")
-    assert len(data.load(spec, root, 0).train) == 10
+    assert len(splits.load(spec, root, 0).train) == 10
 
 
 @pytest.mark.slow

@@ -7,16 +7,18 @@ from pathlib import Path
 from snakemake.exceptions import WorkflowError
 from snakemake.logging import logger
 
-from ssa import jobs as ssa_jobs
-from ssa import leases
-from ssa import plan as ssa_plan
-from ssa import status as ssa_status
-from ssa import study as ssa_study
-from ssa import tracking_settings as ssa_tracking
 from ssa.errors import UserError
-from ssa.provenance import note_source
-from ssa.store import Store, digest
-from ssa.tracking_process import Follower
+from ssa.files import digest
+from ssa.process import gpus as ssa_gpus
+from ssa.process import locks as ssa_locks
+from ssa.process.provenance import note_source
+from ssa.store.store import Store
+from ssa.study import study as ssa_study
+from ssa.study import wandb as ssa_tracking
+from ssa.tracking.follower import Follower
+from ssa.workflow import jobs as ssa_jobs
+from ssa.workflow import size as ssa_size
+from ssa.workflow import status as ssa_status
 
 # Jobs call `python -m ssa` with the interpreter that runs Snakemake, whether or not its environment is activated.
 os.environ.update(PATH=os.pathsep.join([str(Path(sys.executable).parent), *os.get_exec_path()]))
@@ -74,11 +76,11 @@ def share_gpus():
     """
     limit = workflow.global_resources.get("gpu").value
     if workflow.resource_settings.nodes is None and study.device != "cpu":
-        gpus = len(leases.devices())
+        gpus = len(ssa_gpus.devices())
         if limit is None and gpus:
             workflow.register_resource("gpu", gpus)
         limit = limit or gpus
-        os.environ.setdefault(leases.SHARES, str(max(1, math.ceil(limit / max(gpus, 1)))))
+        os.environ.setdefault(ssa_gpus.SHARES, str(max(1, math.ceil(limit / max(gpus, 1)))))
     return limit
 
 
@@ -132,10 +134,10 @@ def prepare():
     note_source(Path(CODE))
     if RECORDED:
         return
-    logger.info(ssa_plan.summary(study, workers))
+    logger.info(ssa_size.summary(study, workers))
     if LOCK.parent.is_dir():
         with contextlib.suppress(UserError):  # another run of the study goes on, and the marks are its own
-            with leases.only_one(LOCK, study.name):
+            with ssa_locks.only_one(LOCK, study.name):
                 ssa_jobs.drop_stale_marks(study, store)
                 ssa_jobs.drop_stale_tables(study, store)
 
@@ -175,7 +177,7 @@ def marks_of_members(wildcards):
 def lock_study():
     """Refuse a second run of the study; unlike Snakemake's own lock, this one goes with the process, even if killed."""
     try:
-        locks.append(leases.only_one(LOCK, f"study {study.name}"))
+        locks.append(ssa_locks.only_one(LOCK, f"study {study.name}"))
     except UserError as error:
         raise WorkflowError(str(error))
 

@@ -1,0 +1,245 @@
+"""Intervals, tests and verdicts over parents: small pure functions. The parent is the unit of inference."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
+from scipy import stats
+
+PARENT = ["parent", "parent_seed"]
+SUPPORTED, NEGLIGIBLE = "supported", "supported, negligible"
+CONTRADICTED, UNDECIDED, NOT_TESTABLE = "contradicted", "undecided", "not testable"
+DASH = "–"  # where there is no number
+WIDEST = 6  # medians, beyond which an interval goes on beyond the axis
+ROUNDING = 1e-9  # what is equal on paper is no further apart
+
+
+@dataclass(frozen=True)
+class Interval:
+    """An estimate with its confidence interval, two-sided p-value and the number ``n`` of parents behind it.
+
+    ``low``, ``high`` and ``p`` are NaN where ``n`` is too small for them, or all values are the same.
+    """
+
+    mean: float
+    low: float
+    high: float
+    p: float
+    n: int
+
+    @property
+    def half_width(self) -> float:
+        """Half the interval's length: the number behind a plus-minus sign."""
+        return (self.high - self.low) / 2
+
+
+@dataclass(frozen=True)
+class Components:
+    """Standard deviations between parents and between one parent's children; NaN where they cannot be told apart."""
+
+    between: float
+    within: float
+
+
+def t_interval(values: ArrayLike, confidence: float = 0.95) -> Interval:
+    """Student's t-interval of the mean of ``values`` (1-D), n - 1 degrees of freedom, and its test against 0.
+
+    One value has no interval, and neither have values without any spread: that a few test images came out alike for
+    each parent is no certainty.
+    """
+    x = np.asarray(values, dtype=float)
+    n = len(x)
+    if n == 0:
+        return Interval(math.nan, math.nan, math.nan, math.nan, 0)
+    mean = float(x.mean())
+    if n == 1 or np.ptp(x) <= ROUNDING * max(1.0, float(np.abs(x).max())):
+        return Interval(mean, math.nan, math.nan, math.nan, n)
+    test = stats.ttest_1samp(x, 0)
+    low, high = test.confidence_interval(confidence)
+    return Interval(mean, float(low), float(high), float(test.pvalue), n)
+
+
+def over_parents(frame: pd.DataFrame, column: str, confidence: float = 0.95) -> Interval:
+    """The t-interval of ``column`` over parents, after averaging within each parent; blank values are left out."""
+    return t_interval(frame.groupby(PARENT)[column].mean().dropna(), confidence)
+
+
+def by_parent(frame: pd.DataFrame, column: str) -> list[NDArray[np.float64]]:
+    """The values of ``column``, blanks left out, as one array for each parent."""
+    known = frame.dropna(subset=column)
+    return [part.to_numpy(dtype=float) for _, part in known.groupby(PARENT)[column]]
+
+
+def holm(p_values: ArrayLike) -> NDArray[np.float64]:
+    """``p_values`` adjusted step-down for a family of comparisons (Holm, 1979, Scand. J. Statist. 6, 65-70)."""
+    p = np.asarray(p_values, dtype=float)
+    order = np.argsort(p, kind="stable")
+    adjusted = np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1))
+    return np.minimum(adjusted, 1)[np.argsort(order, kind="stable")]
+
+
+def bootstrap_interval(
+    groups: Sequence[NDArray[np.float64]],
+    generator: np.random.Generator,
+    confidence: float = 0.95,
+    resamples: int = 2000,
+) -> tuple[float, float]:
+    """Percentile interval of the mean of the groups' means: parents drawn with replacement, then children within.
+
+    ``groups`` holds one array of values for each parent. NaN bounds for fewer than two parents.
+    """
+    if len(groups) < 2:
+        return math.nan, math.nan
+    sizes = np.array([len(group) for group in groups])
+    values = np.zeros((len(groups), sizes.max()))
+    for row, group in zip(values, groups, strict=True):
+        row[: len(group)] = group
+    parent = generator.integers(len(groups), size=(resamples, len(groups)))
+    child = generator.integers(sizes[parent][..., None], size=(*parent.shape, sizes.max()))
+    drawn = values[parent[..., None], child]
+    used = np.arange(sizes.max()) < sizes[parent][..., None]
+    means = (drawn * used).sum(-1) / sizes[parent]
+    tail = (1 - confidence) / 2
+    low, high = np.quantile(means.mean(-1), [tail, 1 - tail])
+    return float(low), float(high)
+
+
+def components(groups: Sequence[NDArray[np.float64]]) -> Components:
+    """Variance components of one-way analysis of variance, as standard deviations; ``groups`` one array per parent.
+
+    Between parents: (mean square between - mean square within) / n0, at least 0, n0 being the mean group size
+    corrected for unequal ones (Searle, Casella and McCulloch, 1992, section 3.6).
+    """
+    sizes = np.array([len(group) for group in groups])
+    total, k = sizes.sum(), len(groups)
+    if k < 2 or total == k:
+        return Components(math.nan, math.nan)
+    means = np.array([group.mean() for group in groups])
+    grand = float((sizes * means).sum() / total)
+    within = sum(float(((group - group.mean()) ** 2).sum()) for group in groups) / (total - k)
+    between = float((sizes * (means - grand) ** 2).sum()) / (k - 1)
+    n0 = (total - (sizes**2).sum() / total) / (k - 1)
+    return Components(math.sqrt(max(0.0, (between - within) / n0)), math.sqrt(within))
+
+
+def variance_ratio(x: ArrayLike, y: ArrayLike, confidence: float = 0.95) -> Interval:
+    """Ratio of the variances of the paired values ``x`` and ``y``, var(x) / var(y), with p against a ratio of 1.
+
+    Pitman (1939) and Morgan (1939), Biometrika 31: x + y and x - y are uncorrelated where the variances are
+    equal, which gives a t-test with n - 2 degrees of freedom and, inverted, the interval
+    F (K -+ sqrt(K^2 - 1)) with K = 1 + 2 (1 - r^2) t^2 / (n - 2). Below three pairs, or where either has no
+    spread, there is none.
+    """
+    a, b = np.asarray(x, dtype=float), np.asarray(y, dtype=float)
+    n = len(a)
+    if n < 3 or np.ptp(a) == 0 or np.ptp(b) == 0:
+        return Interval(math.nan, math.nan, math.nan, math.nan, n)
+    ratio = float(a.var(ddof=1) / b.var(ddof=1))
+    r = float(np.corrcoef(a, b)[0, 1])
+    t = float(stats.t.ppf((1 + confidence) / 2, n - 2))
+    k = 1 + 2 * max(0.0, 1 - r * r) * t * t / (n - 2)
+    root = math.sqrt(k * k - 1)
+    same = np.ptp(a - b) == 0 or np.ptp(a + b) == 0
+    p = 1.0 if same else float(stats.pearsonr(a + b, a - b).pvalue)
+    return Interval(ratio, ratio * (k - root), ratio * (k + root), p, n)
+
+
+def spread_ratio(paired: pd.DataFrame, confidence: float = 0.95) -> Interval:
+    """The :func:`variance_ratio` of parents' mean accuracies to those of their children's partners.
+
+    ``paired``: rows of :func:`ssa.results.children.pairs`.
+    """
+    means = paired.groupby(PARENT)[["accuracy", "difference"]].mean().dropna()
+    return variance_ratio(means["accuracy"], means["accuracy"] - means["difference"], confidence)
+
+
+def gain_verdict(interval: Interval, smallest: float) -> str:
+    """A claimed gain: supported above 0, contradicted where the interval lies below ``smallest`` points."""
+    if interval.low > 0:
+        return NEGLIGIBLE if interval.high < smallest else SUPPORTED
+    return CONTRADICTED if interval.high < smallest else UNDECIDED
+
+
+def holm_gain_verdict(interval: Interval, adjusted: float, smallest: float, confidence: float = 0.95) -> str:
+    """As :func:`gain_verdict`, but a gain must also be significant after Holm's adjustment, else it is undecided."""
+    verdict = gain_verdict(interval, smallest)
+    return UNDECIDED if interval.low > 0 and not adjusted + confidence < 1 else verdict
+
+
+def rival_verdict(interval: Interval, smallest: float) -> str:
+    """A setting claimed best, given a rival's gain over it: contradicted above 0, supported below ``smallest``."""
+    if interval.low > 0:
+        return CONTRADICTED
+    return SUPPORTED if interval.high <= smallest else UNDECIDED
+
+
+def quoted_verdict(interval: Interval, quoted: float) -> str:
+    """A quoted gain: supported inside or below the interval, contradicted above it."""
+    if math.isnan(interval.high):
+        return UNDECIDED
+    return SUPPORTED if quoted <= interval.high else CONTRADICTED
+
+
+def ratio_verdict(ratio: Interval, fewest: int) -> str:
+    """A claimed lower variance: supported below a ratio of 1, contradicted above; ``fewest`` parents at least."""
+    if ratio.n < fewest:
+        return f"{UNDECIDED} (n < {fewest})"
+    if ratio.high < 1:
+        return SUPPORTED
+    return CONTRADICTED if ratio.low > 1 else UNDECIDED
+
+
+def small_gain_verdict(interval: Interval, bound: float) -> str:
+    """A gain claimed small: supported where the interval lies below ``bound`` points, contradicted above it."""
+    if interval.high < bound:
+        return SUPPORTED
+    return CONTRADICTED if interval.low > bound else UNDECIDED
+
+
+def overall_verdict(verdicts: Iterable[str]) -> str:
+    """All supported: supported (negligible if all are). Any contradicted: contradicted. None testable: not testable.
+
+    Else undecided.
+    """
+    found = list(verdicts)
+    if found and all(verdict.startswith(NOT_TESTABLE) for verdict in found):
+        return NOT_TESTABLE
+    if CONTRADICTED in found:
+        return CONTRADICTED
+    if found and all(verdict == NEGLIGIBLE for verdict in found):
+        return NEGLIGIBLE
+    return SUPPORTED if found and all(verdict.startswith(SUPPORTED) for verdict in found) else UNDECIDED
+
+
+def majority_verdict(verdicts: Iterable[str]) -> str:
+    """The verdict of more than half of the comparisons, for a claim about most cells; undecided without one."""
+    found = list(verdicts)
+    if found and all(verdict.startswith(NOT_TESTABLE) for verdict in found):
+        return NOT_TESTABLE
+    for verdict in (SUPPORTED, CONTRADICTED):
+        if 2 * sum(item.startswith(verdict) for item in found) > len(found):
+            return verdict
+    return UNDECIDED
+
+
+def is_usual(width: pd.Series) -> pd.Series:
+    """Which intervals, of these widths, set an axis: one that is far wider would flatten all others."""
+    return ~(width > WIDEST * width.median())
+
+
+def p_text(p: float) -> str:
+    """``p`` as tables print it: three decimals, or below 0.001; a dash where there is none."""
+    if math.isnan(p):
+        return DASH
+    return "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def n_text(n: pd.Series) -> str:
+    """Numbers of parents as they are told: ``6`` or ``5 to 6``."""
+    low, high = int(n.min()), int(n.max())
+    return str(low) if low == high else f"{low} to {high}"

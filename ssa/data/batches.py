@@ -1,0 +1,96 @@
+"""Batches: shuffled, augmented and normalised on the device that holds the images."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from ssa.data.splits import Data, Split
+from ssa.seeds import torch_generator
+
+if TYPE_CHECKING:
+    from ssa.specs.specs import Recipe
+
+
+class Batches:
+    """The batches of one split under one recipe; each epoch is a pure function of (seed, epoch).
+
+    Order, crops and flips are drawn on the CPU, an epoch at a time, so that devices agree and no step waits.
+    """
+
+    def __init__(self, split: Split, data: Data, recipe: Recipe) -> None:
+        self.recipe = recipe
+        self.labels = split.labels
+        self.normalise = Normalise(data, split)
+        self.side = split.images.shape[2:]
+        fill = data.mean if recipe.padding_value == "mean" else (0.0,) * len(data.mean)
+        self.padding = 0 if recipe.augment == "none" else recipe.padding
+        self.images = pad(split.images, self.padding, fill)
+
+    def __len__(self) -> int:
+        whole, rest = divmod(len(self.labels), self.recipe.batch_size)
+        return max(whole, 1) if self.recipe.drop_last else whole + bool(rest)
+
+    def epoch(self, seed: int, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Normalised images, float32 (batch, channels, height, width) in channels-last memory, and their labels."""
+        generator = torch_generator("batches", seed, epoch)
+        device, count = self.labels.device, len(self.labels)
+        order = torch.randperm(count, generator=generator).to(device)
+        corners = torch.randint(0, 2 * self.padding + 1, (count, 2), generator=generator).to(device)
+        flips = (torch.rand(count, generator=generator) < 0.5).to(device)
+        for step in range(len(self)):
+            chosen = slice(step * self.recipe.batch_size, (step + 1) * self.recipe.batch_size)
+            images, labels = self._batch(order[chosen], corners[chosen], flips[chosen])
+            if self.recipe.augment == "autoaugment":
+                from ssa.data.autoaugment import autoaugment
+
+                images = autoaugment(images, torch_generator("autoaugment", seed, epoch, step))
+            yield self.normalise(images), labels
+
+    def _batch(self, which: Tensor, corners: Tensor, flips: Tensor) -> tuple[Tensor, Tensor]:
+        """uint8 (batch, height, width, channels) and labels: the images ``which``, cropped and flipped where asked."""
+        if self.recipe.augment == "none":
+            return self.images.index_select(0, which), self.labels[which]
+        return crop_and_flip(self.images, which, corners, flips, self.side), self.labels[which]
+
+
+class Normalise:
+    """uint8 (n, height, width, channels) to normalised float32 (n, channels, height, width), channels last."""
+
+    def __init__(self, data: Data, split: Split) -> None:
+        side = split.images.shape[2:]
+        # As large as an image: spreading three numbers over it at each step would take most of the time.
+        self.mean, self.scale = (
+            torch.tensor(values, device=split.labels.device).expand(*side, len(values)).contiguous()
+            for values in ([255 * m for m in data.mean], [1 / (255 * s) for s in data.std])
+        )
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """Normalise one batch."""
+        return images.float().sub_(self.mean).mul_(self.scale).permute(0, 3, 1, 2)
+
+
+def pad(images: Tensor, padding: int, fill: tuple[float, ...]) -> Tensor:
+    """uint8 (n, c, h, w) to (n, h + 2 padding, w + 2 padding, c), with the colour ``fill``, in [0, 1], around it."""
+    n, c, h, w = images.shape
+    colour = (torch.tensor(fill, device=images.device) * 255).round().to(torch.uint8)
+    padded = colour.expand(n, h + 2 * padding, w + 2 * padding, c).contiguous()
+    padded[:, padding : padding + h, padding : padding + w] = images.permute(0, 2, 3, 1)
+    return padded
+
+
+def crop_and_flip(images: Tensor, which: Tensor, corners: Tensor, flips: Tensor, side: torch.Size) -> Tensor:
+    """Cut ``side`` (h, w) out of the images ``which`` (n,), mirrored where ``flips`` (n,); uint8 (n, h, w, c).
+
+    ``images``: padded, (N, H, W, c); ``corners``: row and column where each cut begins, (n, 2). Whole pixels are
+    selected by one index each, several times faster than by image, row and column.
+    """
+    _, height, width, channels = images.shape
+    rows = corners[:, :1] + torch.arange(side[0], device=images.device)
+    across = torch.arange(side[1], device=images.device)
+    columns = corners[:, 1:] + torch.where(flips[:, None], across.flip(0), across)
+    pixels = (which[:, None, None] * height + rows[:, :, None]) * width + columns[:, None, :]
+    return images.view(-1, channels).index_select(0, pixels.flatten()).view(-1, *side, channels)

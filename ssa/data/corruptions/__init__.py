@@ -1,0 +1,1 @@
+"""Corrupted test images: the official ones, and generated ones."""

@@ -1,0 +1,191 @@
+"""Data sets, held in memory as one uint8 tensor of images and one of labels per split."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ssa.errors import UserError
+from ssa.seeds import numpy_generator
+
+if TYPE_CHECKING:
+    from ssa.specs.specs import DataSpec
+
+# Standard deviations are the authors' (their code); means are the data sets' own.
+STATISTICS = {
+    "cifar10": ((0.4914, 0.4822, 0.4465), (0.2471, 0.2435, 0.2616)),
+    "cifar100": ((0.5071, 0.4865, 0.4409), (0.2675, 0.2565, 0.2761)),
+}
+
+
+@dataclass(frozen=True)
+class Split:
+    """``images``: uint8 (n, channels, height, width); ``labels``: int64 (n,)."""
+
+    images: Tensor
+    labels: Tensor
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def take(self, index: np.ndarray) -> Split:
+        """The images at ``index``."""
+        where = torch.from_numpy(index)
+        return Split(self.images[where], self.labels[where])
+
+    def to(self, device: torch.device) -> Split:
+        """The same split on ``device``."""
+        return Split(self.images.to(device), self.labels.to(device))
+
+
+@dataclass(frozen=True)
+class Data:
+    """The three splits of a data set, and what its pixels are normalised by, in units of [0, 1] intensity."""
+
+    train: Split
+    validation: Split
+    test: Split
+    classes: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    @cached_property
+    def digest(self) -> str:
+        """Sixteen hexadecimal digits that stand for all images and labels, in their order."""
+        total = hashlib.blake2b(digest_size=8)
+        for split in (self.train, self.validation, self.test):
+            for tensor in (split.images, split.labels):
+                total.update(tensor.cpu().contiguous().numpy().data)
+        return total.hexdigest()
+
+    def to(self, device: torch.device) -> Data:
+        """The same data on ``device``."""
+        splits = {name: getattr(self, name).to(device) for name in ("train", "validation", "test")}
+        return replace(self, **splits)
+
+
+def load(spec: DataSpec, root: Path, parent_seed: int, data_seed: int | None = None) -> Data:
+    """The data set of ``spec``, split; ``UserError`` where its files are missing or damaged.
+
+    A split of the parent's own follows ``data_seed``, or ``parent_seed`` where that is None; a bag always follows
+    ``parent_seed``. All bags of one split are normalised alike.
+    """
+    sources = {"digits": _digits, "cifar10": _cifar, "cifar100": _cifar, "imagefolder": _imagefolder}
+    pool, test, classes = sources[spec.source](spec, root)
+    if test is None and spec.train is None:
+        raise UserError(
+            f"data set {spec.source}: train is missing; it has no test images of its own: say how many to train on"
+        )
+    # A data set without a test split of its own tests on what training and validation leave.
+    available = len(pool) if test else len(pool) - 1
+    train_count = _checked_count(spec, available)
+    split_seed = parent_seed if data_seed is None else data_seed
+    order = numpy_generator("split", split_seed if spec.split == "parent" else 0).permutation(len(pool))
+    held, chosen, rest = np.split(order, [spec.validation, spec.validation + train_count])
+    train = pool.take(np.sort(chosen))
+    mean, std = STATISTICS.get(spec.source) or _statistics(train)
+    if spec.bag < 1:
+        bag = numpy_generator("bag", parent_seed).permutation(len(train))[: spec.bagged(len(train))]
+        train = train.take(np.sort(bag))
+    return Data(train, pool.take(np.sort(held)), test or pool.take(np.sort(rest)), classes, mean, std)
+
+
+def _checked_count(spec: DataSpec, available: int) -> int:
+    count = available - spec.validation if spec.train is None else spec.train
+    if count < 1 or count + spec.validation > available:
+        raise UserError(
+            f"data set {spec.source}: train {spec.train} and validation {spec.validation} ask for more than the "
+            f"{available} images there are; lower them in the study"
+        )
+    return count
+
+
+def _statistics(split: Split) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    pixels = split.images.double() / 255
+    return tuple(pixels.mean((0, 2, 3)).tolist()), tuple(pixels.std((0, 2, 3)).clamp_min(1e-3).tolist())
+
+
+def _digits(spec: DataSpec, root: Path) -> tuple[Split, None, int]:
+    from sklearn.datasets import load_digits
+
+    digits = load_digits()
+    images = np.rint(digits.images * (255 / 16)).astype(np.uint8)[:, None]
+    return Split(torch.from_numpy(images), torch.from_numpy(digits.target.astype(np.int64))), None, 10
+
+
+def _cifar(spec: DataSpec, root: Path) -> tuple[Split, Split, int]:
+    from torchvision import datasets
+
+    kind = {"cifar10": datasets.CIFAR10, "cifar100": datasets.CIFAR100}[spec.source]
+    splits, present = [], _present(kind, root)
+    for train in (True, False):
+        try:
+            part = kind(str(root), train=train, download=not present)
+        except Exception as error:  # no network, a refused connection, a damaged archive: torchvision raises many kinds
+            raise UserError(
+                f"data set {spec.source} is not in {root} and could not be downloaded "
+                f"({type(error).__name__}: {error}); "
+                f"download {kind.url} and unpack it so that {root / kind.base_folder} exists, or set data_root"
+            ) from error
+        splits.append(Split(torch.from_numpy(part.data).permute(0, 3, 1, 2).contiguous(), torch.tensor(part.targets)))
+    return splits[0], splits[1], len(part.classes)
+
+
+def _present(kind: Any, root: Path) -> bool:
+    """Whether the official files are there and match their published checksums."""
+    from torchvision.datasets.utils import check_integrity
+
+    folder = root / kind.base_folder
+    files = [*kind.train_list, *kind.test_list, (kind.meta["filename"], kind.meta["md5"])]
+    damaged = [
+        folder / name for name, md5 in files if (folder / name).exists() and not check_integrity(folder / name, md5)
+    ]
+    if damaged:
+        raise UserError(f"{damaged[0]} is damaged: it does not match its published MD5; delete it and fetch it again")
+    return all((folder / name).exists() for name, _ in files)
+
+
+def _imagefolder(spec: DataSpec, root: Path) -> tuple[Split, Split, int]:
+    if not spec.folder:
+        raise UserError(
+            "data set imagefolder: folder is missing; name the folder under data_root that holds train/ and test/"
+        )
+    train, names = _read_folder(root / spec.folder / "train", spec.image_size, root)
+    test, test_names = _read_folder(root / spec.folder / "test", spec.image_size, root)
+    if names != test_names:
+        raise UserError(f"data set {root / spec.folder}: train/ and test/ have different class folders")
+    return train, test, len(names)
+
+
+def _check_inside(path: Path, root: Path) -> None:
+    """``UserError`` where ``path``, its links followed, is not under ``root``: a data set reads nothing else."""
+    if not path.resolve().is_relative_to(root.resolve()):
+        raise UserError(f"{path} leads out of {root}; name a folder inside it, with no links that lead elsewhere")
+
+
+def _read_folder(folder: Path, size: int, root: Path) -> tuple[Split, list[str]]:
+    from PIL import Image
+    from torchvision.datasets import ImageFolder
+
+    _check_inside(folder, root)
+    try:
+        listing = ImageFolder(str(folder))
+    except (FileNotFoundError, OSError) as error:
+        raise UserError(f"data set {folder}: {error}; expected one folder per class with images in it") from error
+    images = np.empty((len(listing), 3, size, size), dtype=np.uint8)
+    for i, (path, _) in enumerate(listing.samples):
+        _check_inside(Path(path), root)
+        try:
+            with Image.open(path) as image:
+                resized = image.convert("RGB").resize((size, size), Image.Resampling.BICUBIC)
+        except Exception as error:  # Pillow raises many kinds at a damaged file, and one where it asks for all memory
+            raise UserError(f"image {path} cannot be read: {error}; replace or remove it") from error
+        images[i] = np.asarray(resized).transpose(2, 0, 1)
+    return Split(torch.from_numpy(images), torch.tensor(listing.targets)), listing.classes

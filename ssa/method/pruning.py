@@ -1,0 +1,261 @@
+"""Pruning: from a model to the mask of its child."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from fnmatch import fnmatchcase
+from functools import partial
+from numbers import Real
+from typing import Any, TypeAlias
+
+import torch
+from torch import Size, Tensor, nn
+
+from ssa.errors import choose
+from ssa.method import criteria
+from ssa.method.allocations import FUNCTIONS, Counts
+from ssa.method.criteria import Batches, Tensors, evaluating, lowest
+from ssa.method.masks import Mask
+from ssa.vocabulary import ALLOCATIONS, CRITERIA, STRUCTURES
+
+PRUNABLE = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.MultiheadAttention)
+
+# The weights of a layer, and the bias of the same output rows. Attention keeps its projections as raw parameters:
+# one for all three, or one each, and then the three share a bias.
+BIASES = {"weight": "bias", "in_proj_weight": "in_proj_bias"}
+SEPARATE = ("q_proj_weight", "k_proj_weight", "v_proj_weight")
+
+Predicate: TypeAlias = Callable[[str, nn.Module], bool]
+Select: TypeAlias = Predicate | type[nn.Module] | tuple[type[nn.Module], ...] | str | Sequence[str]
+
+
+def layers(model: nn.Module) -> dict[str, nn.Module]:
+    """The layers whose weights may be pruned, by name, in the model's order, the classifier included."""
+    return {name: layer for name, layer in model.named_modules() if isinstance(layer, PRUNABLE)}
+
+
+def prunable(model: nn.Module, select: Select | None = None) -> dict[str, Tensor]:
+    """The weights that may be pruned, in the model's order.
+
+    By default those of every convolution, linear layer and attention but the classifier: what the model's
+    ``get_classifier()`` gives, as timm's models have it, else the last layer. Transposed convolutions, embeddings and
+    recurrent layers are none of these. ``select`` chooses among all of them instead: a type or a tuple of types, a
+    pattern of layer names or a list of patterns (``"blocks.*.fc1"``), or a predicate called with a layer's name and
+    module. A shared weight appears once, and not where the classifier shares it. ``ValueError`` where nothing is
+    chosen, or where a weight is computed from others.
+    """
+    found = layers(model)
+    if select is None:
+        last = _classifier(model, found)
+        chosen = [layer for layer in found.values() if not {id(p) for p in layer.parameters(recurse=False)} & last]
+    else:
+        predicate = _predicate(select, list(found))
+        chosen = [layer for name, layer in found.items() if predicate(name, layer)]
+    if not chosen:
+        raise ValueError(
+            f"select={select!r} leaves no layer to prune; by default the last layer, the classifier, is left out; "
+            f"layers are {', '.join(map(repr, found)) or 'missing'}"
+        )
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    own = [getattr(layer, key, None) for layer in chosen for key in (*BIASES, *SEPARATE)]
+    weights = [weight for weight in own if weight is not None]
+    if any(id(weight) not in names for weight in weights):
+        raise ValueError(
+            "a layer computes its weight from others (a parametrization, or another mask): remove that first, as "
+            "torch.nn.utils.parametrize.remove_parametrizations does, or leave the layer out with select="
+        )
+    if any(weight.is_meta for weight in weights):
+        raise ValueError("the model is on the meta device, without values; build it on a real one")
+    return {names[id(weight)]: weight for weight in weights}
+
+
+def _classifier(model: nn.Module, found: Mapping[str, nn.Module]) -> set[int]:
+    """The ids of the classifier's parameters."""
+    ask: Any = getattr(model, "get_classifier", None)
+    given = ask() if callable(ask) else ()
+    heads = [head for head in (given if isinstance(given, (tuple, list)) else [given]) if isinstance(head, nn.Module)]
+    last = [layer for head in heads for layer in layers(head).values()] or list(found.values())[-1:]
+    return {id(parameter) for layer in last for parameter in layer.parameters(recurse=False)}
+
+
+def _predicate(select: Select, names: Sequence[str]) -> Predicate:
+    if callable(select) and not isinstance(select, type):
+        return select
+    wanted = [select] if isinstance(select, (str, type)) else list(select)
+    for one in wanted:
+        if not isinstance(one, (str, type)):
+            raise TypeError(f"select={select!r}: {one!r} is neither a type nor a pattern of names")
+        if isinstance(one, str) and not any(fnmatchcase(name, one) for name in names):
+            raise ValueError(f"select: {one!r} matches no layer; layers are {', '.join(map(repr, names))}")
+    types = tuple(kind for kind in wanted if isinstance(kind, type))
+    patterns = [pattern for pattern in wanted if isinstance(pattern, str)]
+    return lambda name, layer: isinstance(layer, types) or any(fnmatchcase(name, pattern) for pattern in patterns)
+
+
+def prune(
+    model: nn.Module,
+    sparsity: float,
+    criterion: str = "magnitude",
+    structure: str = "connections",
+    allocation: str = "layerwise",
+    seed: int = 0,
+    select: Select | None = None,
+    example: Tensor | None = None,
+    batches: Batches | None = None,
+) -> Mask:
+    """The mask that removes the fraction ``sparsity``, in [0, 1), of the prunable weights of ``model``.
+
+    ``criterion`` says which weights go: ``random``; ``anti-random``, those that ``random`` of the same seed ranks
+    last, and so keeps where half of each layer goes (of an odd number both round alike, and one weight is in both masks
+    or in neither); ``magnitude``, the smallest;
+    ``taylor``, the least w * gradient over ``batches`` of (images, labels); ``synflow``, the least synaptic flow for an
+    input of ``example``'s shape. ``allocation`` says how many of each tensor's n weights (or neurons) go:
+    ``layerwise``, ``round(sparsity * n)``; ``global``, ``erk`` and ``lamp``, that many over all tensors together,
+    shared out by the criterion's own scores, by the tensors' shapes, or by layer-adaptive magnitudes.
+    Ties go in the order of the weights: the earlier one is removed, on every device.
+
+    With ``structure="neurons"`` whole output rows go, with their bias and BatchNorm; ``example``, one input batch,
+    tells which BatchNorm follows which layer. ``select``: see :func:`prunable`. ``ValueError`` for a setting outside
+    these, where ``example`` or ``batches`` is needed and missing, and where a layer would be left empty.
+    """
+    if not (isinstance(sparsity, Real) and 0 <= sparsity < 1):
+        raise ValueError(f"sparsity is {sparsity!r}; allowed: a fraction in [0, 1)")
+    choose("criterion", criterion, CRITERIA)
+    choose("structure", structure, STRUCTURES)
+    choose("allocation", allocation, ALLOCATIONS)
+    from ssa.method.subnetwork import within  # which imports this module
+
+    if within(model) is not None:
+        raise ValueError("the model is, or holds, a subnetwork, whose own mask would not count: prune child.fold()")
+    weights = prunable(model, select)
+    shapes = {name: _shape_of_units(weight, structure) for name, weight in weights.items()}
+    count = partial(FUNCTIONS[allocation], weights)
+    scores = _scores(model, weights, shapes, criterion, sparsity, count, seed, example, batches)
+    counts = count(scores, sparsity)
+    _check(scores, counts, sparsity, allocation)
+    mask = Mask({name: ~lowest(score, counts[name]) for name, score in scores.items()})
+    return mask if structure == "connections" else _with_companions(model, mask, example)
+
+
+def partition(
+    model: nn.Module,
+    parts: int,
+    part: int,
+    structure: str = "connections",
+    seed: int = 0,
+    select: Select | None = None,
+    example: Tensor | None = None,
+) -> Mask:
+    """The mask that keeps part ``part``, from 0, of a random partition of each prunable tensor into ``parts``.
+
+    The parts of one seed share no weight (or neuron) and leave none out; their sizes differ by one at most.
+    ``structure``, ``select`` and ``example`` as in :func:`prune`. ``ValueError`` where a tensor has too few to share.
+    """
+    if not 0 <= part < parts:
+        raise ValueError(f"part is {part!r}; allowed: 0 to {parts - 1}, since there are {parts} parts")
+    choose("structure", structure, STRUCTURES)
+    weights = prunable(model, select)
+    shapes = {name: _shape_of_units(weight, structure) for name, weight in weights.items()}
+    kept = {}
+    for name, score in criteria.uniform(weights, shapes, seed).items():
+        units = score.numel()
+        if units < parts:
+            raise ValueError(f"{name!r} has {units} to share among {parts}; lower that, or leave it out with select=")
+        chosen = score.flatten().argsort(stable=True)[part * units // parts : (part + 1) * units // parts]
+        kept[name] = torch.zeros(units, dtype=torch.bool, device=score.device).index_fill_(0, chosen, True)
+        kept[name] = kept[name].view(score.shape)
+    return Mask(kept) if structure == "connections" else _with_companions(model, Mask(kept), example)
+
+
+def _shape_of_units(weight: Tensor, structure: str) -> Size:
+    return weight.shape if structure == "connections" else Size((len(weight), *[1] * (weight.dim() - 1)))
+
+
+def _scores(
+    model: nn.Module,
+    weights: Tensors,
+    shapes: Mapping[str, Size],
+    criterion: str,
+    sparsity: float,
+    count: Callable[[Tensors, float], Counts],
+    seed: int,
+    example: Tensor | None,
+    batches: Batches | None,
+) -> dict[str, Tensor]:
+    if criterion == "random":
+        return criteria.uniform(weights, shapes, seed)
+    if criterion == "anti-random":
+        return criteria.opposite(criteria.uniform(weights, shapes, seed))
+    if criterion == "magnitude":
+        return {name: criteria.magnitude(weight, shapes[name]) for name, weight in weights.items()}
+    if criterion == "taylor":
+        if batches is None:
+            raise ValueError("criterion 'taylor' needs batches=, an iterable of (images, labels)")
+        return criteria.taylor(model, weights, shapes, batches)
+    if example is None:
+        raise ValueError("criterion 'synflow' needs example=, one input batch")
+    return criteria.synflow(model, weights, shapes, example, sparsity, count)
+
+
+def _check(scores: Tensors, counts: Counts, sparsity: float, allocation: str) -> None:
+    """``ValueError`` where scores rank nothing, or a weight would be left empty."""
+    for name, score in scores.items():
+        if not score.isfinite().all():
+            raise ValueError(f"the scores of {name!r} are not finite; has the model diverged?")
+        if counts[name] == score.numel():
+            raise ValueError(
+                f"sparsity {sparsity} would leave nothing of {name!r} ({score.numel()} to prune); lower it, choose "
+                f"another allocation than {allocation!r}, or leave the layer out with select="
+            )
+
+
+def _with_companions(model: nn.Module, mask: Mask, example: Tensor | None) -> Mask:
+    """Tie each pruned neuron's bias, and the BatchNorm that reads nothing but its layer, to its mask."""
+    norms = _following_norms(model, example)
+    parameters = {id(parameter): name for name, parameter in model.named_parameters()}
+    tied: dict[str, str] = {}
+    for name, layer in model.named_modules():
+        for weight_key, bias_key in BIASES.items():
+            weight = parameters.get(id(getattr(layer, weight_key, None)))
+            if weight is None or weight not in mask:
+                continue
+            companions = [getattr(layer, bias_key, None)]
+            companions += [own for norm in norms.get(id(layer), ()) for own in (norm.weight, norm.bias)]
+            tied |= {parameters[id(companion)]: weight for companion in companions if companion is not None}
+        separate = [key for key in SEPARATE if parameters.get(id(getattr(layer, key, None))) in mask]
+        if separate and layer.in_proj_bias is not None:
+            raise ValueError(
+                f"structure 'neurons' cannot prune {name!r}: its projections share one bias; leave it out with select="
+            )
+    return Mask({**mask, **{name: mask[weight].flatten() for name, weight in tied.items()}}, tied)
+
+
+def _following_norms(model: nn.Module, example: Tensor | None) -> dict[int, list[nn.Module]]:
+    """id of a layer to the BatchNorms that read its output and nothing else's, found by running ``example``."""
+    norms = [module for module in model.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+    if not norms:
+        return {}
+    if example is None:
+        raise ValueError("structure 'neurons' on a model with BatchNorm needs example=, one input batch")
+    producers: dict[int, tuple[nn.Module, Tensor]] = {}
+    read: dict[nn.Module, set[int]] = {norm: set() for norm in norms}  # ids of layers, 0 for anything else
+
+    def produced(layer: nn.Module, _: object, output: Tensor) -> None:
+        producers[id(output)] = (layer, output)  # holding the output keeps its id from being used again
+
+    def consumed(norm: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        read[norm].add(id(producers[id(inputs[0])][0]) if id(inputs[0]) in producers else 0)
+
+    hooks = [m.register_forward_hook(produced) for m in model.modules() if isinstance(m, PRUNABLE)]
+    hooks += [norm.register_forward_pre_hook(consumed) for norm in norms]
+    try:
+        with evaluating(model), torch.no_grad():
+            model(example)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    found: dict[int, list[nn.Module]] = {}
+    for norm, sources in read.items():
+        if len(sources) == 1:
+            found.setdefault(sources.pop(), []).append(norm)
+    return found

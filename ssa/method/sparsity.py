@@ -1,0 +1,70 @@
+"""How sparse a model is, weight by weight."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from ssa.method.pruning import Select, prunable
+from ssa.method.subnetwork import within
+
+
+@dataclass(frozen=True)
+class Row:
+    """One weight tensor, or all together: how many values it has, and how many of them are pruned."""
+
+    name: str
+    total: int
+    zeros: int
+
+    @property
+    def sparsity(self) -> float:
+        """The fraction that is pruned, in [0, 1]."""
+        return self.zeros / self.total if self.total else 0.0
+
+
+@dataclass(frozen=True)
+class Report:
+    """A row for each weight tensor, in the model's order; as text, a table that ends in the row of all."""
+
+    rows: tuple[Row, ...]
+
+    @property
+    def overall(self) -> Row:
+        """All rows together."""
+        return Row("all", sum(row.total for row in self.rows), sum(row.zeros for row in self.rows))
+
+    @property
+    def sparsity(self) -> float:
+        """The fraction of all values that is pruned, in [0, 1]."""
+        return self.overall.sparsity
+
+    def __str__(self) -> str:
+        rows = [*self.rows, self.overall]
+        width = max(len("weight"), *(len(row.name) for row in rows))
+        lines = [f"{'weight':<{width}}  {'total':>11}  {'zeros':>11}  {'sparsity':>8}"]
+        lines += [f"{row.name:<{width}}  {row.total:>11,}  {row.zeros:>11,}  {row.sparsity:>8.2%}" for row in rows]
+        return "\n".join(lines)
+
+
+def sparsity(model: nn.Module, select: Select | None = None) -> Report:
+    """The sparsity of a plain model's prunable weights, counting exact zeros, or of a Subnetwork's target mask.
+
+    ``select`` chooses the weights as in :func:`ssa.prune`: by default, of a plain model, all but the classifier's. The
+    rows of a Subnetwork, also of one that is compiled or otherwise wrapped, are the weights that its mask names;
+    BatchNorm and biases that go with neurons do not count.
+    """
+    child = within(model)
+    if child is not None:
+        mask = child.mask
+        chosen = mask if select is None else prunable(child.module, select)
+        weights = {name: child.module.get_parameter(name) for name in mask if name in chosen and name not in mask.tied}
+        gone = {name: (~mask[name]).expand(weight.shape) for name, weight in weights.items()}
+    else:
+        gone = {name: weight == 0 for name, weight in prunable(model, select).items()}
+    return Report(tuple(_row(name, pruned) for name, pruned in gone.items()))
+
+
+def _row(name: str, pruned: Tensor) -> Row:
+    return Row(name, pruned.numel(), int(pruned.sum()))

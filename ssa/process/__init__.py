@@ -1,0 +1,1 @@
+"""One process among others: its GPU, its locks, its deadline, its progress, and where it ran."""

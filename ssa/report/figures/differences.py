@@ -1,0 +1,155 @@
+"""The two figures of paired differences to one-shot: the ablation's heatmap and the forest plot."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
+from matplotlib.patches import Rectangle
+
+from ssa.analysis.statistics import is_usual, n_text
+from ssa.report.figures.panels import (
+    CELL,
+    PANEL,
+    at_edge,
+    common_first,
+    diverged_entry,
+    estimates,
+    fit,
+    legend,
+    outer_labels,
+    ring,
+    split,
+    titles,
+)
+from ssa.report.figures.style import WIDE, Style, blank, sentence
+from ssa.report.tables.style import signed
+from ssa.results.children import differences
+from ssa.study.methods import in_order, label
+
+BASELINE = "one-shot"
+ROW = ["sparsity", "method"]
+
+
+def ablation_heatmap(children: pd.DataFrame) -> Figure:
+    """Mean paired difference to one-shot over tau and the annealing's length: rows sparsity, columns schedule."""
+    paired = differences(children, BASELINE).dropna(subset=["tau", "anneal_epochs"])
+    paired = paired.fillna({"anneal_schedule": "no"})  # a constant tau
+    rows = [row for row in split(paired, [*CELL, "method"]) if not row["reference"].all()]
+    if not rows:
+        return sentence("This study has no sweep over tau or the length of the annealing.")
+    swept = pd.concat(rows)
+    taus, lengths = sorted(swept["tau"].unique()), sorted(swept["anneal_epochs"].unique())
+    schedules = [name for name in common_first(paired["anneal_schedule"]) if name in set(swept["anneal_schedule"])]
+    names = titles(rows, [*CELL, "method"], 90 // len(schedules))
+    figure = blank(WIDE, max(1.9, 0.5 + len(rows) * (0.6 + 0.24 * len(taus))))
+    axes = figure.subplots(len(rows), len(schedules), squeeze=False, sharex=True, sharey=True)
+    cells = [
+        [
+            estimates(row[row["anneal_schedule"] == schedule], ["tau", "anneal_epochs"], "difference")
+            for schedule in schedules
+        ]
+        for row in rows
+    ]
+    largest = max(here["mean"].abs().max() for line in cells for here in line)
+    for (i, j), ax in np.ndenumerate(axes):
+        here = cells[i][j]
+        ax.set_title(f"{names[i]}\n{schedules[j]} annealing (n = {n_text(here['n'])})" if len(here) else "")
+        image = _heatmap(ax, here, taus, lengths, largest)
+    outer_labels(figure, "Annealing epochs", "tau")
+    figure.colorbar(image, ax=axes, label="Difference (points)", shrink=0.9, pad=0.01)
+    return figure
+
+
+def forest_differences(children: pd.DataFrame, drawn: dict[str, Style]) -> Figure:
+    """Paired difference to one-shot: a column for each arm and criterion, a row for each sparsity and method."""
+    paired = differences(children[children["reference"]], BASELINE)
+    panels = split(paired[paired["method"] != "dense"], PANEL)
+    # The longest columns first, so that short ones share a row of the figure.
+    panels.sort(key=lambda panel: -len(panel[ROW].drop_duplicates()))
+    if not panels:
+        return sentence("No method of this study has a one-shot child to be compared with.")
+    blocks = [panels[i : i + 3] for i in range(0, len(panels), 3)]
+    rows = [_forest_rows(pd.concat(block)) for block in blocks]
+    names = titles(panels, PANEL, 28)
+    lines = [max(name.count("\n") for name in names[i : i + 3]) for i in range(0, len(panels), 3)]
+    heights = [0.45 + 0.125 * len(some) + 0.14 * more for some, more in zip(rows, lines, strict=True)]
+    figure = blank(WIDE, 0.4 + sum(heights))
+    axes = figure.subplots(len(blocks), len(blocks[0]), squeeze=False, height_ratios=heights)
+    found = [estimates(panel, ROW, "difference") for panel in panels]
+    for (i, j), ax in np.ndenumerate(axes):
+        if j < len(blocks[i]):
+            fit(ax, "x", _usual(pd.concat(found)), 0)
+            _forest(ax, found[3 * i + j], rows[i], drawn)
+            ax.tick_params(labelleft=j == 0)
+        else:
+            ax.remove()
+    for ax, title in zip(figure.axes, names, strict=True):
+        ax.set_title(title)
+    outer_labels(figure, "Difference to one-shot (points)", "")
+    if paired["diverged"].any():
+        legend(figure, drawn, [], diverged_entry(paired))
+    return figure
+
+
+def _heatmap(ax: Axes, cells: pd.DataFrame, taus: list[float], lengths: list[float], largest: float) -> AxesImage:
+    """One panel: tau upwards, annealing epochs to the right, the fixed setting framed; blank where nothing was run."""
+    table = cells.pivot(index="tau", columns="anneal_epochs", values="mean").reindex(index=taus, columns=lengths)
+    image = ax.imshow(table, cmap="PuOr", vmin=-largest, vmax=largest, aspect="auto", origin="lower")
+    ax.grid(False)
+    ax.set_xticks(range(len(lengths)), [f"{length:g}" for length in lengths])
+    ax.set_yticks(range(len(taus)), [f"{tau:g}" for tau in taus])
+    for cell in cells.to_dict("records"):
+        x, y, mean = lengths.index(cell["anneal_epochs"]), taus.index(cell["tau"]), cell["mean"]
+        ink = "white" if abs(mean) > 0.6 * largest else "black"
+        text = signed(mean, 1) + ("*" if cell["diverged"] else "")
+        ax.text(x, y, text, ha="center", va="center", fontsize=7, color=ink)
+        if cell["reference"]:
+            ax.add_patch(Rectangle((x - 0.5, y - 0.5), 1, 1, fill=False, linewidth=1.4, clip_on=False))
+    return image
+
+
+def _forest_rows(panels: pd.DataFrame) -> list[tuple[float, str | None]]:
+    """Every (sparsity, method) that ``panels`` fill, top to bottom; (sparsity, None) is the heading of a sparsity."""
+    filled = {*zip(panels["sparsity"], panels["method"], strict=True)}
+    return [
+        (sparsity, method)
+        for sparsity in sorted(panels["sparsity"].unique())
+        for method in (None, *in_order(panels["method"]))
+        if method is None or (sparsity, method) in filled
+    ]
+
+
+def _usual(cells: pd.DataFrame) -> pd.DataFrame:
+    """The cells that set the axis: one collapsed child makes an interval that would flatten all others."""
+    usual = cells[~cells["diverged"] & is_usual(cells["high"] - cells["low"])]
+    return usual if len(usual) else cells
+
+
+def _forest(ax: Axes, cells: pd.DataFrame, rows: list[tuple[float, str | None]], drawn: dict[str, Style]) -> None:
+    """One column of the forest plot: ``cells`` at their places among ``rows``."""
+    edge: dict[str, Any] = {"transform": ax.get_yaxis_transform(), "va": "center_baseline", "fontsize": 7}
+    ax.set_ylim(len(rows) - 0.4, -0.6)
+    ax.axvline(0, color="black", linewidth=0.8)
+    left, right = ax.get_xlim()
+    for cell in cells.to_dict("records"):
+        place, style, mean = rows.index((cell["sparsity"], cell["method"])), drawn[cell["method"]], cell["mean"]
+        ax.plot([cell["low"], cell["high"]], [place, place], color=style.colour)
+        ax.plot(mean, place, style.marker, color=style.colour, markersize=4)
+        ax.text(1.01, place, f"{cell['n']}", **edge)
+        for end, beyond, arrow in ((left, cell["low"] < left, "<"), (right, cell["high"] > right, ">")):
+            if beyond:
+                ax.plot(end, place, arrow, color=style.colour, markersize=3, clip_on=False)
+        (ring if cell["diverged"] else at_edge)(ax, mean, place, signed(mean, 1))
+    ax.text(1.01, 0, "n", **edge)
+    ax.set_yticks(
+        range(len(rows)), [f"{sparsity:g}%" if method is None else label(method) for sparsity, method in rows]
+    )
+    for tick, (_, method) in zip(ax.get_yticklabels(), rows, strict=True):
+        tick.set_fontweight("bold" if method is None else "normal")
+    ax.tick_params(axis="y", length=0)
+    ax.grid(False, axis="y")

@@ -1,0 +1,226 @@
+"""The claims as the page shows them: a verdict for each arm, and its comparisons as intervals on one axis."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ssa.analysis.statistics import DASH, is_usual, p_text
+from ssa.report.page.tables import Table, of_lines
+from ssa.report.tables.style import number, signed
+from ssa.study.claims import CLAIMS, SECTION, rule_of
+
+HOLM = "p (Holm)"
+# Which of the study's figures shows more of a claim than its own intervals do.
+FIGURES = {
+    **dict.fromkeys(("C1", "C2", "C5", "C7", "C9", "C10"), "forest_differences"),
+    "C3": "ensemble_accuracy",
+    "C4": "ablation_heatmap",
+    "C6": "learning_curves",
+    "C8": "accuracy_vs_sparsity",
+}
+MARKS = {"supported": "✓", "contradicted": "✗", "undecided": "?", "not": "–"}
+
+
+@dataclass(frozen=True)
+class Axis:
+    """What the intervals of one claim are drawn on, from ``low`` to ``high``; ``none`` is the value of no effect.
+
+    A ratio's axis is logarithmic.
+    """
+
+    low: float
+    high: float
+    none: float
+
+    @property
+    def ratio(self) -> bool:
+        """Whether the values are ratios."""
+        return self.none == 1
+
+    def percent(self, value: float) -> float:
+        """Where ``value`` lies, from 0 at the left end to 100 at the right one, never beyond."""
+        if self.ratio:
+            low, high, at = math.log(self.low), math.log(self.high), math.log(max(value, self.low))
+        else:
+            low, high, at = self.low, self.high, value
+        return round(100 * min(max((at - low) / (high - low), 0.0), 1.0), 2)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One comparison: its text, its numbers in words, its verdict, and where it is drawn, in percent of the axis.
+
+    ``left`` and ``right`` say whether the interval goes on beyond the axis; ``mean`` is None where there is none.
+    """
+
+    text: str
+    numbers: str
+    n: str
+    verdict: str
+    mean: float | None
+    start: float = 0
+    width: float = 0
+    left: bool = False
+    right: bool = False
+
+    @property
+    def kind(self) -> str:
+        """The first word of the verdict, which names its colour."""
+        return kind_of(self.verdict)
+
+
+@dataclass(frozen=True)
+class Panel:
+    """The comparisons of one arm in one measure, drawn on its axis."""
+
+    measure: str
+    axis: Axis | None
+    drawn: list[Comparison]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A claim before one arm: the overall verdict, how many comparisons say what, these drawn, and in a table.
+
+    ``named``: the arm with the word for what it is. ``tally``: where nothing could be tested, why not.
+    """
+
+    arm: str
+    named: str
+    text: str
+    tally: str
+    panels: list[Panel]
+    numbers: Table
+
+    @property
+    def kind(self) -> str:
+        """The first word, which names the verdict's colour."""
+        return kind_of(self.text)
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A claim of the paper, the rule that judges it, and a verdict for each arm.
+
+    ``unit``: what its intervals are over.
+    """
+
+    name: str
+    statement: str
+    source: str
+    rule: str
+    measure: str
+    unit: str
+    figure: str | None
+    verdicts: list[Verdict]
+
+    @property
+    def drawn(self) -> bool:
+        """Whether there is any interval to draw."""
+        return any(panel.axis for verdict in self.verdicts for panel in verdict.panels)
+
+
+def kind_of(verdict: str) -> str:
+    """``supported``, ``contradicted``, ``undecided`` or ``not``: what a verdict begins with."""
+    return verdict.split(",")[0].split(":")[0].split(" ")[0]
+
+
+def tally(verdicts: Iterable[str]) -> str:
+    """How many of ``verdicts`` say what, the most common first: ``4 supported, 1 undecided``."""
+    count = Counter(verdict.split(":")[0].split(",")[0] for verdict in verdicts)
+    return ", ".join(f"{times} {verdict}" for verdict, times in count.most_common())
+
+
+def read_claims(path: Path, section: dict[str, Any]) -> list[Claim]:
+    """The claims of claims.csv in its order; ``section`` is the study's claims section, for the rules' numbers."""
+    confidence = {**SECTION, **section}["confidence"]
+    claims = []
+    for key, rows in pd.read_csv(path).groupby("claim", sort=False):
+        name, found = str(key), rows[rows["comparison"] != "overall"]
+        overall = rows[rows["comparison"] == "overall"].iloc[0]
+        axes = {str(measure): _axis(part) for measure, part in found.groupby("measure", sort=False)}
+        unit = CLAIMS[name].unit
+        verdicts = [_verdict(part, axes, confidence, unit) for _, part in rows.groupby("arm", sort=False)]
+        words = (overall["statement"], overall["source"], rule_of(section, name), str(overall["measure"]))
+        claims.append(Claim(name, *words, unit, FIGURES.get(name), verdicts))
+    return claims
+
+
+def _axis(found: pd.DataFrame) -> Axis | None:
+    """The axis that holds all but the widest intervals of one measure and no effect; None without any estimate."""
+    none = 1.0 if "ratio" in found["measure"].iloc[0] else 0.0
+    known = found.dropna(subset="estimate")
+    usual = known[is_usual(known["high"] - known["low"])]
+    values = np.append(usual[["low", "estimate", "high"]].to_numpy().ravel(), none)
+    values = values[np.isfinite(values) & ((none != 1) | (values > 0))]
+    if known.empty:
+        return None
+    low, high = float(values.min()), float(values.max())
+    if none == 1:
+        return Axis(low / 1.1, high * 1.1, none)
+    margin = 0.06 * (high - low) or 1.0
+    return Axis(low - margin, high + margin, none)
+
+
+def _verdict(rows: pd.DataFrame, axes: Mapping[str, Axis | None], confidence: float, unit: str) -> Verdict:
+    """One arm's ``rows`` of a claim, the overall verdict among them."""
+    found = rows[rows["comparison"] != "overall"]
+    last = rows[rows["comparison"] == "overall"].iloc[0]
+    overall = str(last["verdict"])
+    measure = capitalise(last["measure"])
+    lines = [_line(row, measure, f"{confidence:.0%} CI") for row in found.to_dict("records")]
+    if found["p_holm"].isna().all():
+        lines = [{head: text for head, text in line.items() if head != HOLM} for line in lines]
+    panels = [
+        Panel(str(name), axes[str(name)], [_drawn(row, axes[str(name)]) for row in part.to_dict("records")])
+        for name, part in found.groupby("measure", sort=False)
+    ]
+    arm = str(rows["arm"].iloc[0])
+    named = f"Parents {arm}" if unit == "parents" else arm
+    said = tally(found["verdict"]) if kind_of(overall) != "not" else _why_not(found["verdict"])
+    return Verdict(arm, named, overall, said, panels, of_lines(f"{named}: {overall}", lines))
+
+
+def _why_not(verdicts: Iterable[str]) -> str:
+    """The reasons for which no comparison could be tested, each once."""
+    return "; ".join(dict.fromkeys(verdict.partition(": ")[2] for verdict in verdicts))
+
+
+def capitalise(text: str) -> str:
+    """``text`` with its first letter large, the others as they are."""
+    return text[:1].upper() + text[1:]
+
+
+def _drawn(row: Mapping[Any, Any], axis: Axis | None) -> Comparison:
+    estimate, low, high = row["estimate"], row["low"], row["high"]
+    n = DASH if math.isnan(row["n"]) else f"{row['n']:g}"
+    if axis is None or math.isnan(estimate):
+        return Comparison(row["comparison"], DASH, n, row["verdict"], None)
+    text = number if axis.ratio else signed
+    numbers, ends = text(estimate), (estimate, estimate)
+    if not math.isnan(low):
+        numbers, ends = f"{numbers} ({text(low)} to {text(high)})", (low, high)
+    start, end = (axis.percent(value) for value in ends)
+    beyond = {"left": ends[0] < axis.low, "right": ends[1] > axis.high}
+    width = round(end - start, 2)
+    return Comparison(row["comparison"], numbers, n, row["verdict"], axis.percent(estimate), start, width, **beyond)
+
+
+def _line(row: Mapping[Any, Any], measure: str, interval: str) -> dict[str, str]:
+    return {
+        "Comparison": row["comparison"],
+        measure: number(row["estimate"]),
+        interval: DASH if math.isnan(row["low"]) else f"{number(row['low'])} to {number(row['high'])}",
+        "n": f"{row['n']:g}",
+        "p": p_text(row["p"]),
+        HOLM: p_text(row["p_holm"]),
+        "Verdict": row["verdict"],
+    }

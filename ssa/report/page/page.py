@@ -1,0 +1,158 @@
+"""The study on one page: a single HTML file that needs nothing else, its figures and its plotting library within."""
+
+from __future__ import annotations
+
+import base64
+import json
+import struct
+from collections import Counter
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import pandas as pd
+from markupsafe import Markup
+
+from ssa.errors import UserError
+from ssa.report.figures.ensembles import CAPTIONS as ENSEMBLE_CAPTIONS
+from ssa.report.figures.study import CAPTIONS
+from ssa.report.figures.style import RC
+from ssa.report.page.claims import MARKS, capitalise, read_claims, tally
+from ssa.report.page.explorer import explorer, library
+from ssa.report.page.tables import Table, blocks, duration, read_parents, read_tables
+from ssa.results.children import read_children
+from ssa.study.claims import SECTION, ssa_settings
+from ssa.study.methods import label
+
+TEMPLATES = Path(__file__).parent / "templates"
+PIXELS_PER_INCH = 130  # of a figure on screen: print type, made a third larger
+# Figures and tables of a part that not every study has: those that exist are shown, in a section of their own.
+ENSEMBLES = ("ensemble_", "table_ensembles")
+# The labels of a hyperparameter's source, as a reader needs them.
+SOURCES = {
+    "paper": "the paper's abstract, and what a published summary attributes to the paper",
+    "summary": "a published summary's own words",
+    "reviews": "the public reviews of an earlier version",
+    "PAT": "the authors' earlier paper on Prune-and-Tune ensembles",
+    "author-code": "the authors' public code for that paper",
+    "assumed": "chosen here, because no source says",
+}
+
+
+@dataclass(frozen=True)
+class Image:
+    """A figure within the page: its name, caption and data URL, and the size in CSS pixels that it is drawn for."""
+
+    name: str
+    caption: str
+    url: str
+    width: int
+    height: int
+
+    @property
+    def alt(self) -> str:
+        """What a reader who does not see the figure is told; the numbers stand in the tables."""
+        return f"Chart. {self.caption.split('. ')[0].rstrip('.')}. The tables give the same numbers in text."
+
+
+def write_report(results: Path, tables: Path, figures: Path, out: Path) -> None:
+    """Write the page of the study in ``results`` to the file ``out``.
+
+    ``tables`` is the folder with claims.csv and the tables' .md files, ``figures`` the one with the PNG files; the same
+    input gives the same bytes. ``UserError`` names a file that is missing.
+    """
+    study = json.loads(_existing(results / "study.json", "aggregate").read_text())
+    children = read_children(_existing(results / "children.csv", "aggregate").parent)
+    history = pd.read_parquet(_existing(results / "history.parquet", "aggregate"))
+    claims = read_claims(_existing(tables / "claims.csv", "claims"), study["claims"])
+    shown, shown_tables = read_figures(figures), _study_tables(tables)
+    parents = pd.read_csv(_existing(results / "parents.csv", "aggregate"))
+    smallest = {**SECTION, **study["claims"]}["smallest_difference"]
+    page = (
+        environment()
+        .get_template("report.html.j2")
+        .render(
+            study=study,
+            claims=claims,
+            verdicts=tally(verdict.text for claim in claims for verdict in claim.verdicts),
+            marks=MARKS,
+            figures=[image for image in shown if not image.name.startswith(ENSEMBLES)],
+            tables=[part for name, part in shown_tables if not name.startswith(ENSEMBLES)],
+            ensembles=_ensembles(results / "ensembles.csv", shown, shown_tables),
+            parents=read_parents(results / "parents.csv"),
+            blocks=blocks(children),
+            hours={
+                "parents": parents["train_seconds"].sum() / 3600,
+                "children": children["train_seconds"].sum() / 3600,
+            },
+            diverged=int(children["diverged"].sum()),
+            ssa=ssa_settings(study["claims"]),
+            sources=SOURCES,
+            source_counts=Counter(entry["source"] for entry in study["hyperparameters"]),
+            explorer=explorer(children, history, smallest),
+            library=library(),
+        )
+    )
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(page, encoding="utf-8")
+
+
+def environment() -> jinja2.Environment:
+    """Jinja with every value escaped, and an error for a name that the page's data lack."""
+    made = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    made.filters.update(moment=moment, label=label, duration=duration, capitalise=capitalise)
+    made.globals.update(asset=lambda name: Markup((TEMPLATES / name).read_text(encoding="utf-8")))
+    return made
+
+
+def read_figures(folder: Path) -> list[Image]:
+    """The study's figures, in the order of their captions; those of the ensembles where they exist."""
+    scored = {name: text for name, text in ENSEMBLE_CAPTIONS.items() if (folder / f"{name}.png").is_file()}
+    wanted = {**CAPTIONS, **scored}
+    return [embedded(folder / f"{name}.png", name, caption) for name, caption in wanted.items()]
+
+
+def _study_tables(folder: Path) -> list[tuple[str, tuple[str, list[Table]]]]:
+    return [(path.stem, read_tables(path)) for path in sorted(folder.glob("table*.md"))]
+
+
+def _ensembles(
+    path: Path, figures: list[Image], tables: list[tuple[str, tuple[str, list[Table]]]]
+) -> dict[str, Any] | None:
+    """The section on ensembles: how many there are, figures and tables; None where the study has none."""
+    if not path.is_file():
+        return None
+    return {
+        "count": len(pd.read_csv(path)),
+        "figures": [image for image in figures if image.name.startswith(ENSEMBLES)],
+        "tables": [part for name, part in tables if name.startswith(ENSEMBLES)],
+    }
+
+
+def embedded(path: Path, name: str, caption: str) -> Image:
+    """A PNG file as part of the page, as wide as it is in print."""
+    content = _existing(path, "figures").read_bytes()
+    # A PNG starts with its signature and the header chunk, which holds width and height at bytes 16 to 24.
+    width, height = struct.unpack(">II", content[16:24])
+    scale = PIXELS_PER_INCH / RC["savefig.dpi"]
+    url = f"data:image/png;base64,{base64.b64encode(content).decode()}"
+    return Image(name, caption, url, round(width * scale), round(height * scale))
+
+
+def moment(iso: str) -> str:
+    """An ISO time to the minute: ``2024-01-01 00:00``, followed by its zone if it has one."""
+    return datetime.fromisoformat(iso).strftime("%Y-%m-%d %H:%M %Z").strip()
+
+
+def _existing(path: Path, stage: str) -> Path:
+    if not path.is_file():
+        raise UserError(f"{path} is missing: run ssa {stage} first")
+    return path

@@ -1,0 +1,104 @@
+"""The page's tables: the study's own, read from their Markdown, and what was run, from the record."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from ssa.analysis.statistics import DASH, t_interval
+from ssa.study.methods import in_order, label
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A table's cell: its text, and whether it is bold."""
+
+    text: str
+    bold: bool = False
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table to read: its caption, column heads, and rows of cells."""
+
+    caption: str
+    head: list[str]
+    rows: list[list[Cell]]
+
+
+def of_lines(caption: str, lines: list[dict[str, str]]) -> Table:
+    """A table with a row for each of ``lines``, which map a column's head to its text."""
+    return Table(caption, list(lines[0]), [[Cell(text) for text in line.values()] for line in lines])
+
+
+def duration(hours: float) -> str:
+    """``hours`` to two digits or more, in minutes or seconds where they are few."""
+    if hours < 1 / 60:
+        return f"{3600 * hours:.1f} seconds"
+    if hours < 1:
+        return f"{60 * hours:.1f} minutes" if hours < 1 / 6 else f"{60 * hours:.0f} minutes"
+    return f"{hours:.1f} hours" if hours < 100 else f"{hours:,.0f} hours"
+
+
+def read_tables(path: Path) -> tuple[str, list[Table]]:
+    """The title and the parts of one of the study's tables, the Markdown of :mod:`ssa.report.tables.study`."""
+    title, *blocks = [block.strip() for block in path.read_text(encoding="utf-8").split("\n\n") if block.strip()]
+    parts = []
+    for caption, grid in zip(blocks[::2], blocks[1::2], strict=True):
+        head, _, *rows = [_cells(line) for line in grid.splitlines()]
+        parts.append(Table(caption, [cell.text for cell in head], rows))
+    return title.removeprefix("# "), parts
+
+
+def _cells(line: str) -> list[Cell]:
+    """The cells of one line of a Markdown table: ``\\|`` is a bar within a cell, ``**`` encloses bold text."""
+    texts = [text.strip().replace("\\|", "|") for text in re.split(r"(?<!\\)\|", line)[1:-1]]
+    return [Cell(text.replace("**", ""), text.startswith("**")) for text in texts]
+
+
+def read_parents(path: Path) -> Table:
+    """One line for each kind of parent in parents.csv: seeds, training and accuracy."""
+    lines = []
+    for (kind, dataset, model, epochs), rows in pd.read_csv(path).groupby(["parent", "dataset", "model", "epochs"]):
+        accuracy = t_interval(rows["accuracy"])
+        spread = "" if math.isnan(accuracy.half_width) else f" ± {accuracy.half_width:.2f}"
+        names = {"Parents": str(kind), "Data": str(dataset), "Model": str(model), "Epochs": f"{epochs:g}"}
+        found = {"Seeds": _listed(rows["parent_seed"]), "n": str(len(rows))}
+        lines.append({**names, **found, "Test accuracy (%)": f"{accuracy.mean:.2f}{spread}"})
+    return of_lines("The parents. Accuracy: mean ± half-width of the 95% t-interval over n parents.", lines)
+
+
+def blocks(children: pd.DataFrame) -> Table:
+    """One line for each block of the study and kind of parent: the grid that was run, and what it took."""
+    lines = []
+    for (block, kind), rows in children.groupby(["block", "parent"], sort=False):
+        lines.append(
+            {
+                "Block": str(block),
+                "Parents": f"{kind} (n = {rows['parent_seed'].nunique()})",
+                "Children": f"{len(rows):,}",
+                "Diverged": f"{int(rows['diverged'].sum()):,}",
+                "Time": duration(rows["train_seconds"].sum() / 3600),
+                "Methods": ", ".join(label(name) for name in in_order(rows["method"])),
+                "Masks": _listed(rows.loc[rows["sparsity"] > 0, "criterion"]),
+                "Sparsity (%)": _listed(rows["sparsity"]),
+                "tau": _listed(rows["tau"]),
+                "Annealing epochs": _listed(rows["anneal_epochs"]),
+                "Annealing": _listed(rows["anneal_schedule"]),
+                "Epochs": _listed(rows["epochs"]),
+                "Learning rate": _listed(rows["lr_schedule"] + " " + rows["lr"].map("{:g}".format)),
+                "Child seeds": _listed(rows["seed"]),
+            }
+        )
+    return of_lines("The grid of each block, the children that it trained, and the time that they took.", lines)
+
+
+def _listed(values: pd.Series) -> str:
+    """The values of a column, each once; a dash where there are none."""
+    found: list[Any] = sorted(values.dropna().unique())
+    return ", ".join(f"{value:g}" if isinstance(value, float) else str(value) for value in found) or DASH

@@ -1,0 +1,1 @@
+"""What is generated in the README and in pages of the documentation."""

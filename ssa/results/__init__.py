@@ -1,0 +1,1 @@
+"""From records to tables of children and ensembles, and the folders that keep them."""

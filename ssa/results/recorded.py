@@ -1,0 +1,255 @@
+"""Recorded results: replicates that are committed, added once, never replaced.
+
+::
+
+    recorded/<name>/study.yaml                              the study as it was when it was recorded last
+    recorded/<name>/{children,parents}.csv, history.parquet, study.json
+    recorded/<name>/{ensembles,ensemble_sizes,ensemble_bins,corruptions}.csv   where the study has ensembles
+    recorded/<name>/runs.json                               each addition: when, how, on what, by which commit
+    recorded/<name>/withdrawn{,_ensembles}.csv              rows that were taken back, each with the reason
+
+A replicate is a parent with all of its children; an ensemble is added when all parents that it needs are. Tables,
+claims, figures and the page are made from a record as they are from a study's results.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections import Counter
+from dataclasses import replace
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from ssa.errors import UserError
+from ssa.files import write_atomically, write_json
+from ssa.process import provenance
+from ssa.results.aggregate import Collected, collect, resolved, write_tables
+from ssa.results.aggregate_ensembles import TABLES
+from ssa.specs.specs import ParentSpec
+from ssa.store.store import Store
+from ssa.study import study as studies
+from ssa.study.study import Study
+
+FILES = ("children.csv", "parents.csv", "history.parquet", *(f"{name}.csv" for name in TABLES))
+
+
+def add(study: Study, store: Store, folder: Path, how: str) -> tuple[int, int]:
+    """Add the finished replicates and ensembles of ``study`` that ``folder`` never had; returns how many of each.
+
+    ``how`` says how they were run. Where the study now says more of the same children, such as another question or
+    claim, the record takes that over.
+
+    ``UserError`` where the study no longer has something that is recorded, or where an ensemble is of a recorded parent
+    that was trained anew and came out as another network: they would not be comparable.
+    """
+    if folder.name == study.name:
+        raise UserError(f"{folder} is named as its study, whose tables it would overwrite; choose another name for it")
+    old, runs = read(folder), _runs(folder)
+    # What was withdrawn is known too.
+    known, known_ensembles = ({key for run in runs for key in run[kind]} for kind in ("parents", "ensembles"))
+    if old is not None:
+        _check_whole(old, known | known_ensembles, folder)
+        _check_still_there(study, old, folder)
+    new = [key for key in study.all_parents() if key not in known and _is_finished(study, store, key)]
+    ensembles = [
+        one
+        for one in study.of_parents({*new, *(() if old is None else old.parents.parent_id)}).ensembles
+        if one.spec.id not in known_ensembles and store.ensemble_record(one.spec.id).exists()
+    ]
+    if not new and not ensembles:
+        if old is not None:
+            _write_study(folder, study, old, runs)
+        return 0, 0
+    if old is not None:
+        _check_same_networks(store, old, {spec.id: spec for one in ensembles for spec in one.spec.parents}, folder)
+    found = collect(replace(study.of_parents(new), ensembles=tuple(ensembles)), store)
+    added = {"parents": new, "ensembles": [one.spec.id for one in ensembles]}
+    addition = {**found.made, **added, "how": how, "recorded": provenance.now()}
+    _write(folder, study, _joined(old, found), [*runs, addition])
+    return len(new), len(ensembles)
+
+
+def withdraw(folder: Path, parent_ids: list[str], reason: str) -> None:
+    """Move the rows of these parents and their children to withdrawn.csv, with ``reason``."""
+    old, study = read(folder), studies.load(folder / "study.yaml")
+    if old is None or not set(parent_ids) <= set(old.parents.parent_id):
+        known = ", ".join(old.parents.parent_id) if old is not None else "nothing"
+        raise UserError(f"{folder} has not all of {', '.join(parent_ids)}; recorded there: {known}")
+    _set_aside(folder / "withdrawn.csv", old.children[old.children.parent_id.isin(parent_ids)], reason)
+    lost = _ensembles_of(study, parent_ids)
+    if old.ensembles:
+        ensembles = old.ensembles["ensembles"]
+        _set_aside(folder / "withdrawn_ensembles.csv", ensembles[ensembles.ensemble_id.isin(lost)], reason)
+    children = old.children[~old.children.parent_id.isin(parent_ids)]
+    found = Collected(
+        children,
+        old.parents[~old.parents.parent_id.isin(parent_ids)],
+        old.history[old.history.child_id.isin(children.child_id)],
+        {},
+        {name: table[~table.ensemble_id.isin(lost)] for name, table in old.ensembles.items()},
+    )
+    _write(folder, study, found, _runs(folder))
+
+
+def _set_aside(path: Path, rows: pd.DataFrame, reason: str) -> None:
+    """Add ``rows`` to those in ``path``."""
+    gone = rows.assign(reason=reason, withdrawn=provenance.now())
+    gone = pd.concat([_read_csv(path), gone]) if path.exists() else gone
+    write_atomically(path, lambda partial: gone.to_csv(partial, index=False))
+
+
+def _ensembles_of(study: Study, parent_ids: list[str]) -> set[str]:
+    """The ensembles that need any of these parents."""
+    return {e.spec.id for e in study.ensembles if any(spec.id in parent_ids for spec in e.spec.parents)}
+
+
+def read(folder: Path) -> Collected | None:
+    """What ``folder`` records; None where it does not exist yet."""
+    if not (folder / "children.csv").exists():
+        return None
+    history = pd.read_parquet(folder / "history.parquet")
+    ensembles = {name: _read_csv(folder / f"{name}.csv") for name in TABLES if (folder / f"{name}.csv").exists()}
+    return Collected(_read_csv(folder / "children.csv"), _read_csv(folder / "parents.csv"), history, {}, ensembles)
+
+
+def show(folder: Path, child_id: str) -> dict[str, Any]:
+    """One recorded child: its row, its history, its whole specification, the commit, and how to train it again.
+
+    The command is for the checkout that holds the record: the specification names the version of the training
+    semantics, so that code which would train it otherwise does not know the child.
+    """
+    found, study = read(folder), studies.load(folder / "study.yaml")
+    if found is None or child_id not in set(found.children.child_id):
+        raise UserError(f"{folder} records no child {child_id!r}; the column child_id of its children.csv names them")
+    row = found.children.set_index("child_id", drop=False).loc[child_id]
+    specs = {child.spec.id: child.spec for child in study.children}
+    again = f"ssa children {folder / 'study.yaml'} --parent {row.parent_id} --child {child_id}"
+    return {
+        "row": row.to_dict(),
+        "history": found.history[found.history.child_id == child_id].drop(columns="child_id").to_dict("records"),
+        "specification": specs[child_id].content(),
+        "commit": row.git_commit,
+        "rerun": f"{again} --results rerun",
+    }
+
+
+def _joined(old: Collected | None, new: Collected) -> Collected:
+    """The rows of both; those of ``old`` stay as they are written."""
+    children, parents = (_as_text(table) for table in (new.children, new.parents))
+    ensembles = {name: _as_text(table) for name, table in new.ensembles.items()}
+    if old is None:
+        return Collected(children, parents, new.history, {}, ensembles)
+    return Collected(
+        _stacked(old.children, children),
+        _stacked(old.parents, parents),
+        pd.concat([old.history, new.history]),
+        {},
+        {**old.ensembles, **{name: _stacked(old.ensembles.get(name), table) for name, table in ensembles.items()}},
+    )
+
+
+def _stacked(old: pd.DataFrame | None, new: pd.DataFrame) -> pd.DataFrame:
+    return new if old is None else pd.concat([old, new]).fillna("")
+
+
+def _as_text(table: pd.DataFrame) -> pd.DataFrame:
+    return _read_csv(StringIO(table.to_csv(index=False)))
+
+
+def _is_finished(study: Study, store: Store, parent_id: str) -> bool:
+    wanted = {child.spec.id for child in study.children_of(parent_id)}
+    return store.parent_record(parent_id).exists() and wanted <= store.recorded_children(parent_id)
+
+
+def _ensemble_ids(found: Collected) -> set[str]:
+    return set(found.ensembles["ensembles"].ensemble_id) if found.ensembles else set()
+
+
+def _check_whole(old: Collected, told: set[str], folder: Path) -> None:
+    """``UserError`` where an addition was cut off: runs.json, which is written last, has not ``told`` what has rows."""
+    if cut := sorted({*old.children.parent_id, *old.parents.parent_id, *_ensemble_ids(old)} - told):
+        raise UserError(
+            f"{folder} was left unfinished: runs.json does not tell of {cut[0]}, whose rows are there; restore "
+            "the folder as it was committed (git checkout), or delete it where it never was, and record again"
+        )
+
+
+def _check_still_there(study: Study, old: Collected, folder: Path) -> None:
+    for kind, recorded, known in (
+        ("children", set(old.children.child_id), {child.spec.id for child in study.children}),
+        ("parents", set(old.parents.parent_id), set(study.all_parents())),
+        ("ensembles", _ensemble_ids(old), {one.spec.id for one in study.ensembles}),
+    ):
+        if lost := sorted(recorded - known):
+            raise UserError(
+                f"{study.path} has no longer {len(lost)} of the {kind} recorded in {folder}, such as {lost[0]}; record "
+                "it under another name"
+            )
+
+
+def _check_same_networks(store: Store, old: Collected, parents: dict[str, ParentSpec], folder: Path) -> None:
+    for parent_id, nll, device in old.parents[["parent_id", "nll", "device"]].itertuples(index=False, name=None):
+        here = store.read_parent(parents[parent_id]) if parent_id in parents else None
+        if here and float(nll) != here["result"]["nll"]:
+            raise UserError(
+                f"{store.parent_record(parent_id)} is another network than the one recorded in {folder} (trained on "
+                f"{here['made']['device']}, that one on {device}); record ensembles of parents that are not recorded "
+                "yet, or train this one where the recorded one was"
+            )
+
+
+def _write(folder: Path, study: Study, found: Collected, runs: list[dict[str, Any]]) -> None:
+    """All files of the record."""
+    if len(found.parents):
+        write_tables(folder, found)
+        _write_study(folder, study, found, runs)
+    else:
+        for name in (*FILES, "study.json"):
+            (folder / name).unlink(missing_ok=True)
+    write_json(folder / "runs.json", runs)
+
+
+def _write_study(folder: Path, study: Study, found: Collected, runs: list[dict[str, Any]]) -> None:
+    """study.yaml, and study.json, which describes the recorded part of it."""
+    path, kept = folder / "study.yaml", set(found.parents.parent_id)
+    if study.path.resolve() != path.resolve():
+        write_atomically(path, lambda partial: shutil.copyfile(study.path, partial))
+    recorded = _ensemble_ids(found)
+    made = _together([run for run in runs if kept & set(run["parents"]) or recorded & set(run["ensembles"])])
+    ensembles = tuple(one for one in study.ensembles if one.spec.id in recorded)
+    part = replace(study.of_parents(kept), path=path, ensembles=ensembles)
+    planned = {"parents": study.all_parents(), "children": study.children, "ensembles": study.ensembles}
+    made["planned"] = {kind: len(each) for kind, each in planned.items()}
+    write_json(folder / "study.json", resolved(part, made))
+
+
+def _runs(folder: Path) -> list[dict[str, Any]]:
+    path = folder / "runs.json"
+    return json.loads(path.read_text()) if path.exists() else []
+
+
+def _together(runs: list[dict[str, Any]]) -> dict[str, Any]:
+    """What made all of ``runs``, in the form of one."""
+    devices: Counter[str] = Counter()
+    versions: dict[str, set[str]] = {}
+    for run in runs:
+        devices.update(run["devices"])
+        for package, found in run["versions"].items():
+            versions.setdefault(package, set()).update(found.split(", "))
+    return {
+        "devices": dict(devices),
+        "versions": {package: ", ".join(sorted(found)) for package, found in sorted(versions.items())},
+        "git_commits": sorted({commit for run in runs for commit in run["git_commits"]}),
+        "started": min(run["started"] for run in runs),
+        "finished": max(run["finished"] for run in runs),
+        "train_hours": round(sum(run["train_hours"] for run in runs), 3),
+    }
+
+
+def _read_csv(path: Path | StringIO) -> pd.DataFrame:
+    """Every cell as it is written, so that nothing changes when it is written again."""
+    return pd.read_csv(path, dtype=str, keep_default_na=False)

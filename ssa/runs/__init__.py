@@ -1,0 +1,1 @@
+"""Parents, masks, children and ensembles: trained, scored and recorded."""

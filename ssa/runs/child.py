@@ -1,0 +1,247 @@
+"""Children: pruned from their parent, fine-tuned by their law, scored, and written down the moment they are done."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import math
+import time
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from ssa.data.batches import Batches
+from ssa.data.splits import Data
+from ssa.files import checksum
+from ssa.method import laws
+from ssa.method.masks import Mask, realised_sparsity
+from ssa.method.subnetwork import Subnetwork
+from ssa.process import provenance
+from ssa.process.deadline import Deadline
+from ssa.runs import checkpoints
+from ssa.runs.checkpoints import Checkpoint
+from ssa.seeds import derive
+from ssa.specs.specs import ChildSpec
+from ssa.store.store import Store
+from ssa.training import gradients, scoring
+from ssa.training.loop import Epoch, Training
+from ssa.training.scoring import Scores
+
+DRAWS = 8  # of a sampled mask, where accuracy is that of the network as used: one has a spread of 1 to 2 points
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What siblings share: the network that they start from, its data, the device and how steps are compiled."""
+
+    parent: nn.Module
+    content: Data
+    device: torch.device
+    compile: str = "off"
+
+
+def train(store: Store, spec: ChildSpec, mask: Mask, cell: Cell, deadline: Deadline | None = None) -> Subnetwork | None:
+    """Fine-tune one child of ``cell.parent`` under ``mask``, write its record, and return it.
+
+    A child that was stopped goes on from its checkpoint. None where ``deadline`` came first: a checkpoint then holds
+    what was done, if that is worth one.
+    """
+    deadline = deadline or Deadline()
+    child = subnetwork(spec, mask, cell)
+    seed, parent_recipe = _seed(spec, "batches"), spec.parent.recipe
+    training = Training(child, cell.content, spec.recipe, seed, spec.resample, parent_recipe, cell.compile)
+    scorer = _Scorer(spec, cell, child, training.batches)
+    checkpoint = Checkpoint(store.child_checkpoint(spec), _origin(spec, mask, cell))
+    run = _Run(**checkpoint.resume(training, spec.recipe.epochs))
+    if not run.history:
+        run.accuracy_before = scorer.scores("test").accuracy
+        run.history.append(scorer.row(0, None))
+    run.hardware = provenance.hardware(cell.device, run.hardware)
+    clock = time.monotonic() - run.seconds
+    while training.epoch < spec.recipe.epochs:
+        tick = time.monotonic()
+        epoch = training.run_epoch()
+        if cell.device.type == "cuda":
+            torch.cuda.synchronize()
+        run.train_seconds += time.monotonic() - tick
+        run.history.append(scorer.row(epoch.number, epoch))
+        run.diverged_step = epoch.diverged_step
+        if run.diverged_step is not None:
+            break
+        run.seconds = time.monotonic() - clock
+        late = run.seconds > checkpoints.SECONDS and deadline.passed() and epoch.number < spec.recipe.epochs
+        if late or checkpoint.due():
+            checkpoint.save(training, dataclasses.asdict(run))
+        if late:
+            return None
+    if run.diverged_step is None:
+        child.at(spec.recipe.epochs)  # lets a re-ranked mask end in its target
+    result = {
+        **scorer.final(),
+        "accuracy_before": run.accuracy_before,
+        "realised_sparsity": 100 * _realised(child),
+        "effective_sparsity": 100 * scoring.effective_sparsity(child.module, child.mask, cell.content.test.images[:1]),
+        "train_seconds": run.train_seconds,
+        "diverged_step": run.diverged_step,
+    }
+    origin = provenance.of_run(cell.device, run.started, training.compile, cell.content.digest, run.hardware)
+    made = {**origin, "seconds": time.monotonic() - clock}
+    content = {"method": spec.method, "result": result, "history": run.history, "made": made}
+    store.record_child(spec, content)
+    checkpoint.drop()
+    return child
+
+
+def _origin(spec: ChildSpec, mask: Mask, cell: Cell) -> dict[str, str]:
+    """What a checkpoint of the child must come from: itself, and the images, weights and mask that it began with."""
+    start = {**cell.parent.state_dict(), **{f"mask {name}": entry for name, entry in mask.items()}}
+    return {"id": spec.id, "data": cell.content.digest, "start": checksum(start)}
+
+
+@dataclass
+class _Run:
+    """What a child's record will say of its training so far; times in seconds, accuracy in percent.
+
+    ``hardware``: see :func:`ssa.process.provenance.hardware`.
+    """
+
+    started: str = dataclasses.field(default_factory=provenance.now)
+    hardware: list[list[str]] = dataclasses.field(default_factory=list)
+    accuracy_before: float = math.nan
+    history: list[dict[str, Any]] = dataclasses.field(default_factory=list)
+    train_seconds: float = 0.0
+    seconds: float = 0.0
+    diverged_step: int | None = None
+
+
+def subnetwork(spec: ChildSpec, mask: Mask, cell: Cell) -> Subnetwork:
+    """A fresh child of ``cell.parent``, ready to train."""
+    law = laws.find(spec.law)(**dict(spec.law_args))
+    return Subnetwork(
+        copy.deepcopy(cell.parent).to(cell.device),
+        mask.to(cell.device),
+        law,
+        seed=_seed(spec, "masks"),
+        epochs=spec.recipe.epochs,
+        pruned_weights=spec.pruned_weights,
+        masked_weights=spec.masked_weights,
+        rescale=spec.rescale,
+    )
+
+
+def evaluated(spec: ChildSpec, cell: Cell, child: Subnetwork) -> nn.Module:
+    """The trained ``child`` as an ordinary network, with the BatchNorm statistics that its primary scores are of."""
+    if spec.batchnorm == "running":
+        return child.fold()
+    batches = Batches(cell.content.train, cell.content, spec.recipe)
+    with scoring.reestimated_batchnorm(child, batches, spec.bn_images, _seed(spec, "batchnorm")):
+        return child.fold()
+
+
+def _seed(spec: ChildSpec, purpose: str) -> int:
+    """The same for all methods at one seed of one parent, so that siblings see the same batches."""
+    return derive(purpose, spec.parent.seed, spec.seed)
+
+
+def _realised(child: Subnetwork) -> float:
+    """The fraction of pruned weights, after asserting that each is exactly 0 in the network that is evaluated."""
+    folded = dict(child.fold().named_parameters())
+    for name, entry in child.mask.items():
+        if folded[name].masked_fill(entry, 0.0).any():
+            raise RuntimeError(f"pruned weights of {name} are not 0 in the network that is evaluated")
+    return realised_sparsity(child.module, child.mask)
+
+
+class _Scorer:
+    """Scores one child's target subnetwork, during training and after it."""
+
+    def __init__(self, spec: ChildSpec, cell: Cell, child: Subnetwork, batches: Batches) -> None:
+        self.spec, self.cell, self.child, self.batches = spec, cell, child, batches
+
+    def scores(self, split_name: str) -> Scores:
+        split = getattr(self.cell.content, split_name)
+        outputs = scoring.logits(self.child, split, self.cell.content, self.spec.recipe.precision)
+        return scoring.score(outputs, split.labels)
+
+    def reestimated(self) -> AbstractContextManager[None]:
+        seed = _seed(self.spec, "batchnorm")
+        return scoring.reestimated_batchnorm(self.child, self.batches, self.spec.bn_images, seed)
+
+    def row(self, number: int, epoch: Epoch | None) -> dict[str, Any]:
+        """One line of the history; the curves are of the target subnetwork with re-estimated BatchNorm."""
+        row: dict[str, Any] = {
+            "epoch": number,
+            "train_loss": epoch.loss if epoch else None,
+            "lr": epoch.lr if epoch else None,
+            "keep_pruned": self.child.keep_pruned(float(number)),
+            "validation_accuracy": None,
+            "test_accuracy": None,
+        }
+        wanted = self.spec.score_epochs
+        scored = wanted is None or number in wanted or number == self.spec.recipe.epochs
+        if scored:
+            with self.reestimated():
+                row["test_accuracy"] = self.scores("test").accuracy
+                if len(self.cell.content.validation):
+                    row["validation_accuracy"] = self.scores("validation").accuracy
+        return row | self._used(number) | self._gradient_noise(float(number), scored)
+
+    def _used(self, number: int) -> dict[str, float | None]:
+        """Nothing unless the study asks for it: the mean test accuracy, in percent, of the network as a step uses it.
+
+        Under sampled masks it is that of DRAWS networks, each with BatchNorm re-estimated under its own mask.
+        """
+        wanted = self.spec.score_used
+        if wanted is None:
+            return {}
+        if number not in wanted:
+            return {"test_accuracy_used": None}
+        draws = DRAWS if self.child.samples_at(float(number)) else 1
+        found = [self._score_used(number, draw) for draw in range(draws)]
+        return {"test_accuracy_used": math.fsum(found) / draws}
+
+    def _score_used(self, number: int, draw: int) -> float:
+        network = self.child.as_used(float(number), derive("used", _seed(self.spec, "masks"), number, draw))
+        content, seed = self.cell.content, _seed(self.spec, "batchnorm")
+        with scoring.reestimated_batchnorm(network, self.batches, self.spec.bn_images, seed):
+            outputs = scoring.logits(network, content.test, content, self.spec.recipe.precision)
+        return scoring.score(outputs, content.test.labels).accuracy
+
+    def _gradient_noise(self, time: float, scored: bool) -> dict[str, float | None]:
+        """Nothing unless the study asks for it; the same keys at every epoch, without values where not scored."""
+        count, seed = self.spec.gradient_batches, _seed(self.spec, "gradients")
+        if not count:
+            return {}
+        noise = gradients.measure(self.child, self.batches, time, count, seed) if scored else gradients.UNKNOWN
+        values = dataclasses.asdict(noise).items()
+        return {f"gradient_{key}": value if math.isfinite(value) else None for key, value in values}
+
+    def final(self) -> dict[str, Any]:
+        """The scores after the last step."""
+        if self.spec.batchnorm == "reestimated":
+            with self.reestimated():
+                primary = self._all_scores()
+            accuracy_bn = primary["test"].accuracy
+        else:
+            primary = self._all_scores()
+            with self.reestimated():
+                accuracy_bn = self.scores("test").accuracy
+        validation = primary.get("validation")
+        return {
+            "accuracy": primary["test"].accuracy,
+            "nll": primary["test"].nll,
+            "ece": primary["test"].ece,
+            "accuracy_bn": accuracy_bn,
+            "validation_accuracy": validation.accuracy if validation else None,
+            "train_loss_clean": primary["train"].nll,
+            "train_accuracy_clean": primary["train"].accuracy,
+            "finite": primary["test"].finite,
+        }
+
+    def _all_scores(self) -> dict[str, Scores]:
+        """Of every split that has images."""
+        names = ("test", "train", "validation")
+        return {name: self.scores(name) for name in names if len(getattr(self.cell.content, name))}

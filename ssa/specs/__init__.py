@@ -1,0 +1,1 @@
+"""What a run is: specifications and their ids, and the reading of settings."""

@@ -1,0 +1,1 @@
+"""A study: from one YAML file to its runs."""

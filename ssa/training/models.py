@@ -1,0 +1,186 @@
+"""Models by name, built for a data set's channels, classes and image size."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from ssa.errors import UserError
+from ssa.specs import settings
+from ssa.specs.settings import setting
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+Builder = Callable[..., "nn.Module"]
+
+
+def _small(channels: int, classes: int, size: int, **options: int) -> nn.Module:
+    from ssa.training.networks.resnet_small import SmallResNet
+
+    return SmallResNet(channels, classes, **options)
+
+
+def _lenet(channels: int, classes: int, size: int, variant: str) -> nn.Module:
+    from ssa.training.networks.lenet import LeNet
+
+    return LeNet(channels, classes, variant)
+
+
+def _wide(channels: int, classes: int, size: int, dropout: float = 0.0) -> nn.Module:
+    from ssa.training.networks.wide_resnet import WideResNet
+
+    return WideResNet(channels, classes, 28, 10, dropout)
+
+
+def _resnet18(channels: int, classes: int, size: int, maxpool: bool = False) -> nn.Module:
+    """Build timm's ResNet-18 with the CIFAR stem: a 3x3 convolution of stride 1; ``maxpool`` keeps the pool after it.
+
+    The last BatchNorm scale of each block starts at 1, as in the authors' code; timm would start it at 0.
+    """
+    import timm
+    from torch import nn
+
+    model = timm.create_model("resnet18", num_classes=classes, in_chans=channels, zero_init_last=False)
+    model.conv1 = nn.Conv2d(channels, 64, 3, 1, 1, bias=False)
+    nn.init.kaiming_normal_(model.conv1.weight, mode="fan_out", nonlinearity="relu")
+    if not maxpool:
+        model.maxpool = nn.Identity()
+    return model
+
+
+def _vit(
+    channels: int, classes: int, size: int, patch: int = 4, width: int = 384, depth: int = 7, heads: int = 8
+) -> nn.Module:
+    """A plain ViT with separate query, key and value projections (timm's Eva without its later additions)."""
+    from timm.models.eva import Eva
+
+    return Eva(
+        img_size=size,
+        patch_size=patch,
+        in_chans=channels,
+        num_classes=classes,
+        embed_dim=width,
+        depth=depth,
+        num_heads=heads,
+        mlp_ratio=4.0,
+        qkv_fused=False,
+        use_abs_pos_emb=True,
+        use_rot_pos_emb=False,
+        global_pool="token",
+    )
+
+
+BUILDERS: dict[str, Builder] = {
+    "resnet-small": _small,
+    "resnet18": _resnet18,
+    "resnet18-maxpool": partial(_resnet18, maxpool=True),
+    "wrn-28-10": _wide,
+    "lenet-s": partial(_lenet, variant="s"),
+    "lenet-m": partial(_lenet, variant="m"),
+    "lenet-l": partial(_lenet, variant="l"),
+    "vit": _vit,
+}
+
+# An id hashes a network's name and options, not its code. A change of the code that makes another network of a name
+# raises its version here, so that results of the network before are never taken for its own; 1 where none is named.
+VERSIONS = {"resnet18": 2, "resnet18-maxpool": 2, "wrn-28-10": 2}
+
+# Multiply-accumulates of one forward pass on one 32 x 32 image, in millions, for estimates of time alone.
+MEGA_MACS = {"resnet18": 556, "resnet18-maxpool": 140, "wrn-28-10": 5952, "lenet-l": 28, "vit": 860}
+
+
+def mega_macs(name: str, options: Mapping[str, Any]) -> float | None:
+    """What an image costs in a training step, as in MEGA_MACS; None for models of unknown cost."""
+    passes = (options.get("batch_ensemble") or 1) * (options.get("batch_repetitions") or 1)
+    return MEGA_MACS[name] * passes if name in MEGA_MACS else None
+
+
+def check_name(name: str, where: str) -> None:
+    """``UserError`` unless ``name`` is one of BUILDERS or begins with ``timm/``."""
+    if name not in BUILDERS and not name.startswith("timm/"):
+        raise UserError(f"{where}: {name!r} is not allowed; allowed: {', '.join(BUILDERS)} or timm/<classifier>")
+
+
+@dataclass(frozen=True)
+class Wrapping:
+    """What any model can be made into, by options beside its own.
+
+    ``dropout_everywhere``: dropout of this probability after every convolution and linear layer but the last;
+    ``batch_ensemble``: a BatchEnsemble of so many members; ``mimo``: a MIMO network of so many, whose members see the
+    batch ``batch_repetitions`` times in a training step.
+    """
+
+    dropout_everywhere: float | None = setting(None, low=0, below=1)
+    batch_ensemble: int | None = setting(None, low=1)
+    mimo: int | None = setting(None, low=1)
+    batch_repetitions: int | None = setting(None, low=1)
+
+
+def wrapping(options: Mapping[str, Any], where: str) -> Wrapping:
+    """Those of ``options`` that any model takes; ``UserError`` that begins with ``where`` for a wrong value."""
+    names = settings.names(Wrapping)
+    found = settings.read(Wrapping, {name: options[name] for name in names if name in options}, where)
+    if found.batch_ensemble and found.mimo:
+        raise UserError(f"{where}: batch_ensemble and mimo exclude each other; name one")
+    if found.batch_repetitions and not found.mimo:
+        raise UserError(f"{where}.batch_repetitions: not allowed without mimo, whose setting it is")
+    return found
+
+
+def build(name: str, options: dict[str, Any], channels: int, classes: int, size: int, seed: int) -> nn.Module:
+    """The model called ``name`` (one of BUILDERS, or ``timm/<any timm classifier>``), initialised from ``seed``.
+
+    ``size`` is the images' side in pixels. ``options``: the model's own, and those of :class:`Wrapping`. ``UserError``
+    for an unknown model or option.
+    """
+    import torch
+
+    wrap = wrapping(options, f"model {name}")
+    own = {key: value for key, value in options.items() if key not in settings.names(Wrapping)}
+    inputs, outputs = channels * (wrap.mimo or 1), classes * (wrap.mimo or 1)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        try:
+            return _wrapped(_plain(name, own, inputs, outputs, size), wrap)
+        except Exception as error:  # libraries raise all kinds of them for an option that they do not like
+            raise UserError(f"model {name} with options {options}: {type(error).__name__}: {error}") from error
+
+
+def check_takes(model: nn.Module, name: str, images: Tensor) -> None:
+    """``UserError`` where the model, called ``name``, cannot answer ``images``, (n, channels, height, width)."""
+    import torch
+
+    try:
+        with torch.no_grad():
+            model.eval()(torch.zeros(images.shape))
+    except (RuntimeError, ValueError, AssertionError) as error:
+        raise UserError(
+            f"model {name} cannot take images of {'x'.join(map(str, images.shape[1:]))}: {' '.join(str(error).split())}"
+        ) from error
+
+
+def _plain(name: str, options: dict[str, Any], channels: int, classes: int, size: int) -> nn.Module:
+    if name in BUILDERS:
+        return BUILDERS[name](channels, classes, size, **options)
+    import timm
+
+    return timm.create_model(name.removeprefix("timm/"), num_classes=classes, in_chans=channels, **options)
+
+
+def _wrapped(model: nn.Module, wrap: Wrapping) -> nn.Module:
+    if wrap.dropout_everywhere:
+        from ssa.training.networks import dropout
+
+        model = dropout.wrap(model, wrap.dropout_everywhere)
+    if wrap.batch_ensemble:
+        from ssa.training.networks.batch_ensemble import BatchEnsemble
+
+        return BatchEnsemble(model, wrap.batch_ensemble)
+    if wrap.mimo:
+        from ssa.training.networks.mimo import Mimo
+
+        return Mimo(model, wrap.mimo, wrap.batch_repetitions or 1)
+    return model

@@ -1,0 +1,190 @@
+"""Allocations: counts by hand, against the papers' formulas written out, and exact for every shape."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from ssa.method import pruning
+from ssa.method.allocations import FUNCTIONS, by_score, erk, lamp, layerwise
+
+SHAPES = st.lists(
+    st.one_of(
+        st.tuples(st.integers(1, 12), st.integers(1, 12)),
+        st.tuples(st.integers(1, 6), st.integers(1, 6), st.integers(1, 3), st.integers(1, 3)),
+    ),
+    min_size=1,
+    max_size=5,
+)
+SPARSITIES = st.floats(0, 1, exclude_max=True)
+
+
+def tensors(*shapes: tuple[int, ...], seed: int = 0) -> dict[str, Tensor]:
+    """Weights of different scales, by a letter."""
+    generator = torch.Generator().manual_seed(seed)
+    return {chr(97 + i): torch.randn(shape, generator=generator) * 2**i for i, shape in enumerate(shapes)}
+
+
+def weights(**values: list[float]) -> dict[str, Tensor]:
+    return {name: torch.tensor([row]) for name, row in values.items()}
+
+
+def allocated(name: str, given: dict[str, Tensor], sparsity: float) -> dict[str, int]:
+    return FUNCTIONS[name](given, {key: weight.abs() for key, weight in given.items()}, sparsity)
+
+
+@settings(max_examples=150, deadline=None)
+@given(shapes=SHAPES, sparsity=SPARSITIES, name=st.sampled_from(sorted(FUNCTIONS)), neurons=st.booleans())
+def test_counts_are_exact(shapes: list[tuple[int, ...]], sparsity: float, name: str, neurons: bool) -> None:
+    given_ = tensors(*shapes)
+    scores = {key: w.abs().flatten(1).mean(1) if neurons else w.abs() for key, w in given_.items()}
+    if neurons:
+        scores = {key: s.view(len(s), *[1] * (given_[key].dim() - 1)) for key, s in scores.items()}
+    counts = FUNCTIONS[name](given_, scores, sparsity)
+    sizes = {key: score.numel() for key, score in scores.items()}
+    assert list(counts) == list(given_)
+    assert all(0 <= counts[key] <= sizes[key] for key in sizes)
+    if name == "layerwise":
+        assert counts == {key: round(sparsity * size) for key, size in sizes.items()}
+    else:
+        assert sum(counts.values()) == round(sparsity * sum(sizes.values()))
+
+
+def test_layerwise_and_global_by_hand() -> None:
+    given_ = weights(a=[1.0, 2.0, 3.0, 4.0], b=[3.0, 3.0])
+    assert layerwise(given_, given_, 0.5) == {"a": 2, "b": 1}
+    assert by_score(given_, given_, 0.5) == {"a": 3, "b": 0}  # 1, 2 and, of the three 3s, the first
+
+
+# --- ERK ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("shapes", "sparsity", "removed"),
+    [
+        # 34 of 136 stay, in proportion 16 : 12 of the sums of dims: 19.43 and 14.57, rounded to 19 and 15
+        ([(8, 8), (4, 2, 3, 3)], 0.75, [45, 57]),
+        # 36 of 72 stay; in proportion 16 : 6 the second would keep 9.8 of its 8, so it stays dense
+        ([(8, 8), (2, 4)], 0.5, [36, 0]),
+        # 9 of 18 stay, 4.5 each: the earlier one keeps more
+        ([(3, 3), (3, 3)], 0.5, [4, 5]),
+        ([(8, 8), (2, 4)], 0.0, [0, 0]),
+    ],
+)
+def test_erk_by_hand(shapes: list[tuple[int, ...]], sparsity: float, removed: list[int]) -> None:
+    assert list(allocated("erk", tensors(*shapes), sparsity).values()) == removed
+
+
+def test_erk_of_neurons_shares_them_by_the_densities_of_the_weights() -> None:
+    # Densities in proportion 16/64 : 12/72, so neurons in proportion 8/4 : 4/6 = 3 : 1. Six stay: 4.5 and 1.5.
+    given_ = tensors((8, 8), (4, 2, 3, 3))
+    scores = {name: torch.rand(len(w), *[1] * (w.dim() - 1)) for name, w in given_.items()}
+    assert erk(given_, scores, 0.5) == {"a": 3, "b": 3}  # 5 and 1: of equal remainders the earlier
+
+
+def densities_of_the_paper(shapes: list[tuple[int, ...]], density: float) -> list[float]:
+    """Evci et al., 2020, section 3 and appendix: one layer at a time is made dense until no density exceeds 1."""
+    raw = [sum(shape) / math.prod(shape) for shape in shapes]
+    sizes = np.array([math.prod(shape) for shape in shapes], dtype=float)
+    is_dense = np.zeros(len(shapes), dtype=bool)
+    while True:
+        budget = density * sizes.sum() - sizes[is_dense].sum()
+        epsilon = budget / (sizes * raw)[~is_dense].sum()
+        probabilities = np.where(is_dense, 1.0, epsilon * np.array(raw))
+        if probabilities.max() <= 1 + 1e-9:
+            return list(probabilities)
+        is_dense[int(np.where(is_dense, 0, probabilities).argmax())] = True
+
+
+@settings(max_examples=150, deadline=None)
+@given(shapes=SHAPES, sparsity=st.floats(0.01, 0.99))
+def test_erk_agrees_with_the_paper(shapes: list[tuple[int, ...]], sparsity: float) -> None:
+    total = sum(math.prod(shape) for shape in shapes)
+    kept = total - round(sparsity * total)
+    if kept == 0:
+        return
+    counts = allocated("erk", tensors(*shapes), sparsity)
+    for count, shape, density in zip(
+        counts.values(), shapes, densities_of_the_paper(shapes, kept / total), strict=True
+    ):
+        assert abs((math.prod(shape) - count) - density * math.prod(shape)) < 1  # largest remainder: up or down
+
+
+# --- LAMP -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("sparsity", "removed"), [(0.0, (0, 0)), (0.2, (1, 0)), (0.4, (2, 0)), (0.6, (2, 1)), (0.8, (3, 1))]
+)
+def test_lamp_by_hand(sparsity: float, removed: tuple[int, int]) -> None:
+    # Squares 1, 4, 9 score 1/14, 4/13, 1; squares 100, 100 score 1/2, 1. One weight for two layers empties the first.
+    given_ = weights(a=[-3.0, 1.0, 2.0], b=[10.0, -10.0])
+    assert tuple(lamp(given_, given_, sparsity).values()) == removed
+
+
+def lamp_of_the_paper(layers: list[np.ndarray], removed: int) -> list[int]:
+    """Lee et al., 2021, equation 2, term by term; then the lowest scores of all layers go."""
+    scored = []
+    for i, layer in enumerate(layers):
+        w = sorted(np.abs(layer.astype(np.float64)).ravel())
+        for u in range(len(w)):
+            scored.append((w[u] ** 2 / sum(w[v] ** 2 for v in range(u, len(w))), i))
+    gone = [i for _, i in sorted(scored)[:removed]]
+    return [gone.count(i) for i in range(len(layers))]
+
+
+@settings(max_examples=60, deadline=None)
+@given(shapes=SHAPES, sparsity=SPARSITIES, seed=st.integers(0, 10**6))
+def test_lamp_agrees_with_the_paper(shapes: list[tuple[int, ...]], sparsity: float, seed: int) -> None:
+    given_ = tensors(*shapes, seed=seed)
+    total = sum(weight.numel() for weight in given_.values())
+    expected = lamp_of_the_paper([weight.numpy() for weight in given_.values()], round(sparsity * total))
+    assert list(allocated("lamp", given_, sparsity).values()) == expected
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    layers=st.lists(st.lists(st.integers(0, 2), min_size=1, max_size=8), min_size=1, max_size=4),
+    spare=st.integers(0, 3),
+)
+def test_lamp_keeps_a_weight_of_each_layer_even_among_equals_and_zeros(layers: list[list[int]], spare: int) -> None:
+    given_ = weights(**{chr(97 + i): [float(v) for v in layer] for i, layer in enumerate(layers)})
+    total = sum(map(len, layers))
+    kept = min(len(layers) + spare, total)
+    counts = lamp(given_, given_, 1 - kept / total)
+    assert sum(counts.values()) == total - kept
+    assert all(count < len(layer) for count, layer in zip(counts.values(), layers, strict=True))
+
+
+# --- together with a criterion ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("allocation", ["erk", "lamp"])
+def test_the_criterion_decides_which_weights_go(allocation: str) -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(20, 30), nn.Linear(30, 10), nn.Linear(10, 2))
+    given_ = pruning.prunable(model)
+    counts = allocated(allocation, given_, 0.8)
+    assert counts["0.weight"] / 600 != pytest.approx(counts["1.weight"] / 300, abs=0.02)
+    for criterion in ("random", "magnitude"):
+        mask = pruning.prune(model, 0.8, criterion, allocation=allocation, seed=7)
+        assert {name: int((~entry).sum()) for name, entry in mask.items()} == counts
+    assert given_["0.weight"][~pruning.prune(model, 0.8, allocation=allocation)["0.weight"]].abs().max() < (
+        given_["0.weight"][pruning.prune(model, 0.8, allocation=allocation)["0.weight"]].abs().min()
+    )
+
+
+def test_an_allocation_that_empties_a_layer_is_refused() -> None:
+    model = nn.Sequential(nn.Linear(3, 1), nn.Linear(1, 2), nn.Linear(2, 2))
+    with torch.no_grad():
+        model[0].weight.copy_(torch.tensor([[-3.0, 1.0, 2.0]]))
+        model[1].weight.copy_(torch.tensor([[10.0], [-10.0]]))
+    assert int(pruning.prune(model, 0.6, allocation="lamp")["0.weight"].sum()) == 1
+    with pytest.raises(ValueError, match=r"leave nothing of '0.weight' \(3 to prune\).*another allocation than 'lamp'"):
+        pruning.prune(model, 0.8, allocation="lamp")

@@ -1,0 +1,358 @@
+from __future__ import annotations
+
+import base64
+import gzip
+import json
+import shutil
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import synthetic
+import synthetic_ensembles
+from plotly.offline import get_plotlyjs
+
+from ssa.analysis.claims.judge import write_claims
+from ssa.errors import UserError
+from ssa.report.figures.ensembles import CAPTIONS as ENSEMBLE_CAPTIONS
+from ssa.report.figures.study import CAPTIONS
+from ssa.report.figures.style import look, save, sentence
+from ssa.report.page import claims as report_claims
+from ssa.report.page import page as report
+from ssa.report.page import tables as report_tables
+from ssa.report.page.explorer import explorer
+from ssa.report.page.tables import Cell, Table
+from ssa.report.tables.ensembles import write_ensemble_tables
+from ssa.report.tables.study import write_tables
+from ssa.results.children import read_children
+from ssa.results.ensembles import read_ensembles
+from ssa.study.methods import in_order
+
+RECORD = ("children.csv", "history.parquet", "parents.csv")
+HOSTILE = '<script>alert("title")</script>'
+VOID = {"meta", "link", "img", "br", "input", "hr"}
+LOADS = {"script": "src", "img": "src", "link": "href", "iframe": "src", "source": "src", "object": "data"}
+
+
+class Page(HTMLParser):
+    """The elements of a page; complains where tags are not closed in order."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.text: list[str] = []
+        self.open: list[str] = []
+        self.feed(text)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if self.open and self.open[-1] not in ("style", "script"):
+            self.text.append(data)
+
+    def all(self, tag: str) -> list[dict[str, str | None]]:
+        return [attrs for name, attrs in self.elements if name == tag]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    made = synthetic.write(tmp_path_factory.mktemp("study"))
+    write_tables(made, made / "tables")
+    write_claims(made, made / "tables")
+    history = pd.read_parquet(made / "history.parquet")
+    history[history["epoch"] % 10 == 0].to_parquet(made / "history.parquet")  # so that the page is written sooner
+    (made / "figures").mkdir()
+    with look():
+        for name in CAPTIONS:
+            save(sentence(name), made / "figures" / name)
+    return made
+
+
+def written(folder: Path, name: str = "report.html") -> str:
+    report.write_report(folder, folder / "tables", folder / "figures", folder / name)
+    return (folder / name).read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def text(folder: Path) -> str:
+    return written(folder)
+
+
+@pytest.fixture(scope="module")
+def page(text: str) -> Page:
+    return Page(text)
+
+
+def said(page: Page) -> str:
+    return " ".join(" ".join(page.text).split())
+
+
+def test_every_claim_stands_with_its_rule_and_verdict(page: Page) -> None:
+    ids = {attrs.get("id") for _, attrs in page.elements}
+    assert {f"C{i}" for i in range(1, 11)} <= ids
+    assert "Holm's adjustment" in said(page)
+    for verdict in ("supported", "contradicted", "undecided", "not testable"):
+        assert verdict in said(page)
+    assert "SSA temperature minus One-shot: 98%, random masks, one-cycle rate" in said(page)
+
+
+def test_every_figure_is_within_the_page_with_its_caption(page: Page) -> None:
+    images = [image for image in page.all("img") if "src" in image]  # one more is filled where a figure is enlarged
+    assert len(images) == len(CAPTIONS)
+    assert all((image["src"] or "").startswith("data:image/png;base64,") for image in images)
+    assert all(image["alt"] and image["width"] and image["height"] for image in images)
+    assert all(caption in said(page) for caption in CAPTIONS.values())
+
+
+def test_every_table_stands_with_its_numbers(folder: Path, page: Page) -> None:
+    for path in folder.glob("tables/table*.md"):
+        title, parts = report_tables.read_tables(path)
+        assert title in said(page)
+        for part in parts:
+            assert part.caption in said(page)
+            assert part.rows[-1][-1].text in said(page)
+
+
+def test_the_page_says_what_was_run_and_where_settings_come_from(page: Page) -> None:
+    study = synthetic.study()
+    for text in (study["question"], study["regime"], *study["assumptions"], *study["deviations"], "torch 0.0"):
+        assert text in said(page)
+    assert "2024-01-01 00:00 UTC, 2024-01-01 01:00 UTC" in said(page)
+    assert "--configfile config/synthetic.yaml" in said(page)
+    assert "child tau 0.5 summary" in said(page)
+
+
+def test_nothing_is_loaded_from_elsewhere(text: str, page: Page) -> None:
+    loaded = [attrs.get(LOADS[tag]) for tag, attrs in page.elements if tag in LOADS]
+    assert loaded
+    assert all((address or "data:").startswith("data:") for address in loaded)
+    assert all("src" not in script for script in page.all("script"))
+    assert "url(" not in text
+    assert "@import" not in text
+    assert "://" not in text
+
+
+def test_the_page_is_semantic(page: Page) -> None:
+    assert page.all("html") == [{"lang": "en"}]
+    assert len(page.all("h1")) == 1
+    assert len(page.all("caption")) == len(page.all("table")) == len(page.all("thead"))
+    assert len(page.all("figure")) == len(page.all("figcaption")) == len(CAPTIONS) + 3  # and three charts
+    assert {attrs.get("scope") for attrs in page.all("th")} == {"col", "row"}
+    ids = [attrs["id"] for _, attrs in page.elements if "id" in attrs]
+    assert len(ids) == len(set(ids))
+    assert {(link["href"] or "").removeprefix("#") for link in page.all("a")} <= set(ids)
+
+
+def test_the_same_record_gives_the_same_page(folder: Path, text: str) -> None:
+    assert text == written(folder, "again.html")
+
+
+def changed(folder: Path, copy: Path, **values: Any) -> str:
+    copy.mkdir(exist_ok=True)
+    for name in RECORD:
+        shutil.copy(folder / name, copy)
+    (copy / "study.json").write_text(json.dumps({**synthetic.study(), **values}))
+    report.write_report(copy, folder / "tables", folder / "figures", copy / "report.html")
+    return (copy / "report.html").read_text(encoding="utf-8")
+
+
+def test_hostile_text_is_shown_and_not_run(folder: Path, tmp_path: Path) -> None:
+    setting = {"scope": "<b>", "key": '"><img src=x onerror=alert(1)>', "value": "</td>", "source": "assumed"}
+    page = Page(changed(folder, tmp_path, title=HOSTILE, assumptions=[HOSTILE], hyperparameters=[setting]))
+    assert len(page.all("script")) == 4  # the page's own, with the data and the library
+    assert len(page.all("img")) == len(CAPTIONS) + 1
+    assert said(page).count(HOSTILE) == 3  # the title, the heading and the assumption
+
+
+def test_a_study_without_claims_says_so(folder: Path, tmp_path: Path) -> None:
+    tables = tmp_path / "tables"
+    tables.mkdir()
+    (tables / "claims.csv").write_text((folder / "tables" / "claims.csv").read_text().splitlines()[0] + "\n")
+    for name in RECORD:
+        shutil.copy(folder / name, tmp_path)
+    (tmp_path / "study.json").write_text(json.dumps({**synthetic.study(), "claims": {}}))
+    report.write_report(tmp_path, tables, folder / "figures", tmp_path / "report.html")
+    assert "This study tests no claims." in said(Page((tmp_path / "report.html").read_text()))
+
+
+@pytest.mark.parametrize(("missing", "stage"), [("claims.csv", "claims"), ("accuracy_vs_sparsity.png", "figures")])
+def test_a_missing_file_is_named_with_the_stage_that_writes_it(folder: Path, missing: str, stage: str) -> None:
+    path = next(folder.rglob(missing))
+    hidden = path.rename(path.with_suffix(".hidden"))
+    try:
+        with pytest.raises(UserError, match=rf"{missing} is missing: run ssa {stage} first"):
+            written(folder, "never.html")
+    finally:
+        hidden.rename(path)
+    assert not (folder / "never.html").exists()
+
+
+def test_markdown_tables_are_read_as_written(tmp_path: Path) -> None:
+    path = tmp_path / "table.md"
+    path.write_text(
+        "# Title\n\nFirst.\n\n| a | b |\n| --- | --- |\n| x \\| y | **1.0** |\n\nSecond.\n\n| c |\n| --- |\n"
+    )
+    first = Table("First.", ["a", "b"], [[Cell("x | y"), Cell("1.0", bold=True)]])
+    assert report_tables.read_tables(path) == ("Title", [first, Table("Second.", ["c"], [])])
+
+
+def test_parents_are_summed_up_by_kind(tmp_path: Path) -> None:
+    path = tmp_path / "parents.csv"
+    path.write_text(
+        "parent,dataset,model,parent_seed,epochs,accuracy\n"
+        "wide,digits,net,1,30,90\nwide,digits,net,0,30,92\nthin,digits,net,0,30,80\n"
+    )
+    thin, wide = ([cell.text for cell in row] for row in report_tables.read_parents(path).rows)
+    assert thin == ["thin", "digits", "net", "30", "0", "1", "80.00"]
+    assert wide == ["wide", "digits", "net", "30", "0, 1", "2", "91.00 ± 12.71"]  # t(0.975, 1) = 12.706, s.e. 1
+
+
+def test_a_claims_intervals_are_drawn_on_one_axis(tmp_path: Path) -> None:
+    path = tmp_path / "claims.csv"
+    path.write_text(
+        "claim,statement,source,arm,measure,comparison,estimate,low,high,n,p,p_holm,verdict\n"
+        "C2,Better.,paper,small,difference (points),a,1,0,2,6,0.1,,undecided\n"
+        "C2,Better.,paper,small,difference (points),b,1,0,2,6,0.1,,supported\n"
+        "C2,Better.,paper,small,difference (points),c,9,-20,40,6,0.1,,undecided\n"
+        "C2,Better.,paper,small,difference (points),overall,,,,,,,undecided\n"
+    )
+    claim = report_claims.read_claims(path, {})[0]
+    assert claim.verdicts[0].panels[0].axis == report_claims.Axis(
+        -0.12, 2.12, 0
+    )  # 6% beyond 0 to 2; the widest does not set it
+    first, _, wide = claim.verdicts[0].panels[0].drawn
+    assert (first.mean, first.start, first.width) == (50.0, 5.36, 89.28)  # 0.12 / 2.24 of the axis is left of 0
+    assert (first.numbers, first.left, first.right) == ("+1.00 (0.00 to +2.00)", False, False)
+    assert (wide.mean, wide.start, wide.width, wide.left, wide.right) == (100.0, 0.0, 100.0, True, True)
+    assert claim.verdicts[0].tally == "2 undecided, 1 supported"
+
+
+def test_a_claim_that_was_not_tested_says_why(tmp_path: Path) -> None:
+    path = tmp_path / "claims.csv"
+    path.write_text(
+        "claim,statement,source,arm,measure,comparison,estimate,low,high,n,p,p_holm,verdict\n"
+        "C3,Better.,paper,small,gain (points),a,,,,0,,,not testable: no ensembles in this study\n"
+        "C3,Better.,paper,small,gain (points),b,,,,0,,,not testable: no ensembles in this study\n"
+        "C3,Better.,paper,small,gain (points),overall,,,,,,,not testable\n"
+    )
+    (verdict,) = report_claims.read_claims(path, {})[0].verdicts
+    assert (verdict.text, verdict.tally) == ("not testable", "no ensembles in this study")
+
+
+def test_a_table_without_rows_is_its_caption_alone(folder: Path) -> None:
+    table = folder / "tables" / "table2_ablation.md"
+    kept = table.read_text(encoding="utf-8")
+    table.write_text("# Ablation\n\nNo children fill this table.\n\n| Schedule | tau |\n| --- | --- |\n")
+    try:
+        empty = Page(written(folder, "empty.html"))
+    finally:
+        table.write_text(kept, encoding="utf-8")
+    assert "No children fill this table." in said(empty)
+    assert "Schedule" not in [text.strip() for text in empty.text]
+
+
+def test_a_ratio_has_a_logarithmic_axis() -> None:
+    axis = report_claims.Axis(0.25, 4, 1)
+    assert [axis.percent(value) for value in (0, 0.25, 0.5, 1, 4, 9)] == [0, 0, 25, 50, 100, 100]
+
+
+def test_the_interactive_part_has_the_estimates_of_each_panel(folder: Path) -> None:
+    children = read_children(folder)
+    data = explorer(children, pd.read_parquet(folder / "history.parquet"), 0.2)
+    assert data is not None
+    varied = {choice["key"]: choice["values"] for choice in data["choices"] if len(choice["values"]) > 1}
+    assert varied["criterion"] == ["magnitude", "random"]
+    assert len(varied["training"]) == 2
+    assert len(data["panels"]) == 4
+    for panel in data["panels"]:
+        chosen = children[children["criterion"] == panel["choice"]["criterion"]]
+        chosen = chosen[chosen["lr_schedule"] == panel["choice"]["training"].split(",")[0]]
+        cell = next(c for c in panel["cells"] if (c["method"], c["sparsity"]) == ("temperature", 95))
+        rows = chosen[(chosen["method"] == "temperature") & (chosen["sparsity"] == 95) & chosen["reference"]]
+        mean, low, high, n = cell["accuracy"]
+        assert n == 6
+        assert mean == pytest.approx(rows["accuracy"].mean(), abs=1e-3)  # two children of each parent
+        assert low < mean < high
+        one_shot = chosen[(chosen["method"] == "one-shot") & (chosen["sparsity"] == 95)]
+        gain = rows["accuracy"].mean() - one_shot["accuracy"].mean()
+        assert cell["differences"]["one-shot"]["accuracy"][0] == pytest.approx(gain, abs=2e-3)
+        assert [point[0] for point in cell["curve"]] == [0, 10, 20]
+
+
+def test_without_a_baseline_differences_are_to_the_first_method(folder: Path) -> None:
+    children = read_children(folder)
+    children = children[~children["method"].isin(["one-shot", "iterative"])]
+    data = explorer(children, pd.read_parquet(folder / "history.parquet"), 0.2)
+    assert data is not None
+    first = in_order(set(children["method"]) - {"dense"})[0]
+    assert [entry["key"] for entry in data["baselines"]] == [first]
+    others = [cell for panel in data["panels"] for cell in panel["cells"] if cell["method"] != first]
+    assert others
+    assert any(cell["differences"] for cell in others)
+
+
+def test_a_study_of_dense_children_has_nothing_to_explore(folder: Path) -> None:
+    children = read_children(folder)
+    assert explorer(children[children["method"] == "dense"], pd.DataFrame(), 0.2) is None
+
+
+def test_the_plotting_library_is_within_the_page(text: str) -> None:
+    packed = text.split('id="plotly-gzip">')[1].split("<")[0]
+    assert gzip.decompress(base64.b64decode(packed)).decode() == get_plotlyjs()
+    assert len(text) < 4e6
+
+
+def test_ensembles_have_a_section_where_they_were_scored(folder: Path, page: Page, tmp_path: Path) -> None:
+    assert "#ensembles" not in [link["href"] for link in page.all("a")]
+    made = synthetic_ensembles.write(tmp_path / "study")
+    write_ensemble_tables(read_ensembles(made), shutil.copytree(folder / "tables", made / "tables"))
+    write_claims(made, made / "tables")
+    shutil.copytree(folder / "figures", made / "figures")
+    with look():
+        for name in ENSEMBLE_CAPTIONS:
+            save(sentence(name), made / "figures" / name)
+    page = Page(written(made))
+    assert "#ensembles" in [link["href"] for link in page.all("a")]
+    assert "65 ensembles were scored" in said(page)
+    assert "Figure 6. Test accuracy of the ensembles." in said(page)
+    assert all(caption in said(page) for caption in ENSEMBLE_CAPTIONS.values())
+    assert said(page).count("Ensembles by how the members are combined: cifar10, lenet-l") == 1
+    assert "published: PAT, from earlier papers" in said(page)
+    assert "Bars: gain (points; NLL: nats / 100), mean and interval over n seeds." in said(page)
+    assert "cifar10, wrn-28-10: ✗ contradicted" in said(page)
+    assert "Parents cifar10" not in said(page)
+    assert said(page).count("Gain in NLL (nats / 100)") == 2  # a panel of its own for each arm
+    assert "#ensemble_accuracy" in [link["href"] for link in page.all("a")]
+
+
+def test_what_was_run_is_told_block_by_block(folder: Path) -> None:
+    table = report_tables.blocks(read_children(folder))
+    line = dict(zip(table.head, (cell.text for cell in table.rows[0]), strict=True))
+    assert line["Block"] == "main"
+    assert line["Parents"] == "small (n = 6)"
+    assert line["Children"] == "1,020"
+    assert line["Sparsity (%)"] == "0, 50, 90, 95, 98"
+
+
+@pytest.mark.parametrize(
+    ("hours", "text"),
+    [
+        (0.001, "3.6 seconds"),
+        (0.04, "2.4 minutes"),
+        (0.5, "30 minutes"),
+        (12.34, "12.3 hours"),
+        (1234.5, "1,234 hours"),
+    ],
+)
+def test_durations_are_in_words(hours: float, text: str) -> None:
+    assert report_tables.duration(hours) == text

@@ -1,0 +1,294 @@
+"""The findings' tables, sentences and figures, on children whose numbers can be checked by hand."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import synthetic
+import synthetic_ensembles
+import yaml
+from synthetic_ensembles import SSA, ensembles
+
+from ssa import cli
+from ssa.analysis import findings as finding_tables
+from ssa.errors import UserError
+from ssa.report.figures import findings as finding_figures
+from ssa.report.readme import sentences as finding_words
+from ssa.study import study
+from ssa.study.questions import FINDINGS
+
+# A parent's accuracy in each of three replicates: it cancels from every paired difference.
+PARENTS = (50.0, 52.0, 57.0)
+SEEDS = range(len(PARENTS))
+
+
+def child(parent_seed: int, method: str, accuracy: float, **other: Any) -> dict[str, Any]:
+    annealed = method != "one-shot"
+    row = {
+        **{"parent": "small", "parent_seed": parent_seed, "seed": 0, "criterion": "random", "sparsity": 95.0},
+        **{"structure": "connections", "allocation": "layerwise", "stem": "pruned", "augment": False},
+        **{"epochs": 20, "lr_schedule": "one-cycle", "lr": 0.1, "method": method, "reference": True, "diverged": False},
+        **{"tau": 0.5 if annealed else None, "anneal_epochs": 5.0 if annealed else None},
+        **{"anneal_schedule": "linear" if annealed else None, "train_images": 5000, "effective_sparsity": 96.0},
+        **{"train_loss_clean": 0.5, "train_accuracy_clean": 80.0, "accuracy": PARENTS[parent_seed] + accuracy},
+        "validation_accuracy": PARENTS[parent_seed] + accuracy,
+    }
+    return {**row, **other}
+
+
+def frame(*rows: dict[str, Any]) -> pd.DataFrame:
+    return pd.DataFrame(rows)
+
+
+def each(method: str, gains: tuple[float, float, float], **other: Any) -> list[dict[str, Any]]:
+    """One child of each parent; ``gains`` in points. An ``other`` of three values has one for each parent."""
+    own = [{key: value[seed] if isinstance(value, tuple) else value for key, value in other.items()} for seed in SEEDS]
+    return [child(seed, method, gain, **own[seed]) for seed, gain in enumerate(gains)]
+
+
+def about(value: float, spread: float = 0.01) -> tuple[float, float, float]:
+    """Three values with this mean."""
+    return value - spread, value, value + spread
+
+
+def test_a_controls_gain_and_temperatures_lead_over_it() -> None:
+    children = frame(*each("one-shot", (0, 0, 0)), *each("temperature", (1, 2, 3)), *each("expected", (2, 1, 0)))
+    table = finding_tables.controls(children).set_index("method")
+    # The mean of 1, 2, 3 is 2; its sd is 1, and t(0.975, 2) = 4.3027: half-width 4.3027 / sqrt(3) = 2.4842.
+    assert table.loc["temperature", "gain"] == 2
+    assert table.loc["temperature", "gain_low"] == pytest.approx(2 - 2.4842, abs=1e-3)
+    assert table.loc["expected", "gain"] == 1
+    assert table.loc["expected", "lead"] == 1  # of -1, 1, 3
+    assert set(table["n"]) == {3}
+    assert finding_tables.controls(children[children["method"] != "expected"]).empty  # no control, no answer
+    said = finding_words.controls(table.reset_index())
+    assert said[0].endswith("95%: temperature annealing minus one-shot is +2.00 points (−0.48 to +4.48, n = 3).")
+    assert said[1].startswith("No noise (the expected mask)")
+    assert said[1].endswith("; undecided.")
+
+
+@pytest.mark.parametrize(
+    ("gains", "loss", "says"),
+    [
+        ((1.0, 1.1, 1.2), 0.6, "as a regulariser is"),
+        ((1.0, 1.1, 1.2), 0.4, "as a better optimiser is"),
+        ((-1.0, -1.1, -1.2), 0.4, "worse in test"),
+        ((-1.0, 0.0, 1.0), 0.4, "undecided in test"),
+    ],
+)
+def test_optimisation_and_regularisation_are_told_apart_by_both_signs(
+    gains: tuple[float, float, float], loss: float, says: str
+) -> None:
+    cells = [
+        row
+        for sparsity in (90.0, 95.0)
+        for row in (
+            *each("one-shot", (0, 0, 0), sparsity=sparsity),
+            *each("temperature", gains, sparsity=sparsity, train_loss_clean=about(loss)),
+        )
+    ]
+    table = finding_tables.losses(frame(*cells))
+    assert list(table["sparsity"].fillna(0)) == [90, 95, 0]
+    assert table["loss"].tolist() == pytest.approx([loss - 0.5] * 3)
+    (said,) = finding_words.losses(table)
+    assert said.endswith(f"{says} (the mean of 2 sparsities, 2 of which alone say the same, 0 something else).")
+
+
+def test_of_a_mean_over_sparsities_it_is_said_how_many_agree_with_it() -> None:
+    cells = [
+        row
+        for sparsity, gain, loss in ((80.0, 1.0, 0.6), (90.0, 0.0, 0.4), (95.0, 3.0, 0.4))
+        for row in (
+            *each("one-shot", (0, 0, 0), sparsity=sparsity),
+            *each("temperature", (gain - 0.1, gain, gain + 0.1), sparsity=sparsity, train_loss_clean=about(loss)),
+        )
+    ]
+    (said,) = finding_words.losses(finding_tables.losses(frame(*cells)))
+    says = "as a better optimiser is (the mean of 3 sparsities, 1 of which alone say the same, 1 something else)."
+    assert said.endswith(says)
+
+
+def test_what_leads_under_each_kind_of_mask_is_told_by_sparsity() -> None:
+    leads = {
+        ("random", 90.0): (1.0, 1.1, 1.2),
+        ("random", 95.0): (-1.0, 0.0, 1.0),
+        ("magnitude", 90.0): (-2.0, -2.1, -2.2),
+    }
+    cells = [
+        row
+        for (criterion, sparsity), gains in leads.items()
+        for row in (
+            *each("iterative", (0, 0, 0), criterion=criterion, sparsity=sparsity),
+            *each("temperature", gains, criterion=criterion, sparsity=sparsity),
+        )
+    ]
+    table = finding_tables.criteria(frame(*cells))
+    assert dict(zip(zip(table["criterion"], table["sparsity"], strict=True), table["lead"], strict=True)) == {
+        cell: pytest.approx(sum(gains) / 3) for cell, gains in leads.items()
+    }
+    assert finding_words.criteria(table) == [
+        "magnitude masks: temperature annealing minus Iterative is −2.10 to −2.10 points (n = 3): "
+        "better at none; worse at 90%; undecided at none.",
+        "random masks: temperature annealing minus Iterative is 0.00 to +1.10 points (n = 3): "
+        "better at 90%; worse at none; undecided at 95%.",
+    ]
+
+
+def test_gains_in_calibration_are_told_as_they_are_and_scaled() -> None:
+    made = ensembles()
+    made = made[(made["model"] == "lenet-l") & made["ensemble"].isin([SSA, "Snapshot"])]
+    ours = made["ensemble"] == SSA
+    for key, mine, theirs in (
+        ("nll", 0.7, 0.9),
+        ("nll_scaled", 0.7, 0.65),
+        ("ece", 2.0, 6.0),
+        ("ece_scaled", 1.0, 1.5),
+    ):
+        made[key] = [
+            mine + 0.001 * seed if own else theirs + 0.002 for own, seed in zip(ours, made["seed"], strict=True)
+        ]
+    table = finding_tables.calibration(made)
+    row = table.iloc[0]
+    assert (row["ensemble"], row["other"], row["n"]) == (SSA, "Snapshot", 5)
+    gains = [row[key] for key in ("nll", "nll_scaled", "ece", "ece_scaled")]
+    assert gains == pytest.approx([0.2, -0.05, 4.0, 0.5])
+    (said,) = finding_words.calibration(table)
+    assert said.endswith("; a gain in NLL and ECE, scaled a loss in NLL, a gain too in ECE.")
+    (one,) = finding_words.calibration(finding_tables.calibration(made[made["seed"] == 0]))
+    assert one.endswith("; no gain is shown in either.")  # one seed has no interval
+    assert finding_tables.calibration(made.assign(nll_scaled=float("nan"))).empty  # no validation images
+
+
+def test_each_method_is_compared_at_the_rate_that_validation_chose() -> None:
+    better, worse = {"lr": 0.1}, {"lr": 0.01}
+    rows = [
+        *each("one-shot", (0, 0, 0), **better),
+        *each("one-shot", (5, 5, 5), **worse),  # better in test, but not chosen
+        *each("temperature", (1, 1, 1), **better),
+        *each("temperature", (2, 3, 4), **worse),
+    ]
+    children = frame(*rows)
+    children.loc[(children["method"] == "one-shot") & (children["lr"] == 0.01), "validation_accuracy"] = 0.0
+    table = finding_tables.rates(children).set_index(["method", "lr"])
+    assert table["chosen"].to_dict() == {
+        ("one-shot", 0.01): False,
+        ("one-shot", 0.1): True,
+        ("temperature", 0.01): True,
+        ("temperature", 0.1): False,
+    }
+    assert table.loc[("temperature", 0.01), "gain"] == 3  # at rate 0.01, minus one-shot at 0.1
+    assert table["lead"].dropna().to_dict() == {("one-shot", 0.1): 3}  # of the tuned SSA over what else is tuned
+    said = finding_words.rates(table.reset_index())
+    assert "peak rate 0.1 (the highest tried) reaches 53.00%" in said[0]
+    assert "peak rate 0.01 (the lowest tried) minus the tuned one-shot is +3.00" in said[1]
+    with pytest.raises(UserError, match="without validation images"):
+        finding_tables.rates(children.assign(validation_accuracy=None))
+
+
+def test_the_best_length_is_chosen_on_validation_and_judged_in_test() -> None:
+    lengths = [
+        row
+        for e, gains in ((2.5, (0, 1, 2.1)), (5.0, (1, 2, 3)), (15.0, (-1, 0, 1.1)))
+        for row in each("temperature", gains, anneal_epochs=e, reference=e == 5)
+    ]
+    table = finding_tables.lengths(frame(*each("one-shot", (0, 0, 0)), *lengths)).set_index("share")
+    assert table["best"].to_dict() == {0.125: False, 0.25: True, 0.75: False}
+    assert table["gain"].to_dict() == pytest.approx({0.125: 3.1 / 3, 0.25: 2, 0.75: 0.1 / 3})
+    assert table["behind"].fillna(0).to_dict() == pytest.approx({0.125: -2.9 / 3, 0.25: 0, 0.75: -5.9 / 3})
+    (said,) = finding_words.lengths(table.reset_index())
+    assert "e/E = 0.25 is best" in said
+    assert "2 of the 2 other shares are worse in test" in said
+    alone = frame(*each("one-shot", (0, 0, 0)), *lengths).query("parent_seed == 0")
+    assert finding_words.lengths(finding_tables.lengths(alone))[0].endswith("; one parent decides nothing.")
+
+
+def test_the_regime_map_has_a_row_for_each_images_and_epochs() -> None:
+    rows = [
+        row
+        for images, epochs, gain in ((5000, 10, 1.0), (5000, 40, 2.0), (20000, 10, -1.0))
+        for row in (
+            *each("one-shot", (0, 0, 0), train_images=images, epochs=epochs),
+            *each("temperature", about(gain), train_images=images, epochs=epochs),
+        )
+    ]
+    table = finding_tables.regime(frame(*rows))
+    assert table[["train_images", "epochs", "gain"]].to_numpy() == pytest.approx(
+        np.array([[5000, 10, 1], [5000, 40, 2], [20000, 10, -1]])
+    )
+    assert finding_words.regime(table)[2].endswith("; a loss.")
+
+
+def test_a_gain_that_a_dense_stem_takes_away_is_a_change_of_minus_as_much() -> None:
+    rows = [
+        *(*each("one-shot", (0, 0, 0)), *each("temperature", (2, 2, 2))),
+        *(*each("one-shot", (4, 4, 4), stem="dense"), *each("temperature", about(4.5), stem="dense")),
+    ]
+    table = finding_tables.allocation(frame(*rows)).set_index("stem")
+    assert table["gain"].to_dict() == {"dense": 0.5, "pruned": 2}
+    assert table.loc["dense", "change"] == -1.5
+    assert pd.isna(table.loc["pruned", "change"])
+    assert finding_words.allocation(table.reset_index())[0].endswith("the gain shrinks.")
+
+
+def test_variances_of_gradients_are_compared_as_ratios() -> None:
+    up, same, down = (1 / 1.1, 1.0, 1.1), (1.0, 1.0, 1.0), (1.1, 1.0, 1 / 1.1)
+    rows = [
+        row
+        for method, variance, masks, factors in (
+            ("temperature", 0.01, 0.0025, up),
+            ("random", 0.1, 0.05, down),
+            ("one-shot", 0.02, 0.0, same),
+        )
+        for row in each(
+            method,
+            (0, 0, 0),
+            epoch=1,
+            gradient_square=factors,
+            gradient_variance=tuple(variance * factor for factor in factors),
+            gradient_mask_variance=tuple(masks * factor for factor in factors),
+        )
+    ]
+    table = finding_tables.gradients(frame(*rows)).set_index("method")
+    assert table["variance"].to_dict() == pytest.approx({"one-shot": -1.69897, "random": -1, "temperature": -2})
+    assert table["noise"].to_dict() == pytest.approx({"one-shot": 2, "random": 10, "temperature": 1})
+    assert table["masks"].to_dict() == pytest.approx({"one-shot": 0, "random": 50, "temperature": 25})
+    assert table["lead"].fillna(9).to_dict() == pytest.approx({"one-shot": -0.30103, "random": -1, "temperature": 9})
+    (said,) = finding_words.gradients(table.reset_index())
+    # log10(1.1) = 0.0414 is the sd of the lead over one-shot, times 4.3027 / sqrt(3): 0.1028; twice that over random.
+    assert "0.50 (0.39 to 0.63) times that of One-shot, 0.10 (0.06 to 0.16) times that of SSA random (n = 3)" in said
+    assert said.endswith("SSA random 50%, SSA temperature 25%.")
+    assert finding_tables.gradients(frame(*each("random", (0, 0, 0)))).empty  # nothing was measured
+
+
+def test_every_finding_has_words_beside_its_table_and_figure() -> None:
+    for module in (finding_tables, finding_figures, finding_words):
+        assert all(callable(getattr(module, name)) for name in FINDINGS)
+
+
+@pytest.mark.parametrize("made_by", [synthetic, synthetic_ensembles], ids=["children alone", "with ensembles"])
+def test_findings_write_a_table_and_a_figure_each_and_again_the_same_bytes(made_by: Any, tmp_path: Path) -> None:
+    names = list(FINDINGS)
+    results = made_by.write(tmp_path / "results")
+    few = pd.read_csv(results / "children.csv").query("lr_schedule == 'one-cycle' and criterion == 'random'")
+    few.to_csv(results / "children.csv", index=False)
+    (results / "study.json").write_text(json.dumps({**synthetic.study(), "findings": names}))
+    made = []
+    for folder in ("one", "two"):
+        options = ["--tables", str(tmp_path / folder), "--figures", str(tmp_path / folder)]
+        assert cli.main(["findings", str(results), *options]) == 0
+        made.append({path.name: path.read_bytes() for path in (tmp_path / folder).iterdir()})
+    assert made[0] == made[1]
+    assert sorted(made[0]) == sorted(f"finding_{name}.{end}" for name in names for end in ("csv", "pdf", "png"))
+
+
+@pytest.mark.parametrize("wrong", [["control"], "controls", ["losses", "losses"]])
+def test_an_unknown_finding_is_one_line(wrong: object, tiny: dict[str, Any], tmp_path: Path) -> None:
+    path = tmp_path / "tiny.yaml"
+    path.write_text(yaml.safe_dump({**tiny, "findings": wrong}))
+    with pytest.raises(UserError, match=r"tiny.yaml: findings: .* allowed: a list, each once, of controls"):
+        study.load(path)

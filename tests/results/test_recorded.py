@@ -1,0 +1,196 @@
+"""Recorded results: whole replicates, added once, never replaced; what was withdrawn stays away and says why."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import yaml
+from conftest import ROOT
+
+from ssa import cli
+from ssa.errors import UserError
+from ssa.process.deadline import Deadline
+from ssa.results import recorded
+from ssa.results.aggregate import aggregate
+from ssa.store.store import Store
+from ssa.study import study
+from ssa.workflow import stages
+
+FILES = ("children.csv", "parents.csv", "history.parquet", "study.json", "study.yaml", "runs.json")
+
+
+@pytest.fixture
+def plan(tiny: dict[str, Any], tmp_path: Path) -> study.Study:
+    path = tmp_path / "tiny.yaml"
+    path.write_text(yaml.safe_dump({**tiny, "title": "Tiny", "claims": {"C9": {}}}))
+    return study.load(path)
+
+
+@pytest.fixture
+def store(plan: study.Study, tmp_path: Path) -> Store:
+    """The first parent is finished; the second has two of its five children."""
+    found = Store(tmp_path / "results")
+    first, second = plan.all_parents()
+    assert stages.train_children(plan, found, first, plan.children_of(first), Deadline()) == 0
+    assert stages.train_children(plan, found, second, plan.children_of(second)[:2], Deadline()) == 0
+    return found
+
+
+def finish(plan: study.Study, store: Store) -> None:
+    assert stages.run(plan, store, None, Deadline()) == 0
+
+
+def test_only_whole_replicates_are_added_and_each_once(plan: study.Study, store: Store, tmp_path: Path) -> None:
+    folder = tmp_path / "recorded"
+    with pytest.raises(UserError, match="is named as its study, whose tables it would overwrite"):
+        recorded.add(plan, store, tmp_path / plan.name, "by hand")
+    assert recorded.add(plan, store, folder, "by hand") == (1, 0)
+    before = (folder / "children.csv").read_text()
+    assert len(pd.read_csv(folder / "children.csv")) == 5
+    assert recorded.add(plan, store, folder, "again") == (0, 0)
+    finish(plan, store)
+    assert recorded.add(plan, store, folder, "the rest") == (1, 0)
+    assert (folder / "children.csv").read_text().startswith(before)  # what was recorded stays as it was written
+    assert sorted(path.name for path in folder.iterdir()) == sorted(FILES)
+    runs = json.loads((folder / "runs.json").read_text())
+    assert [(run["how"], len(run["parents"])) for run in runs] == [("by hand", 1), ("the rest", 1)]
+    made = json.loads((folder / "study.json").read_text())
+    assert made["counts"]["children"] == 10
+    assert sum(made["record"]["devices"].values()) == 12  # two parents and ten children
+    assert made["record"]["planned"] == {"parents": 2, "children": 10, "ensembles": 0}
+
+
+def test_an_addition_that_was_cut_off_is_not_added_a_second_time(
+    plan: study.Study, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "recorded"
+    recorded.add(plan, store, folder, "by hand")
+    finish(plan, store)
+
+    def full(*args: Any) -> None:
+        raise UserError("disk full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(recorded, "write_json", full)
+        with pytest.raises(UserError, match="disk full"):
+            recorded.add(plan, store, folder, "the rest")
+    rows = (folder / "children.csv").read_text()
+    assert len(rows.splitlines()) == 11
+    with pytest.raises(UserError, match=r"left unfinished: runs\.json does not tell of resnet-small-digits-s1"):
+        recorded.add(plan, store, folder, "the rest")
+    assert (folder / "children.csv").read_text() == rows
+
+
+def test_what_a_study_says_of_the_same_children_is_taken_over(plan: study.Study, store: Store, tmp_path: Path) -> None:
+    folder = tmp_path / "recorded"
+    with pytest.raises(UserError, match="is named as its study, whose tables it would overwrite"):
+        recorded.add(plan, store, tmp_path / plan.name, "by hand")
+    assert recorded.add(plan, store, folder, "by hand") == (1, 0)
+    before = {name: (folder / name).read_bytes() for name in FILES}
+    changed = {**yaml.safe_load(plan.path.read_text()), "title": "Tinier", "findings": ["losses"]}
+    plan.path.write_text(yaml.safe_dump(changed))
+    assert recorded.add(study.load(plan.path), store, folder, "again") == (0, 0)
+    made = json.loads((folder / "study.json").read_text())
+    assert (made["title"], made["findings"]) == ("Tinier", ["losses"])
+    assert {name for name in FILES if (folder / name).read_bytes() != before[name]} == {"study.json", "study.yaml"}
+
+
+def test_a_study_that_lost_a_recorded_parent_does_not_shrink_the_record(
+    plan: study.Study, store: Store, tmp_path: Path
+) -> None:
+    folder = tmp_path / "recorded"
+    finish(plan, store)
+    recorded.add(plan, store, folder, "all")
+    raw = yaml.safe_load(plan.path.read_text())
+    (kind,) = raw["parents"]
+    raw["parents"][kind]["seeds"] = raw["parents"][kind]["seeds"][:1]
+    plan.path.write_text(yaml.safe_dump(raw))
+    with pytest.raises(UserError, match="has no longer 5 of the children"):
+        recorded.add(study.load(plan.path), store, folder, "again")
+
+
+def test_added_at_once_it_is_what_aggregation_writes(plan: study.Study, store: Store, tmp_path: Path) -> None:
+    finish(plan, store)
+    recorded.add(plan, store, tmp_path / "recorded", "at once")
+    aggregate(plan, store)
+    for name in ("children.csv", "parents.csv"):
+        assert (tmp_path / "recorded" / name).read_bytes() == (tmp_path / "results" / "tiny" / name).read_bytes()
+    one, two = (pd.read_parquet(tmp_path / top / "history.parquet") for top in ("recorded", "results/tiny"))
+    pd.testing.assert_frame_equal(one, two)
+
+
+def test_what_is_withdrawn_stays_away_with_its_reason(plan: study.Study, store: Store, tmp_path: Path) -> None:
+    folder = tmp_path / "recorded"
+    finish(plan, store)
+    recorded.add(plan, store, folder, "all")
+    first, second = plan.all_parents()
+    recorded.withdraw(folder, [first], "a wrong seed")
+    assert set(pd.read_csv(folder / "children.csv").parent_id) == {second}
+    assert len(pd.read_parquet(folder / "history.parquet")) == 15
+    gone = pd.read_csv(folder / "withdrawn.csv")
+    assert set(gone.parent_id) == {first}
+    assert set(gone.reason) == {"a wrong seed"}
+    assert recorded.add(plan, store, folder, "again") == (0, 0)
+    recorded.withdraw(folder, [second], "the same")
+    assert sorted(path.name for path in folder.iterdir()) == ["runs.json", "study.yaml", "withdrawn.csv"]
+    assert len(pd.read_csv(folder / "withdrawn.csv")) == 10
+    with pytest.raises(UserError, match="recorded there: nothing"):
+        recorded.withdraw(folder, [second], "twice")
+
+
+def test_a_study_that_lost_a_recorded_child_is_refused(
+    plan: study.Study, store: Store, tiny: dict[str, Any], tmp_path: Path
+) -> None:
+    recorded.add(plan, store, tmp_path / "recorded", "all")
+    tiny["blocks"][1]["sparsity"] = [50, 90]
+    other = study.expand(tiny, tmp_path / "tiny.yaml")
+    with pytest.raises(UserError, match=r"no longer 2 of the children recorded .* under another name"):
+        recorded.add(other, store, tmp_path / "recorded", "changed")
+
+
+def test_one_recorded_child_shows_all_that_it_takes_to_run_it_again(
+    plan: study.Study,
+    store: Store,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    folder, child = tmp_path / "recorded", plan.children[0].spec
+    recorded.add(plan, store, folder, "all")
+    assert cli.main(["show", str(folder), child.id]) == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert shown["specification"]["parent"]["seed"] == child.parent.seed
+    assert [row["epoch"] for row in shown["history"]] == [0, 1, 2]
+    assert shown["commit"] == shown["row"]["git_commit"]
+    command = shown["rerun"].split()
+    assert command[0] == "ssa"
+    monkeypatch.chdir(tmp_path)  # where the command's rerun/ is made
+    assert cli.main(command[1:]) == 0
+    again = Store(tmp_path / "rerun").read_child(child)
+    assert again["result"]["accuracy"] == pytest.approx(float(shown["row"]["accuracy"]))
+    assert Store(tmp_path / "rerun").recorded_children(child.parent.id) == {child.id}
+    assert cli.main(["show", str(folder), "nobody"]) == 2
+    assert "records no child 'nobody'" in capsys.readouterr().err
+
+
+def test_a_record_without_its_studys_ensembles_gives_tables_and_figures_all_the_same(
+    tiny: dict[str, Any], tmp_path: Path
+) -> None:
+    raw = {**tiny, "ensembles": [{"name": "Single", "method": "independent", "parents": "small"}]}
+    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(raw))
+    plan, store = study.load(tmp_path / "tiny.yaml"), Store(tmp_path / "results")
+    for parent in plan.all_parents():
+        assert stages.train_children(plan, store, parent, plan.children_of(parent), Deadline()) == 0
+    assert recorded.add(plan, store, tmp_path / "recorded" / "tiny-cpu", "children alone") == (2, 0)
+    command = [sys.executable, "-m", "snakemake", "-s", str(ROOT / "Snakefile"), "--directory", str(tmp_path), "-n"]
+    run = subprocess.run(
+        [*command, "--cores", "1", "--config", "recorded=tiny-cpu"], capture_output=True, text=True, check=False
+    )
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert "ensembles.csv" not in run.stdout

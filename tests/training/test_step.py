@@ -1,0 +1,178 @@
+"""The compiled training step against the plain one, and that it is compiled once."""
+
+from __future__ import annotations
+
+import functools
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from ssa.data import splits
+from ssa.data.splits import Data
+from ssa.errors import UserError
+from ssa.method import pruning
+from ssa.method.laws import (
+    ConstantTemperature,
+    DenseThenCut,
+    Iterative,
+    Law,
+    OneShot,
+    RandomAnnealing,
+    TemperatureAnnealing,
+)
+from ssa.method.subnetwork import Subnetwork
+from ssa.specs.specs import DataSpec, Recipe
+from ssa.training import step
+from ssa.training.loop import Training
+from ssa.training.networks.resnet_small import SmallResNet
+
+RECIPE = Recipe(epochs=10, batch_size=20, lr=0.005, augment="crop-flip", padding=1)  # 5 steps an epoch, 50 in all
+SAMPLED: list[Law] = [
+    TemperatureAnnealing(epochs=5),
+    OneShot(),
+    TemperatureAnnealing(epochs=5, scope="all"),
+    RandomAnnealing(epochs=5),
+    Iterative(epochs=5),
+    Iterative(epochs=5, order="reranked"),
+    DenseThenCut(epochs=5),
+    ConstantTemperature(epochs=5),
+]
+EXPECTED = TemperatureAnnealing(epochs=5, expected=True)
+
+
+@pytest.fixture(scope="module")
+def digits() -> Data:
+    return splits.load(DataSpec("digits", 100, 50, "parent"), Path("unused"), 0)
+
+
+@pytest.fixture
+def fresh() -> Iterator[None]:
+    """Nothing compiled before, nothing left behind."""
+    torch._dynamo.reset()
+    step.compiled.cache_clear()
+    yield
+    torch._dynamo.reset()
+    step.compiled.cache_clear()
+
+
+class Doubles(nn.Module):
+    """A network in float64, where 50 steps do not amplify what compilers round otherwise."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network.double()
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.network(images.double())
+
+
+def training(
+    digits: Data, law: Law, compile: str, recipe: Recipe = RECIPE, seed: int = 0, exact: bool = False
+) -> Training:
+    torch.manual_seed(0)
+    model: nn.Module = SmallResNet(1, 10, 8, 2).to(memory_format=torch.channels_last)
+    model = Doubles(model) if exact else model
+    return Training(Subnetwork(model, pruning.prune(model, 0.7), law, seed=seed), digits, recipe, seed, compile=compile)
+
+
+def losses(run: Training) -> list[float]:
+    return [run.run_epoch().loss for _ in range(run.recipe.epochs)]
+
+
+def check_alike(digits: Data, laws: list[Law]) -> None:
+    """In float64, after 50 steps both are apart by at most 1e-9 of what they moved; losses, kept in float32, agree."""
+    for law in laws:
+        plain, fast = (training(digits, law, compile, exact=True) for compile in ("off", "default"))
+        start = weights(plain)
+        assert losses(fast) == pytest.approx(losses(plain), rel=1e-6)
+        assert float((weights(fast) - weights(plain)).norm()) <= 1e-9 * float((weights(plain) - start).norm()), law
+        for name, mask in plain.network.mask.items():
+            assert torch.equal(mask, fast.network.mask[name])
+
+
+def weights(run: Training) -> torch.Tensor:
+    """All parameters in one tensor."""
+    return torch.cat([parameter.detach().flatten() for parameter in run.network.parameters()])
+
+
+def compile_with(monkeypatch: pytest.MonkeyPatch, backend: str) -> None:
+    real = torch.compile
+    monkeypatch.setattr(torch, "compile", lambda f, mode, dynamic: real(f, backend=backend, dynamic=dynamic))
+
+
+@pytest.mark.usefixtures("fresh")
+def test_the_traced_step_trains_as_the_plain_one_under_every_law(digits: Data, monkeypatch: pytest.MonkeyPatch) -> None:
+    compile_with(monkeypatch, "aot_eager")
+    check_alike(digits, [*SAMPLED, EXPECTED])
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not shutil.which("g++"), reason="Inductor needs a C++ compiler")
+@pytest.mark.usefixtures("fresh")
+def test_the_compiled_step_trains_as_the_plain_one_under_every_law(digits: Data) -> None:
+    check_alike(digits, [*SAMPLED, EXPECTED])
+
+
+@pytest.mark.usefixtures("fresh")
+def test_one_compilation_serves_laws_seeds_and_rates(digits: Data, monkeypatch: pytest.MonkeyPatch) -> None:
+    compile_with(monkeypatch, "eager")
+    training(digits, SAMPLED[0], "default").run_epoch()
+    other = Recipe(epochs=2, batch_size=20, lr=0.5, lr_schedule="constant", augment="crop-flip", padding=1)
+    with torch.compiler.set_stance("fail_on_recompile"):
+        for seed, law in enumerate(SAMPLED):
+            training(digits, law, "default", seed=seed).run_epoch()
+            training(digits, law, "default", other, seed).run_epoch()
+
+
+@pytest.mark.usefixtures("fresh")
+def test_a_short_batch_and_movement_are_not_compiled(digits: Data, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise AssertionError("compiled")
+
+    monkeypatch.setattr(step, "compiled", lambda mode: refuse)
+    training(digits, Iterative(epochs=5, order="movement"), "default").run_epoch()
+    training(digits, OneShot(), "default", Recipe(epochs=1, batch_size=101, augment="none")).run_epoch()
+    with pytest.raises(AssertionError, match="compiled"):
+        training(digits, OneShot(), "default", Recipe(epochs=1, batch_size=100, augment="none")).run_epoch()
+
+
+@pytest.mark.usefixtures("fresh")
+def test_a_failing_compiler_is_named_with_the_way_out(digits: Data, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(graph: object, inputs: object) -> None:
+        raise OSError("no compiler here")
+
+    real = torch.compile
+    monkeypatch.setattr(torch, "compile", functools.partial(lambda f, mode, dynamic: real(f, backend=broken)))
+    with pytest.raises(UserError, match=r"could not be compiled .*no compiler here.*set compile: 'off'"):
+        training(digits, OneShot(), "default").run_epoch()
+
+
+def test_on_a_cpu_nothing_is_compiled_unless_asked_for() -> None:
+    cpu = torch.device("cpu")
+    assert [step.resolve(mode, cpu) for mode in ("auto", "off", "default")] == ["off", "off", "default"]
+    with pytest.raises(ValueError, match="allowed: auto, off, default, reduce-overhead"):
+        step.resolve("fast", cpu)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.usefixtures("fresh")
+@pytest.mark.parametrize("mode", ["default", "reduce-overhead"])
+def test_on_a_gpu_the_compiled_step_trains_as_the_plain_one(digits: Data, mode: str) -> None:
+    content = digits.to(torch.device("cuda"))
+    for law in SAMPLED:
+        runs = [training(content, law, compile) for compile in ("off", mode)]
+        for run in runs:
+            run.network.cuda()
+        one, two = (losses(run) for run in runs)
+        assert two == pytest.approx(one, rel=2e-2)  # the GPU's sums have no fixed order
+
+
+def test_the_loss_is_cross_entropy_by_hand() -> None:
+    network = nn.Linear(1, 2, bias=False)
+    nn.init.zeros_(network.weight)
+    found = step.loss(network, torch.ones(3, 1), torch.tensor([0, 1, 1]), "fp32")
+    assert found.item() == pytest.approx(0.6931472)
