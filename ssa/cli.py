@@ -272,7 +272,8 @@ def _record(options: argparse.Namespace) -> None:
     from ssa.study import study
 
     added = recorded.add(study.load(options.study), Store(options.results), options.out, options.how)
-    print("{} parents and {} ensembles added to {}".format(*added, options.out))
+    more = f", and {added.children} children of parents recorded before" if added.children else ""
+    print(f"{added.parents} parents and {added.ensembles} ensembles added to {options.out}{more}")
 
 
 def _withdraw(options: argparse.Namespace) -> None:

@@ -94,12 +94,13 @@ def write_tables(folder: Path, found: Collected) -> None:
     write_atomically(folder / "history.parquet", partial(found.history.to_parquet, index=False))
 
 
-def collect(study: Study, store: Store) -> Collected:
-    """The records of all of the study's runs; ``UserError`` naming a missing or damaged one."""
+def collect(study: Study, store: Store, known: Collection[str] = ()) -> Collected:
+    """Read the records of all of the study's runs, the parents ``known`` aside; ``UserError`` for a missing one."""
     parents = {spec.id: store.read_parent(spec) for spec in study.all_parents().values()}
     rows, history, making = [], _History(), _Making()
-    for record in parents.values():
-        making.add(record, record["result"]["train_seconds"])
+    for key, record in parents.items():
+        if key not in known:
+            making.add(record, record["result"]["train_seconds"])
     for child in study.children:
         record, parent = store.read_child(child.spec), parents[child.spec.parent.id]
         store.check_data(child.spec.parent.id, record, parent["made"].get("data"))
@@ -117,8 +118,9 @@ def collect(study: Study, store: Store) -> Collected:
         making.add(record, sum(runs[child_id]["seconds"] for child_id in new))
         members.update(new)
     children = pd.DataFrame(rows, columns=[column for column in COLUMNS if column != "dense_accuracy"])
-    children["dense_accuracy"] = _dense_accuracy(children)
+    children["dense_accuracy"] = dense_accuracy(children)
     parent_rows = pd.DataFrame(_parent_rows(study, parents), columns=list(PARENT_COLUMNS))
+    parent_rows = parent_rows[~parent_rows["parent_id"].isin(known)]
     return Collected(children[list(COLUMNS)], parent_rows, history.frame(), making.summary(), ensembles)
 
 
@@ -201,7 +203,7 @@ def row(study: Study, child: Child, record: dict[str, Any], parent: dict[str, An
     }
 
 
-def _dense_accuracy(children: pd.DataFrame) -> pd.Series:
+def dense_accuracy(children: pd.DataFrame) -> pd.Series:
     """The accuracy of the dense child of the same parent, seed and training; NaN where the study has none."""
     keys = ["parent_id", "seed", "augment", "epochs", "lr_schedule", "lr"]
     dense = children[children.method == "dense"].drop_duplicates(keys).set_index(keys)["accuracy"]

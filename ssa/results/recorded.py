@@ -8,8 +8,9 @@
     recorded/<name>/runs.json                               each addition: when, how, on what, by which commit
     recorded/<name>/withdrawn{,_ensembles}.csv              rows that were taken back, each with the reason
 
-A replicate is a parent with all of its children; an ensemble is added when all parents that it needs are. Tables,
-claims, figures and the page are made from a record as they are from a study's results.
+A replicate is a parent with all of its children; an ensemble is added when all parents that it needs are. Children that
+a study asks for later are added to their recorded parent. Tables, claims, figures and the page are made from a record
+as they are from a study's results.
 """
 
 from __future__ import annotations
@@ -20,31 +21,41 @@ from collections import Counter
 from dataclasses import replace
 from io import StringIO
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 
 from ssa.errors import UserError
 from ssa.files import write_atomically, write_json
 from ssa.process import provenance
-from ssa.results.aggregate import Collected, collect, resolved, write_tables
+from ssa.results.aggregate import Collected, collect, dense_accuracy, resolved, write_tables
 from ssa.results.aggregate_ensembles import TABLES
 from ssa.specs.specs import ParentSpec
 from ssa.store.store import Store
 from ssa.study import study as studies
+from ssa.study.blocks import Child
 from ssa.study.study import Study
 
 FILES = ("children.csv", "parents.csv", "history.parquet", *(f"{name}.csv" for name in TABLES))
 
 
-def add(study: Study, store: Store, folder: Path, how: str) -> tuple[int, int]:
-    """Add the finished replicates and ensembles of ``study`` that ``folder`` never had; returns how many of each.
+class Added(NamedTuple):
+    """How many were added; ``children``: of parents that were recorded before."""
 
-    ``how`` says how they were run. Where the study now says more of the same children, such as another question or
-    claim, the record takes that over.
+    parents: int = 0
+    ensembles: int = 0
+    children: int = 0
 
-    ``UserError`` where the study no longer has something that is recorded, or where an ensemble is of a recorded parent
-    that was trained anew and came out as another network: they would not be comparable.
+
+def add(study: Study, store: Store, folder: Path, how: str) -> Added:
+    """Add the finished replicates and ensembles of ``study`` that ``folder`` never had.
+
+    A recorded parent of which the study now asks for more children is added to, once all of these are finished. ``how``
+    says how they were run. Where the study now says more of the same children, such as another question or claim, the
+    record takes that over.
+
+    ``UserError`` where the study no longer has something that is recorded, or where children or an ensemble are of a
+    recorded parent that was trained anew and came out as another network: they would not be comparable.
     """
     if folder.name == study.name:
         raise UserError(f"{folder} is named as its study, whose tables it would overwrite; choose another name for it")
@@ -55,22 +66,37 @@ def add(study: Study, store: Store, folder: Path, how: str) -> tuple[int, int]:
         _check_whole(old, known | known_ensembles, folder)
         _check_still_there(study, old, folder)
     new = [key for key in study.all_parents() if key not in known and _is_finished(study, store, key)]
+    grown = {} if old is None else _grown(study, store, old)
     ensembles = [
         one
         for one in study.of_parents({*new, *(() if old is None else old.parents.parent_id)}).ensembles
         if one.spec.id not in known_ensembles and store.ensemble_record(one.spec.id).exists()
     ]
-    if not new and not ensembles:
+    if not new and not ensembles and not grown:
         if old is not None:
             _write_study(folder, study, old, runs)
-        return 0, 0
+        return Added()
     if old is not None:
-        _check_same_networks(store, old, {spec.id: spec for one in ensembles for spec in one.spec.parents}, folder)
-    found = collect(replace(study.of_parents(new), ensembles=tuple(ensembles)), store)
-    added = {"parents": new, "ensembles": [one.spec.id for one in ensembles]}
+        asked = {spec.id: spec for one in ensembles for spec in one.spec.parents}
+        _check_same_networks(store, old, asked | {key: study.parent(key) for key in grown}, folder)
+    more = {child.spec.id for children in grown.values() for child in children}
+    part = study.of_parents({*new, *grown})
+    wanted = tuple(child for child in part.children if child.spec.parent.id in new or child.spec.id in more)
+    found = collect(replace(part, children=wanted, ensembles=tuple(ensembles)), store, known=grown)
+    added = {"parents": [*new, *grown], "ensembles": [one.spec.id for one in ensembles]}
     addition = {**found.made, **added, "how": how, "recorded": provenance.now()}
     _write(folder, study, _joined(old, found), [*runs, addition])
-    return len(new), len(ensembles)
+    return Added(len(new), len(ensembles), len(more))
+
+
+def _grown(study: Study, store: Store, old: Collected) -> dict[str, list[Child]]:
+    """The children of each recorded parent that are finished and not recorded, where that makes it whole again."""
+    there, found = set(old.children.child_id), {}
+    for key in old.parents.parent_id:
+        missing = [child for child in study.children_of(key) if child.spec.id not in there]
+        if missing and {child.spec.id for child in missing} <= store.recorded_children(key):
+            found[key] = missing
+    return found
 
 
 def withdraw(folder: Path, parent_ids: list[str], reason: str) -> None:
@@ -139,6 +165,9 @@ def show(folder: Path, child_id: str) -> dict[str, Any]:
 
 def _joined(old: Collected | None, new: Collected) -> Collected:
     """The rows of both; those of ``old`` stay as they are written."""
+    if old is not None:  # the dense sibling of a new child may have been recorded before
+        both = pd.concat([pd.read_csv(StringIO(old.children.to_csv(index=False))), new.children])
+        new.children["dense_accuracy"] = dense_accuracy(both).to_numpy()[len(old.children) :]
     children, parents = (_as_text(table) for table in (new.children, new.parents))
     ensembles = {name: _as_text(table) for name, table in new.ensembles.items()}
     if old is None:
@@ -197,8 +226,8 @@ def _check_same_networks(store: Store, old: Collected, parents: dict[str, Parent
         if here and float(nll) != here["result"]["nll"]:
             raise UserError(
                 f"{store.parent_record(parent_id)} is another network than the one recorded in {folder} (trained on "
-                f"{here['made']['device']}, that one on {device}); record ensembles of parents that are not recorded "
-                "yet, or train this one where the recorded one was"
+                f"{here['made']['device']}, that one on {device}); record ensembles and more children of parents that "
+                "are not recorded yet, or train this one where the recorded one was"
             )
 
 
@@ -221,7 +250,10 @@ def _write_study(folder: Path, study: Study, found: Collected, runs: list[dict[s
     recorded = _ensemble_ids(found)
     made = _together([run for run in runs if kept & set(run["parents"]) or recorded & set(run["ensembles"])])
     ensembles = tuple(one for one in study.ensembles if one.spec.id in recorded)
-    part = replace(study.of_parents(kept), path=path, ensembles=ensembles)
+    part = study.of_parents(kept)
+    there = set(found.children.child_id)
+    children = tuple(child for child in part.children if child.spec.id in there)
+    part = replace(part, path=path, children=children, ensembles=ensembles)
     planned = {"parents": study.all_parents(), "children": study.children, "ensembles": study.ensembles}
     made["planned"] = {kind: len(each) for kind, each in planned.items()}
     write_json(folder / "study.json", resolved(part, made))

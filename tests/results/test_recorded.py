@@ -50,12 +50,12 @@ def test_only_whole_replicates_are_added_and_each_once(plan: study.Study, store:
     folder = tmp_path / "recorded"
     with pytest.raises(UserError, match="is named as its study, whose tables it would overwrite"):
         recorded.add(plan, store, tmp_path / plan.name, "by hand")
-    assert recorded.add(plan, store, folder, "by hand") == (1, 0)
+    assert recorded.add(plan, store, folder, "by hand") == (1, 0, 0)
     before = (folder / "children.csv").read_text()
     assert len(pd.read_csv(folder / "children.csv")) == 5
-    assert recorded.add(plan, store, folder, "again") == (0, 0)
+    assert recorded.add(plan, store, folder, "again") == (0, 0, 0)
     finish(plan, store)
-    assert recorded.add(plan, store, folder, "the rest") == (1, 0)
+    assert recorded.add(plan, store, folder, "the rest") == (1, 0, 0)
     assert (folder / "children.csv").read_text().startswith(before)  # what was recorded stays as it was written
     assert sorted(path.name for path in folder.iterdir()) == sorted(FILES)
     runs = json.loads((folder / "runs.json").read_text())
@@ -91,11 +91,11 @@ def test_what_a_study_says_of_the_same_children_is_taken_over(plan: study.Study,
     folder = tmp_path / "recorded"
     with pytest.raises(UserError, match="is named as its study, whose tables it would overwrite"):
         recorded.add(plan, store, tmp_path / plan.name, "by hand")
-    assert recorded.add(plan, store, folder, "by hand") == (1, 0)
+    assert recorded.add(plan, store, folder, "by hand") == (1, 0, 0)
     before = {name: (folder / name).read_bytes() for name in FILES}
     changed = {**yaml.safe_load(plan.path.read_text()), "title": "Tinier", "findings": ["losses"]}
     plan.path.write_text(yaml.safe_dump(changed))
-    assert recorded.add(study.load(plan.path), store, folder, "again") == (0, 0)
+    assert recorded.add(study.load(plan.path), store, folder, "again") == (0, 0, 0)
     made = json.loads((folder / "study.json").read_text())
     assert (made["title"], made["findings"]) == ("Tinier", ["losses"])
     assert {name for name in FILES if (folder / name).read_bytes() != before[name]} == {"study.json", "study.yaml"}
@@ -136,7 +136,7 @@ def test_what_is_withdrawn_stays_away_with_its_reason(plan: study.Study, store: 
     gone = pd.read_csv(folder / "withdrawn.csv")
     assert set(gone.parent_id) == {first}
     assert set(gone.reason) == {"a wrong seed"}
-    assert recorded.add(plan, store, folder, "again") == (0, 0)
+    assert recorded.add(plan, store, folder, "again") == (0, 0, 0)
     recorded.withdraw(folder, [second], "the same")
     assert sorted(path.name for path in folder.iterdir()) == ["runs.json", "study.yaml", "withdrawn.csv"]
     assert len(pd.read_csv(folder / "withdrawn.csv")) == 10
@@ -187,10 +187,55 @@ def test_a_record_without_its_studys_ensembles_gives_tables_and_figures_all_the_
     plan, store = study.load(tmp_path / "tiny.yaml"), Store(tmp_path / "results")
     for parent in plan.all_parents():
         assert stages.train_children(plan, store, parent, plan.children_of(parent), Deadline()) == 0
-    assert recorded.add(plan, store, tmp_path / "recorded" / "tiny-cpu", "children alone") == (2, 0)
+    assert recorded.add(plan, store, tmp_path / "recorded" / "tiny-cpu", "children alone") == (2, 0, 0)
     command = [sys.executable, "-m", "snakemake", "-s", str(ROOT / "Snakefile"), "--directory", str(tmp_path), "-n"]
     run = subprocess.run(
         [*command, "--cores", "1", "--config", "recorded=tiny-cpu"], capture_output=True, text=True, check=False
     )
     assert run.returncode == 0, run.stdout + run.stderr
     assert "ensembles.csv" not in run.stdout
+
+
+def test_children_that_a_study_asks_for_later_are_added_to_their_parent(
+    plan: study.Study, store: Store, tmp_path: Path
+) -> None:
+    folder = tmp_path / "recorded"
+    assert recorded.add(plan, store, folder, "by hand") == (1, 0, 0)
+    before = (folder / "children.csv").read_text()
+    raw = yaml.safe_load(plan.path.read_text())
+    raw["blocks"].append({"name": "more", "parents": "small", "method": ["one-shot", "random"], "sparsity": 90})
+    plan.path.write_text(yaml.safe_dump(raw))
+    more, first = study.load(plan.path), next(iter(plan.all_parents()))
+    new = [child for child in more.children_of(first) if child.block == "more"]
+    assert stages.train_children(more, store, first, new[:1]) == 0
+    assert recorded.add(more, store, folder, "half of them") == (0, 0, 0)
+    assert (folder / "children.csv").read_text() == before
+    assert json.loads((folder / "study.json").read_text())["counts"]["children"] == 5
+    assert stages.train_children(more, store, first, new) == 0
+    assert recorded.add(more, store, folder, "both") == (0, 0, 2)
+    assert (folder / "children.csv").read_text().startswith(before)
+    table = pd.read_csv(folder / "children.csv")
+    assert list(table["child_id"][5:]) == [
+        child.spec.id for child in more.children if child.spec in {c.spec for c in new}
+    ]
+    assert len(pd.read_csv(folder / "parents.csv")) == 1
+    made = json.loads((folder / "study.json").read_text())
+    assert made["counts"]["children"] == 7
+    assert sum(made["record"]["devices"].values()) == 8  # a parent and seven children, each once
+    assert recorded.add(more, store, folder, "again") == (0, 0, 0)
+
+
+def test_children_of_another_network_of_a_recorded_parents_name_are_refused(
+    plan: study.Study, store: Store, tmp_path: Path
+) -> None:
+    folder = tmp_path / "recorded"
+    recorded.add(plan, store, folder, "by hand")
+    parents = pd.read_csv(folder / "parents.csv")
+    parents.assign(nll=parents["nll"] + 1).to_csv(folder / "parents.csv", index=False)
+    raw = yaml.safe_load(plan.path.read_text())
+    raw["blocks"].append({"name": "more", "parents": "small", "method": "random", "sparsity": 90})
+    plan.path.write_text(yaml.safe_dump(raw))
+    more, first = study.load(plan.path), next(iter(plan.all_parents()))
+    assert stages.train_children(more, store, first, more.children_of(first)) == 0
+    with pytest.raises(UserError, match="is another network than the one recorded"):
+        recorded.add(more, store, folder, "elsewhere")

@@ -551,7 +551,7 @@ def test_ensembles_are_recorded_added_once_and_withdrawn(tmp_path: Path) -> None
     plan, store = study.load(path), Store(tmp_path / "results")
     assert stages.run(plan, store, [0], Deadline()) == 0
     store.ensemble_record(plan.ensembles[0].spec.id).rename(tmp_path / "aside.json")
-    assert recorded.add(plan, store, folder, "by hand") == (1, 0)
+    assert recorded.add(plan, store, folder, "by hand") == (1, 0, 0)
     (tmp_path / "aside.json").rename(store.ensemble_record(plan.ensembles[0].spec.id))
     table = (folder / "parents.csv").read_text()
     other = pd.read_csv(folder / "parents.csv").assign(nll=lambda rows: rows.nll * 1.001)
@@ -559,17 +559,17 @@ def test_ensembles_are_recorded_added_once_and_withdrawn(tmp_path: Path) -> None
     with pytest.raises(UserError, match=r"is another network than the one recorded in .*/recorded"):
         recorded.add(plan, store, folder, "its ensemble, elsewhere")
     (folder / "parents.csv").write_text(table)
-    assert recorded.add(plan, store, folder, "its ensemble, later") == (0, 1)
+    assert recorded.add(plan, store, folder, "its ensemble, later") == (0, 1, 0)
     assert stages.run(plan, store, [1], Deadline()) == 0
-    assert recorded.add(plan, store, folder, "the other") == (1, 1)
-    assert recorded.add(plan, store, folder, "again") == (0, 0)
+    assert recorded.add(plan, store, folder, "the other") == (1, 1, 0)
+    assert recorded.add(plan, store, folder, "again") == (0, 0, 0)
     rows = pd.read_csv(folder / "ensembles.csv")
     aggregate.aggregate(plan, store)
     pd.testing.assert_frame_equal(rows, pd.read_csv(store.study_folder("tiny") / "ensembles.csv"))
     recorded.withdraw(folder, [plan.ensembles[0].spec.parents[0].id], "a wrong seed")
     assert list(pd.read_csv(folder / "ensembles.csv").seed) == [1]
     assert list(pd.read_csv(folder / "withdrawn_ensembles.csv").reason) == ["a wrong seed"]
-    assert recorded.add(plan, store, folder, "again") == (0, 0)
+    assert recorded.add(plan, store, folder, "again") == (0, 0, 0)
 
 
 def test_what_is_added_without_ensembles_leaves_the_recorded_ones_and_none_is_added_to_what_was_withdrawn(
@@ -585,10 +585,10 @@ def test_what_is_added_without_ensembles_leaves_the_recorded_ones_and_none_is_ad
     assert stages.run(plan, store, [0], Deadline()) == 0
     second = store.parent_record(plan.ensembles[1].spec.parents[0].id)
     second.rename(tmp_path / "second.json")
-    assert recorded.add(plan, store, folder, "the first") == (1, 1)
+    assert recorded.add(plan, store, folder, "the first") == (1, 1, 0)
     (tmp_path / "second.json").rename(second)
-    assert recorded.add(plan, store, folder, "the second, without its ensemble") == (1, 0)
+    assert recorded.add(plan, store, folder, "the second, without its ensemble") == (1, 0, 0)
     assert json.loads((folder / "study.json").read_text())["counts"]["ensembles"] == 1
     recorded.withdraw(folder, [second.parent.name], "a wrong seed")
     (tmp_path / "aside.json").rename(late)
-    assert recorded.add(plan, store, folder, "its ensemble") == (0, 0)
+    assert recorded.add(plan, store, folder, "its ensemble") == (0, 0, 0)
