@@ -15,7 +15,8 @@ def image_folder(root: Path, broken: bool = False) -> DataSpec:
         for label in ("ants", "bees"):
             (root / "insects" / split / label).mkdir(parents=True)
             for i in range(count):
-                pixels = np.full((10, 14, 3), 20 * i + (100 if label == "bees" else 0), dtype=np.uint8)
+                value = 20 * i + (100 if label == "bees" else 0) + (5 if split == "test" else 0)
+                pixels = np.full((10, 14, 3), value, dtype=np.uint8)
                 Image.fromarray(pixels).save(root / "insects" / split / label / f"{i}.png")
     if broken:
         (root / "insects" / "train" / "ants" / "3.png").write_bytes(b"no image")

@@ -12,12 +12,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ssa.data import folders
 from ssa.errors import UserError
 from ssa.seeds import numpy_generator
 
 if TYPE_CHECKING:
     from ssa.specs.specs import DataSpec
 
+SPLITS = {"train": "training", "validation": "validation", "test": "test"}
 # Standard deviations are the authors' (their code); means are the data sets' own.
 STATISTICS = {
     "cifar10": ((0.4914, 0.4822, 0.4465), (0.2471, 0.2435, 0.2616)),
@@ -46,8 +48,21 @@ class Split:
 
 
 @dataclass(frozen=True)
+class Source:
+    """A data set as its files have it. ``test``: None where it has no test images of its own."""
+
+    pool: Split
+    test: Split | None
+    classes: int
+    notes: str = ""
+
+
+@dataclass(frozen=True)
 class Data:
-    """The three splits of a data set, and what its pixels are normalised by, in units of [0, 1] intensity."""
+    """The three splits of a data set, and what its pixels are normalised by, in units of [0, 1] intensity.
+
+    ``notes``: what of its files was passed over or changed, in words; empty where nothing was.
+    """
 
     train: Split
     validation: Split
@@ -55,6 +70,7 @@ class Data:
     classes: int
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    notes: str = ""
 
     @cached_property
     def digest(self) -> str:
@@ -67,7 +83,7 @@ class Data:
 
     def to(self, device: torch.device) -> Data:
         """The same data on ``device``."""
-        splits = {name: getattr(self, name).to(device) for name in ("train", "validation", "test")}
+        splits = {name: getattr(self, name).to(device) for name in SPLITS}
         return replace(self, **splits)
 
 
@@ -78,7 +94,11 @@ def load(spec: DataSpec, root: Path, parent_seed: int, data_seed: int | None = N
     ``parent_seed``. All bags of one split are normalised alike.
     """
     sources = {"digits": _digits, "cifar10": _cifar, "cifar100": _cifar, "imagefolder": _imagefolder}
-    pool, test, classes = sources[spec.source](spec, root)
+    found = sources[spec.source](spec, root)
+    pool, test = found.pool, found.test
+    for split in (pool, test):
+        if split is not None:
+            _check_varied(spec, split)
     if test is None and spec.train is None:
         raise UserError(
             f"data set {spec.source}: train is missing; it has no test images of its own: say how many to train on"
@@ -94,7 +114,23 @@ def load(spec: DataSpec, root: Path, parent_seed: int, data_seed: int | None = N
     if spec.bag < 1:
         bag = numpy_generator("bag", parent_seed).permutation(len(train))[: spec.bagged(len(train))]
         train = train.take(np.sort(bag))
-    return Data(train, pool.take(np.sort(held)), test or pool.take(np.sort(rest)), classes, mean, std)
+    validation, tested = pool.take(np.sort(held)), test or pool.take(np.sort(rest))
+    return Data(train, validation, tested, found.classes, mean, std, found.notes)
+
+
+def describe(spec: DataSpec, content: Data) -> str:
+    """A line on what is in a data set: its classes, the images of each split, what was passed over or changed."""
+    sizes = ", ".join(f"{len(getattr(content, split)):,} {word}" for split, word in SPLITS.items())
+    return f"data set {spec.folder or spec.source}: {content.classes} classes, {sizes} images{content.notes}"
+
+
+def _check_varied(spec: DataSpec, split: Split) -> None:
+    """``UserError`` where all images are the same: nothing can be learned, and something went wrong before."""
+    if all(torch.equal(split.images[0], image) for image in split.images):
+        raise UserError(
+            f"data set {spec.folder or spec.source}: all {len(split)} images are the same once they are read; "
+            "look at one of its files"
+        )
 
 
 def _checked_count(spec: DataSpec, available: int) -> int:
@@ -112,15 +148,15 @@ def _statistics(split: Split) -> tuple[tuple[float, ...], tuple[float, ...]]:
     return tuple(pixels.mean((0, 2, 3)).tolist()), tuple(pixels.std((0, 2, 3)).clamp_min(1e-3).tolist())
 
 
-def _digits(spec: DataSpec, root: Path) -> tuple[Split, None, int]:
+def _digits(spec: DataSpec, root: Path) -> Source:
     from sklearn.datasets import load_digits
 
     digits = load_digits()
     images = np.rint(digits.images * (255 / 16)).astype(np.uint8)[:, None]
-    return Split(torch.from_numpy(images), torch.from_numpy(digits.target.astype(np.int64))), None, 10
+    return Source(Split(torch.from_numpy(images), torch.from_numpy(digits.target.astype(np.int64))), None, 10)
 
 
-def _cifar(spec: DataSpec, root: Path) -> tuple[Split, Split, int]:
+def _cifar(spec: DataSpec, root: Path) -> Source:
     from torchvision import datasets
 
     kind = {"cifar10": datasets.CIFAR10, "cifar100": datasets.CIFAR100}[spec.source]
@@ -135,7 +171,8 @@ def _cifar(spec: DataSpec, root: Path) -> tuple[Split, Split, int]:
                 f"download {kind.url} and unpack it so that {root / kind.base_folder} exists, or set data_root"
             ) from error
         splits.append(Split(torch.from_numpy(part.data).permute(0, 3, 1, 2).contiguous(), torch.tensor(part.targets)))
-    return splits[0], splits[1], len(part.classes)
+    pool, test = splits
+    return Source(pool, test, len(part.classes))
 
 
 def _present(kind: Any, root: Path) -> bool:
@@ -152,40 +189,11 @@ def _present(kind: Any, root: Path) -> bool:
     return all((folder / name).exists() for name, _ in files)
 
 
-def _imagefolder(spec: DataSpec, root: Path) -> tuple[Split, Split, int]:
+def _imagefolder(spec: DataSpec, root: Path) -> Source:
     if not spec.folder:
         raise UserError(
             "data set imagefolder: folder is missing; name the folder under data_root that holds train/ and test/"
         )
-    train, names = _read_folder(root / spec.folder / "train", spec.image_size, root)
-    test, test_names = _read_folder(root / spec.folder / "test", spec.image_size, root)
-    if names != test_names:
-        raise UserError(f"data set {root / spec.folder}: train/ and test/ have different class folders")
-    return train, test, len(names)
-
-
-def _check_inside(path: Path, root: Path) -> None:
-    """``UserError`` where ``path``, its links followed, is not under ``root``: a data set reads nothing else."""
-    if not path.resolve().is_relative_to(root.resolve()):
-        raise UserError(f"{path} leads out of {root}; name a folder inside it, with no links that lead elsewhere")
-
-
-def _read_folder(folder: Path, size: int, root: Path) -> tuple[Split, list[str]]:
-    from PIL import Image
-    from torchvision.datasets import ImageFolder
-
-    _check_inside(folder, root)
-    try:
-        listing = ImageFolder(str(folder))
-    except (FileNotFoundError, OSError) as error:
-        raise UserError(f"data set {folder}: {error}; expected one folder per class with images in it") from error
-    images = np.empty((len(listing), 3, size, size), dtype=np.uint8)
-    for i, (path, _) in enumerate(listing.samples):
-        _check_inside(Path(path), root)
-        try:
-            with Image.open(path) as image:
-                resized = image.convert("RGB").resize((size, size), Image.Resampling.BICUBIC)
-        except Exception as error:  # Pillow raises many kinds at a damaged file, and one where it asks for all memory
-            raise UserError(f"image {path} cannot be read: {error}; replace or remove it") from error
-        images[i] = np.asarray(resized).transpose(2, 0, 1)
-    return Split(torch.from_numpy(images), torch.tensor(listing.targets)), listing.classes
+    train, tested, names, seen = folders.read(root / spec.folder, spec.image_size, root, spec.duplicates)
+    pool, test = (Split(torch.from_numpy(found.images), torch.from_numpy(found.labels)) for found in (train, tested))
+    return Source(pool, test, len(names), seen.words())

@@ -26,13 +26,17 @@ def setting(
     high: float = math.inf,
     below: float = math.inf,
     added: bool = False,
+    permits: bool = False,
+    percent: bool = False,
 ) -> Any:
     """A field that allows ``choices``, or numbers in [low, high] and under ``below``; ``source`` labels its default.
 
     ``added``: the setting came after results had been recorded. Its default is what they were made with, for good, and
-    is left out of ids and listings.
+    is left out of ids and listings. ``permits``: it only lets something through or not, which makes no other result,
+    and is in no id. ``percent``: a value above 0 and below 1 is taken for a fraction, and asked about.
     """
-    metadata = {"source": source, "choices": choices, "low": low, "high": high, "below": below, "added": added}
+    metadata = {"source": source, "choices": choices, "low": low, "high": high, "below": below}
+    metadata |= {"added": added or permits, "permits": permits, "percent": percent}
     return dataclasses.field(default=default, metadata=metadata)
 
 
@@ -43,9 +47,9 @@ def names(cls: type) -> list[str]:
 
 @cache
 def left_out(cls: type) -> tuple[tuple[str, Any], ...]:
-    """Each setting of ``cls`` and the value at which it is left out: an ``added`` one's default, else none."""
+    """Each setting of ``cls`` that ids have, and the value at which it is left out: an ``added`` one's default."""
     never = object()  # equal to no value
-    fields = dataclasses.fields(cls)
+    fields = [field for field in dataclasses.fields(cls) if not field.metadata.get("permits")]
     return tuple((field.name, field.default if field.metadata.get("added") else never) for field in fields)
 
 
@@ -75,6 +79,15 @@ def listed(value: Any, words: str, where: str) -> list[Any]:
     return value
 
 
+def check_name(value: object, where: str) -> str:
+    """``value`` if it can name a thing in tables, pages and files; else a ``UserError`` that begins with ``where``."""
+    if not (isinstance(value, str) and value.isprintable() and value.strip() == value and value and "/" not in value):
+        raise UserError(
+            f"{where}: {value!r} is not allowed as a name; allowed: text on one line without / (quote a number)"
+        )
+    return value
+
+
 def check_key(key: object, known: Iterable[str], where: str) -> None:
     """``UserError`` naming the nearest known key where ``key`` is unknown."""
     choices = list(known)
@@ -100,6 +113,10 @@ def check(cls: type, name: str, value: Any, where: str) -> Any:
         or (numeric and "below" in meta and not converted < meta["below"])
     ):
         raise UserError(f"{where}: {value!r} is not allowed; allowed: {allowed(cls, field)}")
+    if meta.get("percent") and 0 < converted < 1:
+        raise UserError(
+            f"{where}: {value!r} is below one percent; did you mean {100 * converted:.10g}? It is in percent"
+        )
     return converted
 
 

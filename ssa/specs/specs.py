@@ -20,7 +20,8 @@ class DataSpec:
     """A data set and how it is split. ``train``: images to train on, null for all that validation leaves; digits, which
     have no test images of their own, need a number, and test on the rest.
 
-    ``bag``: the fraction of them that one parent sees, drawn without replacement by its seed.
+    ``bag``: the fraction of them that one parent sees, drawn without replacement by its seed. ``duplicates``: whether
+    test images of a folder may be copies of its training images.
     """
 
     source: str = setting(choices=("digits", "cifar10", "cifar100", "imagefolder"))
@@ -30,6 +31,7 @@ class DataSpec:
     folder: str | None = setting(None)
     image_size: int = setting(32, low=1)
     bag: float = setting(1.0, low=0.01, high=1, added=True)
+    duplicates: str = setting("refuse", choices=("refuse", "allow"), permits=True)
 
     def bagged(self, images: int) -> int:
         """How many of so many training images one parent sees."""
@@ -160,7 +162,8 @@ class ChildSpec(Spec):
     end as the child trains (weight rewinding, Renda et al., 2020, arXiv 2003.02389).
     ``method`` is a label: two methods with the same law and switches are the same child. ``gradient_batches``: on how
     many the noise of its gradient is measured where it is scored (:mod:`ssa.training.gradients`). ``score_used``: the
-    epochs at which the network is scored as a training step uses it; None for none.
+    epochs at which the network is scored as a training step uses it; None for none. ``law_source``: a digest of the
+    source of a law of one's own (:mod:`ssa.study.law_source`), None for the library's.
     """
 
     parent: ParentSpec
@@ -181,6 +184,7 @@ class ChildSpec(Spec):
     semantics: int = SEMANTICS
     gradient_batches: int = setting(0, added=True)
     score_used: tuple[int, ...] | None = setting(None, added=True)
+    law_source: str | None = setting(None, added=True)
 
     @property
     def start_epoch(self) -> int | None:
