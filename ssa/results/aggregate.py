@@ -20,6 +20,7 @@ from ssa.method import laws
 from ssa.results import aggregate_ensembles as ensemble_results
 from ssa.specs.specs import DataSpec, Recipe
 from ssa.store.store import Store
+from ssa.study import own_tables
 from ssa.study.blocks import INHERITED, NO_SETTINGS, Child, ChildSettings
 from ssa.study.claims import ssa_settings
 from ssa.study.ensembles import CorruptionSettings, EnsembleSettings
@@ -79,7 +80,10 @@ class Collected:
 
 
 def aggregate(study: Study, store: Store) -> None:
-    """Write children.csv and its companions, and study.json; ``UserError`` naming a missing record."""
+    """Write children.csv and its companions, and study.json; ``UserError`` naming a missing record, or another study
+    whose tables these would replace.
+    """
+    own_tables.check(study, store)
     folder, found = store.study_folder(study.name), collect(study, store)
     write_tables(folder, found)
     write_json(folder / "study.json", resolved(study, found.made))
@@ -227,7 +231,7 @@ def _parent_rows(study: Study, records: dict[str, dict[str, Any]]) -> Iterator[d
 def resolved(study: Study, made: dict[str, Any]) -> dict[str, Any]:
     """The study as it was run: its texts, claims, every hyperparameter with its source, and what made the records."""
     claims = study.raw.get("claims") or {}
-    text = {key: str(study.raw.get(key, "")).strip() for key in ("title", "question", "regime")}
+    text = {key: str(study.raw.get(key) or "").strip() for key in ("title", "question", "regime")}
     return {
         "name": study.name,
         **text,

@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import math
+import os
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +16,7 @@ from ssa.method import laws
 from ssa.specs import settings
 from ssa.specs.settings import setting
 from ssa.specs.specs import ChildSpec, MaskSpec, ParentSpec, Recipe
+from ssa.study import law_source
 from ssa.study.methods import Method
 from ssa.training import rates
 from ssa.vocabulary import ALLOCATIONS, CRITERIA, STRUCTURES
@@ -59,7 +62,7 @@ class ChildSettings:
     allocation: str = setting("layerwise", source="author-code", choices=ALLOCATIONS)
     score_images: int = setting(2048, source="assumed", low=1)
     stem: str = setting("pruned", source="author-code", choices=("pruned", "dense"))
-    sparsity: float = setting(0.0, source="paper", low=0, below=100)
+    sparsity: float = setting(0.0, source="paper", low=0, below=100, percent=True)
     seed: int = setting(0, low=0)
     tau: float = setting(0.5, source="summary", low=0, high=1)
     anneal_epochs: float = setting(0.0, source="paper", low=0)
@@ -118,6 +121,7 @@ def expand(
     """The children of a block: the product of its axes, each child once (one-shot ignores an axis of tau)."""
     if not isinstance(block, Mapping) or "name" not in block or "parents" not in block:
         raise UserError(f"{where}: {block!r} is not allowed; allowed: a mapping with name, parents and a grid")
+    name = settings.check_name(block["name"], f"{where}.name")
     kinds = block["parents"] if isinstance(block["parents"], list) else [block["parents"]]
     for kind in kinds:
         if not isinstance(kind, str) or kind not in parents:
@@ -133,7 +137,7 @@ def expand(
     for kind in kinds:
         chosen = _of_seeds(parents[kind], seeds, f"{where}.parent_seeds")
         for values in _combinations(axes, excluded):
-            for child in make_children(chosen, values, methods, reference, str(block["name"]), kind, where):
+            for child in make_children(chosen, values, methods, reference, name, kind, where):
                 children.setdefault(child.spec.id, child)
     return list(children.values())
 
@@ -192,6 +196,7 @@ def make_children(
         "law_args": tuple(sorted((field.name, getattr(law, field.name)) for field in dataclasses.fields(law))),
         "recipe": recipe,
         "seed": own.seed,
+        "law_source": law_source.digest(type(law)),  # type: ignore[arg-type]
         **{key: getattr(own, key) for key in SWITCHES},
     }
     is_reference = _is_reference(law, method, recipe, reference)
@@ -211,7 +216,12 @@ def _mask(own: ChildSettings, where: str) -> MaskSpec:
 
 
 def find_law(path: str, where: str) -> type[laws.Law]:
-    """The law that ``path`` names; ``UserError`` naming ``where`` it is not allowed."""
+    """The law that ``path`` names; ``UserError`` naming ``where`` it is not allowed.
+
+    One's own laws are found in the folder where commands are run too, however these were started.
+    """
+    if os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())
     try:
         return laws.find(path)
     except ValueError as error:

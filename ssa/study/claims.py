@@ -205,7 +205,7 @@ def _kinds(methods: Collection[str], parents: Collection[str] | None) -> dict[st
     epochs = _number("whole number, at least 1", lambda x: x >= 1 and x == int(x))
     positive = _number("number above 0", lambda x: x > 0)
     points = _number("points, at least 0", lambda x: x >= 0)
-    percent = _number("percent above 0 and below 100", lambda x: 0 < x < 100)
+    percent = _number("percent, at least 1 and below 100 (80, not 0.8)", lambda x: 1 <= x < 100)
     return {
         "smallest_difference": points,
         "confidence": _number("number above 0 and below 1", lambda x: 0 < x < 1),

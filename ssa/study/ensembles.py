@@ -42,7 +42,7 @@ class EnsembleSettings:
     parents: str | tuple[str, ...] = setting()
     members: int = setting(1, source="PAT", low=1)
     masks: str = setting("random", source="PAT", choices=("random", "anti-random", "partition"))
-    sparsity: float = setting(50.0, source="PAT", low=0, below=100)
+    sparsity: float = setting(50.0, source="PAT", low=0, below=100, percent=True)
     tuning: str = setting("one-shot", source="PAT")
     samples: int = setting(1, low=1)
 
@@ -115,6 +115,7 @@ def _read(entry: Any, where: str) -> tuple[EnsembleSettings, dict[str, Any]]:
     settings.mapping(entry, "a mapping with name, method and parents", where)
     names = settings.names(EnsembleSettings)
     own = settings.read(EnsembleSettings, {key: value for key, value in entry.items() if key in names}, where)
+    settings.check_name(own.name, f"{where}.name")
     rest = {key: value for key, value in entry.items() if key not in names}
     if own.method not in CHILDREN:
         allowed = {"name", "method", "parents"}

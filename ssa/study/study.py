@@ -31,6 +31,8 @@ SECTIONS = (
     *("claims", "findings", "provenance", "assumptions", "deviations"),
 )
 MAPPINGS = ("datasets", "parents", "methods", "children", "corruptions", "claims", "provenance")
+NAMING = ("datasets", "parents", "methods")  # mappings whose keys are the study's own names
+TEXTS = ("title", "question", "regime")
 LISTS = ("blocks", "ensembles", "assumptions", "deviations")
 FOLDERS = ("parents", "children", "ensembles", "members")  # of results/, which all studies share
 
@@ -68,7 +70,7 @@ class Study:
     @property
     def data_root(self) -> Path:
         """The folder of the data sets' files."""
-        return Path(str(self.raw.get("data_root", "data"))).expanduser()
+        return Path(self.raw.get("data_root") or "data").expanduser()
 
     def all_parents(self) -> dict[str, ParentSpec]:
         """Every parent by id, in the study's order; those that are in ensembles alone come after their kind's own."""
@@ -189,6 +191,8 @@ def expand(raw: Any, path: Path) -> Study:
         settings.check_key(key, SECTIONS, str(path))
         if value is not None and key in MAPPINGS:
             settings.mapping(value, "a mapping", f"{where}{key}")
+        for name in (value or ()) if key in NAMING else ():
+            settings.check_name(name, f"{where}{key}")
         if value is not None and key in LISTS:
             settings.listed(value, "a list", f"{where}{key}")
     for key in ("name", "datasets", "parents", "blocks"):
@@ -289,6 +293,15 @@ def _check_head(raw: Mapping[str, Any], where: str) -> None:
         raise UserError(f"{where}name: {name!r} is not allowed; allowed: letters, digits, - and _, at most 60")
     if name in FOLDERS:
         raise UserError(f"{where}name: {name!r} is not allowed: results/{name} holds those of all studies")
+    for key in (*TEXTS, "data_root"):
+        if not isinstance(raw.get(key) or "", (str, Path)):
+            raise UserError(f"{where}{key}: {raw[key]!r} is not allowed; allowed: text")
+    for key in ("assumptions", "deviations"):
+        for i, item in enumerate(raw.get(key) or ()):
+            if not isinstance(item, str):
+                raise UserError(
+                    f"{where}{key}[{i}]: {item!r} is not allowed; allowed: text (quote one that has a colon)"
+                )
     for key, choices in (("device", DEVICES), ("compile", COMPILE)):
         if raw.get(key, "auto") not in choices:
             raise UserError(f"{where}{key}: {raw[key]!r} is not allowed; allowed: {', '.join(choices)}")
@@ -310,8 +323,6 @@ def _read_methods(raw: Mapping[str, Any], where: str) -> dict[str, Method]:
     methods = {}
     for name, values in raw.items():
         here = f"{where}methods.{name}"
-        if not isinstance(name, str) or "/" in name:
-            raise UserError(f"{here}: the name is not allowed; allowed: text without /, since files are called so")
         if name in CATALOGUE:
             raise UserError(f"{here}: the method is known already, and tables call it by its name; choose another name")
         for key in settings.mapping(values, "a mapping with law", here):
@@ -354,6 +365,7 @@ def _options(options: Mapping[str, Any], where: str) -> tuple[tuple[str, Any], .
     """A model's options in order, a list as a tuple; ``UserError`` for what is no plain value."""
     found = {key: tuple(value) if isinstance(value, list) else value for key, value in options.items()}
     for key, value in found.items():
+        settings.check_name(key, f"{where}.model_options")
         for item in value if isinstance(value, tuple) else (value,):
             if isinstance(item, (list, dict)):
                 here = f"{where}.model_options.{key}"

@@ -12,6 +12,7 @@ from ssa.specs import settings
 from ssa.specs.settings import setting
 
 MODES = ("online", "offline", "disabled")
+OLD_MODES = {"dryrun": "offline", "run": "online"}  # which W&B still takes
 FORBIDDEN = "/\\#?%:"  # in a project's name
 
 
@@ -27,15 +28,28 @@ class TrackingSettings:
 def read(section: Any, where: str) -> TrackingSettings:
     """The study's section ``wandb``; ``UserError`` that begins with ``where`` and says what is allowed."""
     found = settings.read(TrackingSettings, {} if section is None else section, where)
-    if found.project is not None and (not found.project or set(found.project) & set(FORBIDDEN)):
-        raise UserError(f"{where}.project: {found.project!r} is not allowed; allowed: a name without {FORBIDDEN}")
+    if found.project is not None:
+        _check_project(found.project, f"{where}.project")
+    if found.entity is not None:
+        settings.check_name(found.entity, f"{where}.entity")
     return found
 
 
+def _check_project(name: str, where: str) -> None:
+    if not name or not name.isprintable() or set(name) & set(FORBIDDEN):
+        raise UserError(f"{where}: {name!r} is not allowed; allowed: a name without {FORBIDDEN}")
+
+
 def resolve(raw: Mapping[str, Any], name: str) -> TrackingSettings:
-    """The settings of the checked study ``raw`` called ``name``, where the environment's ``WANDB_MODE`` goes first."""
+    """The settings of the checked study ``raw`` called ``name``, and of the environment as W&B reads it.
+
+    ``WANDB_MODE`` goes before the study's; ``WANDB_PROJECT`` and ``WANDB_ENTITY`` stand in where the study names none.
+    """
     found = read(raw.get("wandb"), "wandb")
-    mode = os.environ.get("WANDB_MODE") or found.mode
+    said = os.environ.get("WANDB_MODE") or found.mode
+    mode = OLD_MODES.get(said.lower(), said.lower())
     if mode not in MODES:
-        raise UserError(f"WANDB_MODE: {mode!r} is not allowed; allowed: {', '.join(MODES)}")
-    return TrackingSettings(mode, found.project or f"ssa-{name}", found.entity)
+        raise UserError(f"WANDB_MODE: {said!r} is not allowed; allowed: {', '.join((*MODES, *OLD_MODES))}")
+    project = found.project or os.environ.get("WANDB_PROJECT") or f"ssa-{name}"
+    _check_project(project, "WANDB_PROJECT")
+    return TrackingSettings(mode, project, found.entity or os.environ.get("WANDB_ENTITY") or None)

@@ -99,7 +99,7 @@ def report(study: Study, settings: TrackingSettings, entity: str) -> reports.Rep
     """The report: the study's question, then its panels, those of children over its children alone."""
     from wandb_workspaces.reports import v2 as wr
 
-    blocks: list[Any] = [wr.P(str(study.raw.get(key, "")).strip()) for key in ("question", "regime")]
+    blocks: list[Any] = [wr.P(str(study.raw.get(key) or "").strip()) for key in ("question", "regime")]
     for key, title in sections_of(study).items():
         runs = wr.Runset(entity=entity, project=str(settings.project), name=study.name, groupby=["config.method"])
         blocks += [wr.H2(title), wr.PanelGrid(runsets=[runs], panels=panels()[key])]

@@ -66,7 +66,7 @@ def log(handle: wandb.Run, study: Study, files: StudyFiles) -> dict[str, str]:
 
     found = dict(files.found())
     media: dict[str, Any] = {}
-    artifact = wandb.Artifact(f"study-{study.name}", type=JOB_TYPE, description=str(study.raw.get("title", "")))
+    artifact = wandb.Artifact(f"study-{study.name}", type=JOB_TYPE, description=str(study.raw.get("title") or ""))
     for name, path in found.items():
         artifact.add_file(str(path), name, skip_cache=True)
         key = name.rpartition(".")[0]

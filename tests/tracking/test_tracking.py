@@ -143,7 +143,8 @@ def test_without_masks_nothing_is_derived(trained: Path, tmp_path: Path) -> None
 
 
 def test_logging_is_offline_unless_said_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("WANDB_MODE", raising=False)
+    for name in ("MODE", "PROJECT", "ENTITY"):
+        monkeypatch.delenv(f"WANDB_{name}", raising=False)
     assert resolve(TINY, "tiny") == TrackingSettings("offline", "ssa-tiny", None)
     chosen = {"mode": "online", "project": "mine", "entity": "us"}
     assert resolve({**TINY, "wandb": chosen}, "tiny") == TrackingSettings("online", "mine", "us")
@@ -151,6 +152,27 @@ def test_logging_is_offline_unless_said_otherwise(monkeypatch: pytest.MonkeyPatc
     assert resolve({**TINY, "wandb": chosen}, "tiny").mode == "disabled"
     monkeypatch.setenv("WANDB_MODE", "shared")
     with pytest.raises(UserError, match="WANDB_MODE: 'shared' is not allowed; allowed: online, offline, disabled"):
+        resolve(TINY, "tiny")
+
+
+@pytest.mark.parametrize(
+    ("said", "meant"),
+    [("dryrun", "offline"), ("Dryrun", "offline"), ("OFFLINE", "offline"), ("run", "online"), ("Disabled", "disabled")],
+)
+def test_the_mode_is_what_wandb_takes_it_for(monkeypatch: pytest.MonkeyPatch, said: str, meant: str) -> None:
+    monkeypatch.setenv("WANDB_MODE", said)
+    assert resolve({**TINY, "wandb": {"mode": "online"}}, "tiny").mode == meant
+
+
+def test_wandbs_project_and_entity_stand_in_where_the_study_names_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("WANDB_MODE", raising=False)
+    monkeypatch.setenv("WANDB_PROJECT", "shared")
+    monkeypatch.setenv("WANDB_ENTITY", "them")
+    assert resolve(TINY, "tiny") == TrackingSettings("offline", "shared", "them")
+    chosen = {"project": "mine", "entity": "us"}
+    assert resolve({**TINY, "wandb": chosen}, "tiny") == TrackingSettings("offline", "mine", "us")
+    monkeypatch.setenv("WANDB_PROJECT", "a/b")
+    with pytest.raises(UserError, match="WANDB_PROJECT: 'a/b' is not allowed"):
         resolve(TINY, "tiny")
 
 
