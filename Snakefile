@@ -13,6 +13,7 @@ include: "workflow/rules/common.smk"
 
 onstart:
     lock_study()
+    provenance.note_source(NOTED)
     say_how_far()
     start_following()
 

@@ -36,8 +36,12 @@ def versions() -> dict[str, str]:
 
 @cache
 def git_commit() -> str:
-    """The commit of the source tree, with ``+`` where it was changed; empty outside a checkout."""
+    """The commit of the source tree, with ``+`` where it was changed; empty outside a checkout.
+
+    A copy that was unpacked inside another project's checkout, which does not track it, has none.
+    """
     try:
+        _git("ls-files", "--error-unmatch", "--", "__init__.py")
         commit = _git("rev-parse", "--short=12", "HEAD")
         changed = _git("status", "--porcelain", "--untracked-files=no", "--", ".")
     except (OSError, subprocess.CalledProcessError):
@@ -61,9 +65,14 @@ def source() -> str:
 
 def note_source(path: Path) -> None:
     """Let ``path`` hold :func:`source`; where it does already, it is not touched."""
-    if not path.exists() or path.read_text() != source():
+    if not is_noted(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(source())
+        path.write_text(source(), encoding="utf-8")
+
+
+def is_noted(path: Path) -> bool:
+    """Whether ``path`` holds :func:`source` as it is now."""
+    return path.exists() and path.read_text(encoding="utf-8") == source()
 
 
 def hardware(device: torch.device, earlier: Iterable[Sequence[str]] = ()) -> list[list[str]]:

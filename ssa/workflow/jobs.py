@@ -87,12 +87,39 @@ def _find_job(study: Study, parent_id: str, name: str) -> Job:
 
 def mark(study: Study, store: Store, job: Job) -> Path:
     """The file that says that all children of ``job`` are recorded."""
-    return store.study_folder(study.name) / "marks" / "jobs" / job.parent_id / f"{job.name}.done"
+    return _job_mark(study, store, job, not store.recorded_children(job.parent_id).issuperset(_ids(study, job)))
 
 
-def _mark_of(study: Study, store: Store, stage: str, run_id: str) -> Path:
+def _job_mark(study: Study, store: Store, job: Job, lost: bool) -> Path:
+    return _valid(store.study_folder(study.name) / "marks" / "jobs" / job.parent_id / f"{job.name}.done", lost)
+
+
+def stage_mark(study: Study, store: Store, stage: str, run_id: str) -> Path:
     """The file that says that ``stage`` is done: ``parents`` or ``masks`` of a parent, ``ensembles`` of an ensemble."""
-    return store.study_folder(study.name) / "marks" / stage / f"{run_id}.done"
+    if stage == "parents":
+        made = store.has_parent(run_id, study.start_epochs_of(run_id))
+    elif stage == "masks":
+        made = store.masks(run_id, study.masks_of(run_id)).exists()
+    else:
+        made = store.ensemble_record(run_id).exists()
+    return _valid(store.study_folder(study.name) / "marks" / stage / f"{run_id}.done", not made)
+
+
+def _valid(first: Path, lost: bool) -> Path:
+    """The mark that was made last of ``first``, ``.2.done``, ``.3.done`` and so on; the next if its work is ``lost``.
+
+    A mark that no longer holds is thus passed by, not deleted: who only looks changes nothing.
+    """
+    last, following = first, _numbered(first, 2)
+    number = 2
+    while following.exists():
+        last, number = following, number + 1
+        following = _numbered(first, number)
+    return following if lost and last.exists() else last
+
+
+def _numbered(first: Path, number: int) -> Path:
+    return first.with_name(f"{first.stem}.{number}.done")
 
 
 def wanted_marks(study: Study, store: Store, workers: int) -> list[Path]:
@@ -103,63 +130,44 @@ def wanted_marks(study: Study, store: Store, workers: int) -> list[Path]:
     A job whose children were all recorded by others (another study, another split into jobs) is not wanted: it
     would ask for a parent that nothing needs.
     """
-    done = _recorded(study, store)
-    marks = set(_marks(study, store))
-    marks |= {_mark_of(study, store, "parents", one) for one in done if not store.parent_record(one).exists()}
-    for job in plan(study, workers):
-        ids = [child.spec.id for child in study.children_of(job.parent_id)[job.start : job.stop]]
-        if not done[job.parent_id].issuperset(ids):
-            marks.add(mark(study, store, job))
+    marked = _marked(study, store)  # before the records: what ends in between has its record, and keeps its mark
+    done = {parent_id: store.recorded_children(parent_id) for parent_id in study.all_parents()}
+    planned = plan(study, workers)
+    whole = {job for job in marked.union(planned) if done[job.parent_id].issuperset(_ids(study, job))}
+    marks = {_job_mark(study, store, job, lost=False) for job in marked & whole}
+    marks |= {_job_mark(study, store, job, lost=True) for job in planned if job not in whole}
+    lost = [one for one in done if not store.parent_record(one).exists()]
+    marks |= {stage_mark(study, store, "parents", one) for one in lost}
     for ensemble in study.ensembles:
-        path = _mark_of(study, store, "ensembles", ensemble.spec.id)
+        path = stage_mark(study, store, "ensembles", ensemble.spec.id)
         if path.exists() or not store.ensemble_record(ensemble.spec.id).exists():
             marks.add(path)
     return sorted(marks)
 
 
-def drop_stale_marks(study: Study, store: Store) -> None:
-    """Remove the marks of jobs that have lost what they made, so that they run again where that is needed."""
-    for parent_id in study.all_parents():
-        if not store.has_parent(parent_id, study.start_epochs_of(parent_id)):
-            _mark_of(study, store, "parents", parent_id).unlink(missing_ok=True)
-        if not store.masks(parent_id, study.masks_of(parent_id)).exists():
-            _mark_of(study, store, "masks", parent_id).unlink(missing_ok=True)
-    for ensemble in study.ensembles:
-        if not store.ensemble_record(ensemble.spec.id).exists():
-            _mark_of(study, store, "ensembles", ensemble.spec.id).unlink(missing_ok=True)
-    marks = _marks(study, store)  # before the records: what ends in between has its record, and keeps its mark
-    done = _recorded(study, store)
-    for path, job in marks.items():
-        ids = [child.spec.id for child in study.children_of(job.parent_id)[job.start : job.stop]]
-        if not done[job.parent_id].issuperset(ids):
-            path.unlink(missing_ok=True)
-
-
-def drop_stale_tables(study: Study, store: Store) -> None:
-    """Remove children.csv where a record is newer, as after ``ssa run``: it and its companions are made anew."""
+def newer_records(study: Study, store: Store) -> list[Path]:
+    """The records that are newer than children.csv, as after ``ssa run``: it and its companions are to be made anew."""
     table = store.study_folder(study.name) / "children.csv"
     if not table.exists():
-        return
+        return []
     made = table.stat().st_mtime
     files = [path for parent_id in study.all_parents() for path in store.record_files(parent_id)]
     files += [store.ensemble_record(ensemble.spec.id) for ensemble in study.ensembles]
-    if any(path.exists() and path.stat().st_mtime > made for path in files):
-        table.unlink()
+    return [path for path in files if path.exists() and path.stat().st_mtime > made]
 
 
-def _marks(study: Study, store: Store) -> dict[Path, Job]:
-    """The marks that are there of jobs of this version of the study."""
-    found = {}
+def _ids(study: Study, job: Job) -> list[str]:
+    return [child.spec.id for child in study.children_of(job.parent_id)[job.start : job.stop]]
+
+
+def _marked(study: Study, store: Store) -> set[Job]:
+    """The jobs of this version of the study that have marks."""
+    found = set()
     for parent_id in study.all_parents():
         folder = store.study_folder(study.name) / "marks" / "jobs" / parent_id
         for path in folder.glob("*.done"):
             try:
-                found[path] = _find_job(study, parent_id, path.stem)
+                found.add(_find_job(study, parent_id, path.name.partition(".")[0]))
             except UserError:  # a mark of another version of the study
                 continue
     return found
-
-
-def _recorded(study: Study, store: Store) -> dict[str, set[str]]:
-    """The ids of the finished children of each parent, from one listing of each folder."""
-    return {parent_id: store.recorded_children(parent_id) for parent_id in study.all_parents()}

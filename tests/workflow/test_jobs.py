@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -108,9 +109,8 @@ def test_a_parent_that_lost_its_record_is_trained_although_all_its_children_are_
     marks[0].parent.mkdir(parents=True)
     for mark in marks:
         mark.touch()
-    jobs.drop_stale_marks(plan, copied)
-    assert [mark.exists() for mark in marks] == [False, True]
-    assert jobs.wanted_marks(plan, copied, 2) == marks[:1]
+    assert jobs.wanted_marks(plan, copied, 2) == [marks[0].with_name(f"{lost.id}.2.done")]
+    assert [mark.exists() for mark in marks] == [True, True]  # who asks changes nothing
     assert stages.run(plan, copied, None, Deadline()) == 0
     assert copied.read_parent(lost)["result"]["nll"] == finished.read_parent(lost)["result"]["nll"]
 
@@ -247,12 +247,52 @@ def test_a_lost_record_makes_its_job_run_again(finished: Store, tiny: dict[str, 
     mark = jobs.mark(plan, copied, job)
     mark.parent.mkdir(parents=True)
     mark.touch()
-    jobs.drop_stale_marks(plan, copied)
-    assert mark.exists()
-    lose(copied, plan.children_of(job.parent_id)[0])
-    jobs.drop_stale_marks(plan, copied)
-    assert not mark.exists()
     assert jobs.wanted_marks(plan, copied, 2) == [mark]
+    lose(copied, plan.children_of(job.parent_id)[0])
+    second = mark.with_name(f"{job.name}.2.done")
+    assert jobs.wanted_marks(plan, copied, 2) == [second] == [jobs.mark(plan, copied, job)]
+    second.touch()  # of a job that ran again, but lost its record too
+    third = mark.with_name(f"{job.name}.3.done")
+    assert jobs.wanted_marks(plan, copied, 2) == [third]
+    stages.run(plan, copied, None, Deadline())
+    assert jobs.wanted_marks(plan, copied, 2) == [second]
+    assert sorted(path.name for path in mark.parent.iterdir()) == [second.name, mark.name]
+
+
+def test_the_mark_of_a_stage_is_another_once_its_files_are_lost(
+    finished: Store, tiny: dict[str, Any], tmp_path: Path
+) -> None:
+    plan, copied = expand(tiny), Store(tmp_path / "results")
+    shutil.copytree(finished.root, copied.root)
+    one = next(iter(plan.all_parents()))
+    for stage in ("parents", "masks"):
+        first = jobs.stage_mark(plan, copied, stage, one)
+        assert first == copied.study_folder("tiny") / "marks" / stage / f"{one}.done"
+        first.parent.mkdir(parents=True)
+        first.touch()
+        assert jobs.stage_mark(plan, copied, stage, one) == first
+    for path in copied.parent_folder(one).glob("*.safetensors"):
+        path.unlink()
+    assert {jobs.stage_mark(plan, copied, stage, one).name for stage in ("parents", "masks")} == {f"{one}.2.done"}
+
+
+def test_records_that_are_newer_than_the_tables_are_found(
+    finished: Store, tiny: dict[str, Any], tmp_path: Path
+) -> None:
+    plan, copied = expand(tiny), Store(tmp_path / "results")
+    shutil.copytree(finished.root, copied.root)
+    assert jobs.newer_records(plan, copied) == []  # there are no tables
+    table = copied.study_folder("tiny") / "children.csv"
+    table.parent.mkdir(exist_ok=True)
+    table.touch()
+    files = [path for parent_id in plan.all_parents() for path in copied.record_files(parent_id)]
+    for path in files:
+        os.utime(path, (1000, 1000))
+    os.utime(table, (2000, 2000))
+    assert jobs.newer_records(plan, copied) == []
+    os.utime(files[-1], (2001, 2001))
+    assert jobs.newer_records(plan, copied) == [files[-1]]
+    assert table.exists()
 
 
 def test_marks_of_another_split_still_count(finished: Store, tiny: dict[str, Any], tmp_path: Path) -> None:

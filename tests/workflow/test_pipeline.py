@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -47,6 +48,7 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> Path:
     run = snakemake(folder, "--cores", "2", "--configfile", "tiny.yaml")
     assert run.returncode == 0, run.stderr[-3000:]
     assert "tiny: 0 of 2 parents, 0 of 10 children" in run.stderr  # a line a minute says how far it is
+    assert "data set digits: 10 classes, 60 training, 40 validation, 1,697 test images\n" in run.stdout
     return folder
 
 
@@ -162,6 +164,54 @@ def test_a_change_of_the_packages_source_makes_anew_what_it_wrote_and_nothing_el
     assert not any(f"rule {name}:" in said for name in ("data", "parent", "masks", "children"))
 
 
+def test_who_only_looks_changes_nothing(done: Path, tmp_path: Path) -> None:
+    """A record is newer than the tables, others are lost, the package is another: all is seen, none acted on."""
+    study, changed = tmp_path / "study", tmp_path / "changed"
+    shutil.copytree(done, study)
+    for name in ("ssa", "workflow", "profiles"):
+        shutil.copytree(ROOT / name, changed / name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "Snakefile", changed)
+    with (changed / "ssa" / "errors.py").open("a") as file:
+        file.write("# A change.\n")
+    newer, lost = sorted((study / "results/children").iterdir())
+    os.utime(next(newer.glob("*.jsonl")))
+    shutil.rmtree(lost)
+
+    def state() -> dict[Path, tuple[int, bytes]]:
+        files = [path for path in study.rglob("*") if path.is_file() and ".snakemake" not in path.parts]
+        return {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in files}
+
+    before = state()
+    for options in (["-n"], ["--dag"], ["--summary"]):
+        run = snakemake(study, *options, "--cores", "2", "--configfile", "tiny.yaml", root=changed)
+        assert run.returncode == 0, run.stderr[-2000:]
+        assert state() == before, options
+    run = snakemake(study, "-n", "results/tiny/children.csv", "--cores", "2", "--configfile", "tiny.yaml")
+    said = run.stdout + run.stderr
+    assert f"marks/jobs/{lost.name}/" in said
+    assert ".2.done" in said  # of the job that lost its records
+    assert f"marks/jobs/{newer.name}/" not in said.partition("rule aggregate:")[0]
+    run = snakemake(study, "results/tiny/children.csv", "--cores", "2", "--configfile", "tiny.yaml")
+    assert run.returncode == 0, run.stderr[-2000:]
+    assert len(pd.read_csv(study / "results/tiny/children.csv")) == 10
+    run = snakemake(study, "-n", "results/tiny/children.csv", "--cores", "2", "--configfile", "tiny.yaml")
+    assert "Nothing to be done" in run.stdout + run.stderr
+
+
+def test_a_law_in_the_folder_where_commands_are_run_is_found_by_snakemake_itself(
+    tmp_path: Path, tiny: dict[str, Any]
+) -> None:
+    law = "import ssa\n\n\nclass Own(ssa.Law):\n    def anneal(self, a, mask, state):\n        return 1.0, 0.5\n"
+    (tmp_path / "own_laws.py").write_text(law)
+    tiny["methods"] = {"own": {"law": "own_laws.Own"}}
+    tiny["blocks"][1]["method"] = "own"
+    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(tiny))
+    command = [str(Path(sys.executable).with_name("snakemake")), "-s", str(ROOT / "Snakefile"), "-n", "--cores", "1"]
+    run = subprocess.run([*command, "--configfile", "tiny.yaml"], cwd=tmp_path, capture_output=True, text=True)
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert "study tiny: 2 parents" in run.stdout + run.stderr
+
+
 def test_a_dry_run_takes_no_marks_from_under_a_run_that_goes_on(done: Path) -> None:
     mark = next((done / "results/tiny/marks/jobs").rglob("*.done"))
     with locks.only_one(done / "results/tiny/.lock", "study tiny"):
@@ -189,7 +239,14 @@ def test_a_typo_stops_the_workflow_in_one_line_before_any_job(tmp_path: Path, ti
     ("options", "message"),
     [
         (["--configfile", "tiny.yaml", "tiny.yaml"], "one study at a time: give one --configfile"),
-        (["--configfile", "tiny.yaml", "--config", "workers=many"], "--config workers=many is not allowed"),
+        (
+            ["--configfile", "tiny.yaml", "--config", "workers=many"],
+            "--config.workers: 'many' is not allowed; allowed: int or null, at least 1",
+        ),
+        (
+            ["--configfile", "tiny.yaml", "--config", "thread=2"],
+            "--config: unknown key 'thread'; did you mean 'threads'?",
+        ),
         (["--config", "recorded=tiny"], "recorded/tiny is named as its study, whose tables it would overwrite"),
     ],
 )
@@ -295,6 +352,8 @@ def test_a_record_gives_its_tables_figures_and_page_without_training(done: Path)
     assert run.returncode == 0, run.stderr[-2000:]
     for rule in ("rule aggregate", "rule parent", "rule children", "rule data"):
         assert rule not in run.stderr
+    assert "recorded/tiny-here: its tables, figures and page are made; nothing is trained" in run.stderr
+    assert "0 of 2 parents" not in run.stderr
     for top in ("paper_tables", "figures"):
         for path in (done / top / "tiny").iterdir():
             assert (done / top / "tiny-here" / path.name).read_bytes() == path.read_bytes(), path

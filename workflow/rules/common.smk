@@ -1,4 +1,3 @@
-import contextlib
 import math
 import os
 import sys
@@ -11,12 +10,14 @@ from ssa.errors import UserError
 from ssa.files import digest
 from ssa.process import gpus as ssa_gpus
 from ssa.process import locks as ssa_locks
-from ssa.process.provenance import note_source
+from ssa.process import provenance
 from ssa.store.store import Store
+from ssa.study import own_tables
 from ssa.study import study as ssa_study
 from ssa.study import wandb as ssa_tracking
 from ssa.tracking.follower import Follower
 from ssa.workflow import jobs as ssa_jobs
+from ssa.workflow import options as ssa_options
 from ssa.workflow import size as ssa_size
 from ssa.workflow import status as ssa_status
 
@@ -24,16 +25,24 @@ from ssa.workflow import status as ssa_status
 os.environ.update(PATH=os.pathsep.join([str(Path(sys.executable).parent), *os.get_exec_path()]))
 
 
+def checked(read, *args, **named):
+    """What ``read`` returns, or Snakemake's error with the one line that says what is wrong."""
+    try:
+        return read(*args, **named)
+    except UserError as error:
+        raise WorkflowError(str(error))
+
+
 # The study is read from its file, not from Snakemake's config, which would merge two studies into one.
 PAPER = os.path.relpath(Path(workflow.basedir) / "config" / "paper.yaml")
-RECORDED = config.get("recorded")  # the name of a folder under recorded/ to make tables, figures and the page from
+OPTIONS = checked(ssa_options.read, workflow.config_settings.config)
+RECORDED = OPTIONS.recorded
 if RECORDED:
     STUDY_FILE = f"recorded/{RECORDED}/study.yaml"
 else:
     if len(workflow.configfiles) > 1:
         raise WorkflowError("one study at a time: give one --configfile")
     STUDY_FILE = os.path.relpath(workflow.configfiles[0]) if workflow.configfiles else PAPER
-OVERRIDES = ("data_root", "children_per_job")  # what a profile or --config may set; neither changes a result
 FORMATS = ("csv", "md", "tex")
 TABLES = ("table1_accuracy", "table2_ablation", "table3_differences", "table4_sanity")
 ENSEMBLE_TABLES = ("ensembles", "ensemble_sizes", "ensemble_bins", "corruptions")
@@ -61,14 +70,6 @@ FIGURES = (
 )
 
 
-def load_study():
-    """The study, or Snakemake's error with the one line that says what is wrong in it."""
-    try:
-        return ssa_study.load(Path(STUDY_FILE), **{key: config.get(key) for key in OVERRIDES})
-    except UserError as error:
-        raise WorkflowError(str(error))
-
-
 def share_gpus():
     """On one machine: as many GPU jobs at a time as there are GPUs, or as --resources gpu=N says; returns how many.
 
@@ -91,26 +92,19 @@ def worker_count():
     return (study.device != "cpu" and gpus) or limits.nodes or limits.cores or 1
 
 
-def whole_number(key, default):
-    """What --config or a profile says for ``key``, or ``default``."""
-    value = config.get(key) or default
-    try:
-        if int(value) >= 1:
-            return int(value)
-    except ValueError:
-        pass
-    raise WorkflowError(f"--config {key}={value} is not allowed; allowed: a whole number from 1")
-
-
-study = load_study()
+study = checked(
+    ssa_study.load, Path(STUDY_FILE), data_root=OPTIONS.data_root, children_per_job=OPTIONS.children_per_job
+)
 store = Store(Path("results"))
 counted = worker_count()
-workers = whole_number("workers", counted)
+workers = OPTIONS.workers or counted
 
 if RECORDED == study.name:
     raise WorkflowError(
         f"recorded/{RECORDED} is named as its study, whose tables it would overwrite; rename the folder"
     )
+if not RECORDED:
+    checked(own_tables.check, study, store)
 NAME = RECORDED or study.name
 FINDINGS = study.raw.get("findings") or []
 RESULTS = f"results/{NAME}"
@@ -126,24 +120,28 @@ DATA_SETS = sorted({str(parent.data) for parent in study.all_parents().values()}
 DATA_MARK = f"data-{digest([DATA_ROOT, *DATA_SETS])}"
 LOCK = Path(RESULTS) / ".lock"
 # Holds the digest of the package's source: what the package wrote is made anew where that has changed.
-CODE = "results/.source"
+NOTED = Path("results/.source")
+# Which attempt at a job a mark is of, where what an earlier one made was lost: .2, .3, ...
+AGAIN = r"(\.\d+)?"
 
 
-def prepare():
-    """Once for a run: say how large the study is, drop what is out of date, and note the package's source."""
-    note_source(Path(CODE))
-    if RECORDED:
-        return
+def code():
+    """The file that holds the digest of the package's source; a new one of Snakemake's own where it holds another.
+
+    Who only looks sees what would be made anew, and leaves the file of the results as it is; who runs notes the source
+    as the run starts, so that it is older than what is made of it.
+    """
+    if provenance.is_noted(NOTED):
+        return str(NOTED)
+    changed = workflow.snakemake_tmp_dir / "source"
+    provenance.note_source(changed)
+    return str(changed)
+
+
+CODE = code()
+
+if workflow.is_main_process and not RECORDED:
     logger.info(ssa_size.summary(study, workers))
-    if LOCK.parent.is_dir():
-        with contextlib.suppress(UserError):  # another run of the study goes on, and the marks are its own
-            with ssa_locks.only_one(LOCK, study.name):
-                ssa_jobs.drop_stale_marks(study, store)
-                ssa_jobs.drop_stale_tables(study, store)
-
-
-if workflow.is_main_process:
-    prepare()
 
 
 def training_memory(wildcards, attempt):
@@ -153,49 +151,67 @@ def training_memory(wildcards, attempt):
 
 def parent_minutes(wildcards, attempt):
     """A parent is saved as it goes: what one attempt does not finish, the next does."""
-    return attempt * whole_number("minutes_per_parent", 240)
+    return attempt * OPTIONS.minutes_per_parent
 
 
 def children_minutes(wildcards, attempt):
     """Minutes for all children of a job, which its name counts, and a quarter of an hour to begin with."""
     start, stop = map(int, wildcards.job.split("-")[:2])
-    return attempt * (15 + (stop - start) * whole_number("minutes_per_child", 5))
+    return attempt * (15 + (stop - start) * OPTIONS.minutes_per_child)
 
 
 def ensemble_minutes(wildcards, attempt):
     """A member that was trained is kept: what one attempt does not finish, the next does."""
-    return attempt * whole_number("minutes_per_ensemble", 240)
+    return attempt * OPTIONS.minutes_per_ensemble
 
 
 def marks_of_members(wildcards):
     """The marks of the parents that an ensemble is made from, or of the masks of its children."""
     spec = study.ensemble(wildcards.ensemble).spec
     stage = "masks" if spec.children else "parents"
-    return ancient([f"{RESULTS}/marks/{stage}/{parent.id}.done" for parent in spec.parents])
+    return [mark_of(stage, parent.id) for parent in spec.parents]
+
+
+def mark_of(stage, run_id):
+    return ancient(str(ssa_jobs.stage_mark(study, store, stage, run_id)))
+
+
+def mark_of_parent(wildcards):
+    return mark_of("parents", wildcards.parent)
+
+
+def mark_of_masks(wildcards):
+    return mark_of("masks", wildcards.parent)
 
 
 def lock_study():
     """Refuse a second run of the study; unlike Snakemake's own lock, this one goes with the process, even if killed."""
-    try:
-        locks.append(ssa_locks.only_one(LOCK, f"study {study.name}"))
-    except UserError as error:
-        raise WorkflowError(str(error))
+    locks.append(checked(ssa_locks.only_one, LOCK, f"study {study.name}"))
 
 
 locks = []
 
 
 wildcard_constraints:
-    parent=r"[^/]+",
+    parent=r"[^/]+-[0-9a-f]{10}",
     job=r"\d+-\d+-[0-9a-f]{10}",
-    ensemble=r"[^/]+",
+    ensemble=r"[^/]+-[0-9a-f]{10}",
+    again=AGAIN,
 
 
 def say_how_far():
     """A line with what is done, what runs and the time left: every 10 seconds on a terminal, every minute in a log."""
+    if RECORDED:
+        logger.info(f"recorded/{RECORDED}: its tables, figures and page are made; nothing is trained")
+        return
     logger.info(f"To watch the study from elsewhere: ssa status {os.path.relpath(STUDY_FILE)} --watch")
     every = 10.0 if sys.stderr.isatty() else ssa_status.LINE_SECONDS
     ssa_status.say_while_running(study, Store(store.root), logger.info, every)
+
+
+def newer_records(wildcards):
+    """What was recorded after the tables were made."""
+    return [str(path) for path in ssa_jobs.newer_records(study, store)]
 
 
 def job_marks(wildcards):
@@ -207,10 +223,7 @@ def follower():
     """What logs the study to W&B while it runs; None where that is disabled, or nothing is trained."""
     if RECORDED:
         return None
-    try:
-        mode = ssa_tracking.resolve(study.raw, study.name).mode
-    except UserError as error:
-        raise WorkflowError(str(error))
+    mode = checked(ssa_tracking.resolve, study.raw, study.name).mode
     return None if mode == "disabled" else Follower(Path(STUDY_FILE), Path(LOGS) / "tracking.log")
 
 

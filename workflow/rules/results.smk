@@ -5,6 +5,7 @@ if not RECORDED:
     rule aggregate:
         input:
             marks=job_marks,
+            newer=newer_records,
             study=STUDY_FILE,
             code=CODE,
         output:

@@ -1,5 +1,6 @@
 # Training leaves its results in results/parents and results/children, which studies share and no rule may delete;
-# Snakemake sees a mark for each finished job. With exec a signal reaches the job itself, not a shell around it.
+# Snakemake sees a mark for each finished job, and where what it stands for was lost, wants another. With exec a signal
+# reaches the job itself, not a shell around it.
 
 
 # Where Snakemake runs, which on a cluster has the network.
@@ -24,12 +25,12 @@ rule parent:
         data=ancient(rules.data.output),
         study=ancient(STUDY_FILE),
     output:
-        touch(f"{RESULTS}/marks/parents/{{parent}}.done"),
+        touch(f"{RESULTS}/marks/parents/{{parent}}{{again}}.done"),
     log:
-        f"{LOGS}/parents/{{parent}}.log",
+        f"{LOGS}/parents/{{parent}}{{again}}.log",
     conda:
         "../../envs/ssa.yaml"
-    threads: int(config.get("threads", 1))
+    threads: OPTIONS.threads
     resources:
         gpu=GPU,
         mem_mb=training_memory,
@@ -43,12 +44,12 @@ rule parent:
 
 rule masks:
     input:
-        parent=ancient(rules.parent.output),
+        parent=mark_of_parent,
         study=ancient(STUDY_FILE),
     output:
-        touch(f"{RESULTS}/marks/masks/{{parent}}.done"),
+        touch(f"{RESULTS}/marks/masks/{{parent}}{{again}}.done"),
     log:
-        f"{LOGS}/masks/{{parent}}.log",
+        f"{LOGS}/masks/{{parent}}{{again}}.log",
     conda:
         "../../envs/ssa.yaml"
     params:
@@ -59,15 +60,15 @@ rule masks:
 
 rule children:
     input:
-        masks=ancient(rules.masks.output),
+        masks=mark_of_masks,
         study=ancient(STUDY_FILE),
     output:
-        touch(f"{RESULTS}/marks/jobs/{{parent}}/{{job}}.done"),
+        touch(f"{RESULTS}/marks/jobs/{{parent}}/{{job}}{{again}}.done"),
     log:
-        f"{LOGS}/children/{{parent}}/{{job}}.log",
+        f"{LOGS}/children/{{parent}}/{{job}}{{again}}.log",
     conda:
         "../../envs/ssa.yaml"
-    threads: int(config.get("threads", 1))
+    threads: OPTIONS.threads
     resources:
         gpu=GPU,
         mem_mb=training_memory,
@@ -84,12 +85,12 @@ rule ensemble:
         parents=marks_of_members,
         study=ancient(STUDY_FILE),
     output:
-        touch(f"{RESULTS}/marks/ensembles/{{ensemble}}.done"),
+        touch(f"{RESULTS}/marks/ensembles/{{ensemble}}{{again}}.done"),
     log:
-        f"{LOGS}/ensembles/{{ensemble}}.log",
+        f"{LOGS}/ensembles/{{ensemble}}{{again}}.log",
     conda:
         "../../envs/ssa.yaml"
-    threads: int(config.get("threads", 1))
+    threads: OPTIONS.threads
     resources:
         gpu=GPU,
         mem_mb=training_memory,
