@@ -1,7 +1,8 @@
 # `make demo` and `make test` need Python 3.11 or newer, git and make; the rest they bring into .venv.
 
 PYTHON ?= python3
-CORES ?= $(shell nproc 2>/dev/null || echo 2)
+# nproc counts what OMP_NUM_THREADS says, which is one process's share and not the machine's cores.
+CORES ?= $(shell env -u OMP_NUM_THREADS -u OMP_THREAD_LIMIT nproc 2>/dev/null || echo 2)
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
@@ -9,6 +10,12 @@ READY := $(VENV)/.ready
 # An inherited "write no bytecode" would make every job compile PyTorch anew.
 unexport PYTHONDONTWRITEBYTECODE
 unexport PYTHONPATH
+
+# A home that cannot be written (a container's, a service's) has no room for caches: they go into this folder.
+ifneq ($(shell test -d "$$HOME" && test -w "$$HOME" && echo yes),yes)
+export HOME := $(CURDIR)/.home
+$(shell mkdir -p "$(CURDIR)/.home")
+endif
 
 .PHONY: setup demo test slow bench check docs figures results record-check lock bundle
 .DEFAULT_GOAL := demo

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import io
 import math
 import os
 import sys
@@ -19,18 +20,25 @@ if TYPE_CHECKING:
     from ssa.study.study import Study
     from ssa.tracking.tracker import Tracker
 
+PIPE_CLOSED = 128 + 13  # as a shell says of a program that SIGPIPE ended
 Command = Callable[[argparse.Namespace], "int | None"]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; a mistake of the user's prints one line and returns 2."""
     options = parser().parse_args(argv)
-    if os.getcwd() not in sys.path:  # where a study's own laws are looked for, however this was started
-        sys.path.append(os.getcwd())
+    for stream in (sys.stdout, sys.stderr):  # a locale that lacks a character is no reason to stop
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
-        return options.command(options) or 0
+        code = options.command(options) or 0
+        sys.stdout.flush()
+        return code
     except UserError as error:
         message = str(error)
+    except BrokenPipeError:  # of ``head``, say, which has read enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return PIPE_CLOSED
     except FileNotFoundError as error:
         message = f"{error.filename} is missing; run the stage that writes it first (ssa --help lists them)"
     except OSError as error:
@@ -168,9 +176,11 @@ def _status(options: argparse.Namespace) -> None:
 
 def _training(options: argparse.Namespace) -> tuple[Study, Store]:
     from ssa.store.store import Store
-    from ssa.study import study
+    from ssa.study import own_tables, study
 
-    return study.load(options.study, data_root=options.data_root), Store(options.results)
+    loaded, store = study.load(options.study, data_root=options.data_root), Store(options.results)
+    own_tables.check(loaded, store)
+    return loaded, store
 
 
 def _take_machine(study: Study, options: argparse.Namespace) -> None:
@@ -285,9 +295,10 @@ def _withdraw(options: argparse.Namespace) -> None:
 def _show(options: argparse.Namespace) -> None:
     import json
 
+    from ssa.files import finite
     from ssa.results import recorded
 
-    print(json.dumps(recorded.show(options.folder, options.child), indent=1))
+    print(json.dumps(finite(recorded.show(options.folder, options.child)), indent=1, allow_nan=False))
 
 
 def _summary(options: argparse.Namespace) -> None:

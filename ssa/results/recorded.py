@@ -30,12 +30,15 @@ from ssa.files import write_atomically, write_json
 from ssa.process import provenance
 from ssa.results.aggregate import Collected, collect, dense_accuracy, resolved, write_tables
 from ssa.results.aggregate_ensembles import TABLES
+from ssa.results.children import TEXT
 from ssa.specs.specs import ParentSpec
 from ssa.store.store import Store
 from ssa.study import study as studies
 from ssa.study.blocks import Child
 from ssa.study.study import Study
 
+# Columns of children.csv that are words, whatever they look like.
+TEXT_COLUMNS = (*TEXT, "study", "block", "dataset", "model", "parent_id", "device", "git_commit")
 FILES = ("children.csv", "parents.csv", "history.parquet", *(f"{name}.csv" for name in TABLES))
 
 
@@ -101,7 +104,7 @@ def _grown(study: Study, store: Store, old: Collected) -> dict[str, list[Child]]
 
 def withdraw(folder: Path, parent_ids: list[str], reason: str) -> None:
     """Move the rows of these parents and their children to withdrawn.csv, with ``reason``."""
-    old, study = read(folder), studies.load(folder / "study.yaml")
+    old, study = _recorded(folder)
     if old is None or not set(parent_ids) <= set(old.parents.parent_id):
         known = ", ".join(old.parents.parent_id) if old is not None else "nothing"
         raise UserError(f"{folder} has not all of {', '.join(parent_ids)}; recorded there: {known}")
@@ -148,19 +151,36 @@ def show(folder: Path, child_id: str) -> dict[str, Any]:
     The command is for the checkout that holds the record: the specification names the version of the training
     semantics, so that code which would train it otherwise does not know the child.
     """
-    found, study = read(folder), studies.load(folder / "study.yaml")
+    found, study = _recorded(folder)
     if found is None or child_id not in set(found.children.child_id):
         raise UserError(f"{folder} records no child {child_id!r}; the column child_id of its children.csv names them")
     row = found.children.set_index("child_id", drop=False).loc[child_id]
     specs = {child.spec.id: child.spec for child in study.children}
     again = f"ssa children {folder / 'study.yaml'} --parent {row.parent_id} --child {child_id}"
     return {
-        "row": row.to_dict(),
+        "row": {str(key): _value(str(key), text) for key, text in row.to_dict().items()},
         "history": found.history[found.history.child_id == child_id].drop(columns="child_id").to_dict("records"),
         "specification": specs[child_id].content(),
         "commit": row.git_commit,
         "rerun": f"{again} --results rerun",
     }
+
+
+def _recorded(folder: Path) -> tuple[Collected | None, Study]:
+    """What ``folder`` records, None if all was withdrawn, and of which study; ``UserError`` unless it is a record."""
+    if not (folder / "study.yaml").exists():
+        raise UserError(f"{folder} is no record; name a folder that ssa record made, such as recorded/reduced-cpu")
+    return read(folder), studies.load(folder / "study.yaml")
+
+
+def _value(column: str, text: str) -> str | float | bool | None:
+    """A cell of a table as what it stands for; None for an empty one."""
+    if not text or column in TEXT_COLUMNS:
+        return text or None
+    if text in ("True", "False"):
+        return text == "True"
+    number = float(text)
+    return int(text) if text.lstrip("-").isdigit() else number
 
 
 def _joined(old: Collected | None, new: Collected) -> Collected:

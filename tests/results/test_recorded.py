@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -164,7 +165,10 @@ def test_one_recorded_child_shows_all_that_it_takes_to_run_it_again(
     folder, child = tmp_path / "recorded", plan.children[0].spec
     recorded.add(plan, store, folder, "all")
     assert cli.main(["show", str(folder), child.id]) == 0
-    shown = json.loads(capsys.readouterr().out)
+    shown = json.loads(capsys.readouterr().out, parse_constant=lambda word: pytest.fail(f"{word} is not JSON"))
+    assert (shown["row"]["parent_seed"], shown["row"]["sparsity"], shown["row"]["reference"]) == (0, 0.0, True)
+    assert (shown["row"]["tau"], shown["row"]["criterion"], shown["row"]["study"]) == (None, "none", "tiny")
+    assert shown["history"][0]["train_loss"] is None  # before the first step
     assert shown["specification"]["parent"]["seed"] == child.parent.seed
     assert [row["epoch"] for row in shown["history"]] == [0, 1, 2]
     assert shown["commit"] == shown["row"]["git_commit"]
@@ -173,10 +177,15 @@ def test_one_recorded_child_shows_all_that_it_takes_to_run_it_again(
     monkeypatch.chdir(tmp_path)  # where the command's rerun/ is made
     assert cli.main(command[1:]) == 0
     again = Store(tmp_path / "rerun").read_child(child)
-    assert again["result"]["accuracy"] == pytest.approx(float(shown["row"]["accuracy"]))
+    assert again["result"]["accuracy"] == pytest.approx(shown["row"]["accuracy"])
     assert Store(tmp_path / "rerun").recorded_children(child.parent.id) == {child.id}
     assert cli.main(["show", str(folder), "nobody"]) == 2
     assert "records no child 'nobody'" in capsys.readouterr().err
+    store.study_folder("tiny").mkdir()
+    shutil.copy(folder / "children.csv", store.study_folder("tiny"))
+    for command in (["show", str(store.study_folder("tiny")), child.id], ["withdraw", str(tmp_path)]):
+        assert cli.main([*command, *(["--parents", "x", "--reason", "y"] if "withdraw" in command else [])]) == 2
+        assert "is no record; name a folder that ssa record made, such as recorded/" in capsys.readouterr().err
 
 
 def test_a_record_without_its_studys_ensembles_gives_tables_and_figures_all_the_same(

@@ -1,0 +1,87 @@
+"""What surrounds a command: pipes that close, locales, homes, other repositories, and the number of cores."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import ROOT
+
+
+def make(*words: str, **environment: str) -> str:
+    """What make would run."""
+    done = subprocess.run(
+        ["make", "--dry-run", "--always-make", *words],
+        env={**os.environ, **environment},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return done.stdout
+
+
+def test_a_pipe_that_closes_ends_a_command_without_a_word() -> None:
+    read, write = os.pipe()
+    os.close(read)
+    done = subprocess.run(
+        [sys.executable, "-m", "ssa", "plan", "config/demo.yaml", "--jobs"],
+        cwd=ROOT,
+        stdout=write,
+        stderr=subprocess.PIPE,
+    )
+    os.close(write)
+    assert (done.returncode, done.stderr) == (141, b"")
+
+
+def test_the_demo_uses_all_cores_whatever_openmp_is_held_to() -> None:
+    cores = len(os.sched_getaffinity(0))
+    assert f"--cores {cores} " in make("demo", OMP_NUM_THREADS="1", OMP_THREAD_LIMIT="1")
+    assert "--cores 7 " in make("demo", CORES="7", OMP_NUM_THREADS="1")
+
+
+@pytest.fixture
+def print_home(tmp_path: Path) -> Path:
+    """A makefile that includes the project's and prints the home that its commands have."""
+    path = tmp_path / "home.mk"
+    path.write_text(f"include {ROOT}/Makefile\nhome:\n\t@echo $$HOME\n")
+    return path
+
+
+@pytest.mark.parametrize("home", ["/proc/none", "/dev/null", ""])
+def test_without_a_home_that_can_be_written_caches_go_elsewhere(print_home: Path, tmp_path: Path, home: str) -> None:
+    command = ["make", "-f", str(print_home), "home"]
+    done = subprocess.run(command, env={**os.environ, "HOME": home}, cwd=tmp_path, capture_output=True, text=True)
+    assert done.stdout.splitlines()[-1] == str(tmp_path / ".home")
+    assert (tmp_path / ".home").is_dir()
+    ours = subprocess.run(
+        command, env={**os.environ, "HOME": str(tmp_path)}, cwd=tmp_path, capture_output=True, text=True
+    )
+    assert ours.stdout.splitlines()[-1] == str(tmp_path)
+
+
+def test_a_copy_inside_another_repository_does_not_have_its_commit(tmp_path: Path) -> None:
+    def git(*words: str) -> str:
+        who = ["-c", "user.name=A", "-c", "user.email=a@example.org"]
+        return subprocess.run(["git", *who, *words], cwd=tmp_path, check=True, capture_output=True, text=True).stdout
+
+    def commit() -> str:
+        code = "from ssa import provenance; print(provenance.git_commit())"
+        found = subprocess.run(
+            [sys.executable, "-c", code], cwd=tmp_path / "ssa-main", check=True, capture_output=True, text=True
+        )
+        return found.stdout.strip()
+
+    git("init", "--quiet")
+    (tmp_path / "theirs").touch()
+    git("add", "theirs")
+    git("commit", "--quiet", "--message", "Theirs")
+    shutil.copytree(ROOT / "ssa", tmp_path / "ssa-main" / "ssa", ignore=shutil.ignore_patterns("__pycache__"))
+    assert commit() == ""
+    git("add", "ssa-main")
+    git("commit", "--quiet", "--message", "Ours, made part of theirs")
+    assert commit() == git("rev-parse", "--short=12", "HEAD").strip()
