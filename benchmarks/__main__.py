@@ -223,11 +223,11 @@ def write(about: dict[str, Any], part: str, found: dict[str, Any]) -> None:
     units = "" if about["bf16"] else " no bf16"  # processors of one name differ in it
     name = re.sub(r"[^a-z0-9]+", "-", f"{about['device']} {about['cores']} cores{units}".lower()).strip("-")
     path = HERE / f"{name}.json"
-    parts = json.loads(path.read_text())["parts"] if path.exists() else {}
+    parts = json.loads(path.read_text(encoding="utf-8"))["parts"] if path.exists() else {}
     parts[part] = found
     ordered = {known: parts[known] for known in PARTS if known in parts}
     text = json.dumps({**about, "parts": ordered}, indent=1) + "\n"
-    write_atomically(path, lambda partial: partial.write_text(text))
+    write_atomically(path, lambda partial: partial.write_text(text, encoding="utf-8"))
 
 
 if __name__ == "__main__":

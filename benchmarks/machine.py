@@ -72,7 +72,7 @@ def peak_memory() -> float:
     """
     if torch.cuda.is_available():
         return torch.cuda.max_memory_allocated() / 1e9
-    kilobytes = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
+    kilobytes = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text(encoding="utf-8"))
     assert kilobytes is not None
     return int(kilobytes[1]) * 1024 / 1e9
 

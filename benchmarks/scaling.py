@@ -19,7 +19,7 @@ def study(name: str, parents: int, children: int, methods: tuple[str, ...] = ("o
     """The demo's network on digits: ``children`` of each parent and method, of two epochs."""
     from ssa.study.study import expand
 
-    demo = yaml.safe_load((HERE.parent / "config" / "demo.yaml").read_text())
+    demo = yaml.safe_load((HERE.parent / "config" / "demo.yaml").read_text(encoding="utf-8"))
     small = {**demo["parents"]["small"], "seeds": list(range(parents)), "epochs": 2}
     block = {"name": "all", "parents": "small", "method": list(methods), "sparsity": 90, "seed": list(range(children))}
     raw = {

@@ -31,9 +31,9 @@ def environment(requirements: str) -> str:
 
 
 if __name__ == "__main__":
-    wanted = environment((HERE.parent / "requirements.txt").read_text())
+    wanted = environment((HERE.parent / "requirements.txt").read_text(encoding="utf-8"))
     target = HERE / "ssa.yaml"
     if "--check" not in sys.argv:
-        target.write_text(wanted)
-    elif not target.exists() or target.read_text() != wanted:
+        target.write_text(wanted, encoding="utf-8")
+    elif not target.exists() or target.read_text(encoding="utf-8") != wanted:
         sys.exit("envs/ssa.yaml and requirements.txt disagree: run make lock")

@@ -14,7 +14,7 @@ import ssa
 
 STEPS, SPARSITY, CONTEXT = int(sys.argv[1]) if len(sys.argv) > 1 else 400, 0.9, 32
 torch.manual_seed(0)
-text = (Path(__file__).parent / "sonnets.txt").read_text()
+text = (Path(__file__).parent / "sonnets.txt").read_text(encoding="utf-8")
 codes = torch.tensor([sorted(set(text)).index(letter) for letter in text]).unfold(0, CONTEXT + 1, 1)
 train, held_out = codes[: len(codes) * 9 // 10], codes[len(codes) * 9 // 10 + CONTEXT :: CONTEXT]
 

@@ -45,7 +45,7 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
 def write_json(path: Path, content: Any) -> None:
     """Write ``content`` as JSON; numbers that are not finite become null."""
     text = json.dumps(finite(content), indent=1, sort_keys=True, allow_nan=False)
-    write_atomically(path, lambda partial: partial.write_text(text + "\n"))
+    write_atomically(path, lambda partial: partial.write_text(text + "\n", encoding="utf-8"))
 
 
 def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:

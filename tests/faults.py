@@ -41,7 +41,7 @@ TABLE = "results/faults/children.csv"
 def write_study(folder: Path, trained: Path | None = None, **changes: Any) -> Path:
     """The study's file in ``folder``, which is made; with the parents and masks of the study in ``trained``."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "faults.yaml").write_text(yaml.safe_dump({**STUDY, **changes}))
+    (folder / "faults.yaml").write_text(yaml.safe_dump({**STUDY, **changes}), encoding="utf-8")
     if trained:
         for part in ("results/parents", "results/faults/marks"):
             shutil.copytree(trained / part, folder / part, ignore=shutil.ignore_patterns("jobs"))
@@ -53,20 +53,22 @@ def snakemake(
 ) -> subprocess.Popen[str]:
     """Snakemake at work in ``folder`` until ``target`` is there; its output goes to snakemake.log."""
     command = [sys.executable, "-m", "snakemake", "-s", str(ROOT / "Snakefile"), target, "--configfile", "faults.yaml"]
-    with (folder / "snakemake.log").open("a") as log:
-        return subprocess.Popen([*command, *options], cwd=folder, env=env, stdout=log, stderr=log, text=True)
+    with (folder / "snakemake.log").open("a", encoding="utf-8") as log:
+        return subprocess.Popen(
+            [*command, *options], cwd=folder, env=env, stdout=log, stderr=log, text=True, encoding="utf-8"
+        )
 
 
 def finish(folder: Path, *options: str) -> None:
     """Run the study to its end on this machine."""
     process = snakemake(folder, "--cores", "2", "--rerun-incomplete", *options)
-    assert process.wait(timeout=240) == 0, (folder / "snakemake.log").read_text()[-3000:]
+    assert process.wait(timeout=240) == 0, (folder / "snakemake.log").read_text(encoding="utf-8")[-3000:]
 
 
 def ssa(folder: Path, *command: str) -> subprocess.CompletedProcess[str]:
     """One stage by hand in ``folder``."""
     whole = [sys.executable, "-m", "ssa", command[0], "faults.yaml", *command[1:]]
-    return subprocess.run(whole, cwd=folder, capture_output=True, text=True, check=False, timeout=240)
+    return subprocess.run(whole, cwd=folder, capture_output=True, text=True, check=False, timeout=240, encoding="utf-8")
 
 
 def jobs(folder: Path, stage: str) -> list[int]:

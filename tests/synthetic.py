@@ -135,7 +135,7 @@ def write(folder: Path) -> Path:
     frame.to_csv(folder / "children.csv", index=False)
     history(frame).to_parquet(folder / "history.parquet", index=False)
     parent_rows(frame).to_csv(folder / "parents.csv", index=False)
-    (folder / "study.json").write_text(json.dumps(study(), indent=1))
+    (folder / "study.json").write_text(json.dumps(study(), indent=1), encoding="utf-8")
     return folder
 
 

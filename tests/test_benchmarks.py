@@ -93,7 +93,7 @@ def test_parts_are_written_to_the_devices_file_and_a_quick_run_writes_none(run: 
     run(1.0)
     run(1.06, "--only", "one")
     (file,) = tmp_path.iterdir()
-    found = json.loads(file.read_text())
+    found = json.loads(file.read_text(encoding="utf-8"))
     assert found["cores"] >= 1
     assert list(found["parts"]) == ["one", "two"]
     assert [found["parts"][part]["rows"][0]["met"] for part in ("one", "two")] == [False, True]

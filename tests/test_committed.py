@@ -45,7 +45,7 @@ def test_a_moved_point_a_changed_number_and_a_lost_file_are_seen(tmp_path: Path)
 
     for folder, height in (("one", 1.0), ("two", 1.0), ("moved", 1.1)):
         (tmp_path / folder).mkdir()
-        (tmp_path / folder / "numbers.csv").write_text(f"{height}\n")
+        (tmp_path / folder / "numbers.csv").write_text(f"{height}\n", encoding="utf-8")
         with look():
             figure = blank(3, 2)
             figure.subplots().plot([0, 1, 2], [1.0, height, 1.0], "o")
@@ -58,7 +58,9 @@ def test_a_moved_point_a_changed_number_and_a_lost_file_are_seen(tmp_path: Path)
 
 @pytest.mark.parametrize("top", ["figures", "paper_tables"])
 def test_only_records_have_committed_tables_and_figures(top: str) -> None:
-    listed = subprocess.run(["git", "ls-files", top], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    listed = subprocess.run(
+        ["git", "ls-files", top], cwd=ROOT, capture_output=True, text=True, check=True, encoding="utf-8"
+    ).stdout
     committed = {Path(line).parts[1] for line in listed.splitlines() if len(Path(line).parts) > 2}
     assert committed == set(RECORDS)
 
@@ -72,7 +74,7 @@ def test_every_record_gives_the_committed_tables_figures_and_a_page(tmp_path: Pa
     for name in RECORDS:
         command = [sys.executable, "-m", "snakemake", "-s", str(ROOT / "Snakefile"), "--directory", str(tmp_path)]
         command += ["--cores", "1", "--config", f"recorded={name}"]
-        run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+        run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, encoding="utf-8")
         assert run.returncode == 0, run.stderr[-3000:]
         assert (tmp_path / "results" / name / "report.html").stat().st_size > 0
         for top in ("figures", "paper_tables"):

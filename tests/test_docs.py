@@ -25,7 +25,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copytree(ROOT / "figures", folder / "figures")  # the page on findings shows those of the records
     options = ["--fresh-env", "--fail-on-warning", "--keep-going", "--quiet", "-b", "html"]
     command = [sys.executable, "-m", "sphinx", *options, str(folder / "docs"), str(folder / "html")]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300, encoding="utf-8")
     assert done.returncode == 0, done.stderr
     return folder / "html"
 
@@ -42,26 +42,31 @@ def draw_laws() -> ModuleType:
 
 
 def test_the_method_has_its_figure(pages: Path) -> None:
-    method = (pages / "method.html").read_text()
+    method = (pages / "method.html").read_text(encoding="utf-8")
     (source,) = re.findall(r'<img [^>]*src="([^"]+laws\.svg)"', method)
-    assert (pages / source).read_text().count("</svg>") == 1
+    assert (pages / source).read_text(encoding="utf-8").count("</svg>") == 1
 
 
 def test_every_public_name_is_in_the_reference(pages: Path) -> None:
-    reference = (pages / "api.html").read_text()
+    reference = (pages / "api.html").read_text(encoding="utf-8")
     described = re.findall(r'<dt class="sig sig-object py" id="ssa\.(\w+)">', reference)
     assert sorted(described) == ssa.__all__
 
 
 def test_references_between_pages_lead_somewhere(pages: Path) -> None:
-    method, reference = (pages / "method.html").read_text(), (pages / "api.html").read_text()
+    method, reference = (
+        (pages / "method.html").read_text(encoding="utf-8"),
+        (pages / "api.html").read_text(encoding="utf-8"),
+    )
     targets = re.findall(r'href="api\.html#([\w.]+)"', method)
     assert {"ssa.OneShot", "ssa.TemperatureAnnealing", "ssa.prune"} <= set(targets)
     assert all(f'id="{target}"' in reference for target in targets)
 
 
 def test_pages_load_nothing_from_elsewhere(pages: Path) -> None:
-    loaded = re.findall(r'(?:src=|<link[^>]+href=)"([^"]+)"', "".join(p.read_text() for p in pages.glob("*.html")))
+    loaded = re.findall(
+        r'(?:src=|<link[^>]+href=)"([^"]+)"', "".join(p.read_text(encoding="utf-8") for p in pages.glob("*.html"))
+    )
     assert loaded
     assert not [address for address in loaded if "//" in address]
 
@@ -92,9 +97,11 @@ def test_the_curves_are_what_the_laws_say(draw_laws: ModuleType) -> None:
 
 
 def test_every_fault_names_a_test_that_is_there() -> None:
-    named = set(re.findall(r"``(test_\w+)``", (ROOT / "docs" / "faults.rst").read_text()))
+    named = set(re.findall(r"``(test_\w+)``", (ROOT / "docs" / "faults.rst").read_text(encoding="utf-8")))
     written = {
-        name for path in (ROOT / "tests").rglob("test_*.py") for name in re.findall(r"def (test_\w+)", path.read_text())
+        name
+        for path in (ROOT / "tests").rglob("test_*.py")
+        for name in re.findall(r"def (test_\w+)", path.read_text(encoding="utf-8"))
     }
     assert len(named) > 15
     assert named <= written

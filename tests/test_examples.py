@@ -18,7 +18,9 @@ def numbers(name: str, length: int) -> list[float]:
     """What the example prints about the parent, the one-shot child and the annealed child."""
     command = [sys.executable, str(EXAMPLES / name), str(length)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=300)
+    done = subprocess.run(
+        command, env=environment, capture_output=True, text=True, check=False, timeout=300, encoding="utf-8"
+    )
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
     assert [line.split(":")[0].split(" at ")[0] for line in lines] == ["parent", "OneShot", "TemperatureAnnealing"]
@@ -45,11 +47,11 @@ def test_language_model() -> None:
 
 
 def test_the_text_is_eighteen_sonnets() -> None:
-    text = (EXAMPLES / "sonnets.txt").read_text()
+    text = (EXAMPLES / "sonnets.txt").read_text(encoding="utf-8")
     assert [len(sonnet.splitlines()) for sonnet in text.split("\n\n")] == [14] * 18
     assert len(set(text)) == 56
 
 
 @pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.py")), ids=lambda path: path.name)
 def test_an_example_is_short(path: Path) -> None:
-    assert len([line for line in path.read_text().splitlines() if line]) <= 40
+    assert len([line for line in path.read_text(encoding="utf-8").splitlines() if line]) <= 40

@@ -14,4 +14,4 @@ def test_the_documented_bytes_are_the_measured_ones(monkeypatch: pytest.MonkeyPa
     sys.modules.pop("memory", None)
     import memory
 
-    assert memory.table() in (ROOT / "docs" / "memory.rst").read_text()
+    assert memory.table() in (ROOT / "docs" / "memory.rst").read_text(encoding="utf-8")

@@ -13,7 +13,7 @@ from torch import nn
 
 import ssa
 
-SNIPPET = (ROOT / "README.md").read_text().split("```python\n")[1].split("```")[0]
+SNIPPET = (ROOT / "README.md").read_text(encoding="utf-8").split("```python\n")[1].split("```")[0]
 CREATED = 'timm.create_model("resnet18", num_classes=10)'
 
 MODELS = {

@@ -50,7 +50,7 @@ def test_no_code_of_ours_reads_pickles() -> None:
     files = [*(ROOT / "ssa").rglob("*.py"), *(ROOT / "docs").glob("*.py"), *(ROOT / "examples").glob("*.py")]
     assert len(files) > 40
     for path in files:
-        for node in ast.walk(ast.parse(path.read_text())):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             names += [str(node.module)] if isinstance(node, ast.ImportFrom) else []
             assert not {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"} & set(names), path
@@ -149,9 +149,11 @@ def test_names_and_paths_of_a_study_never_reach_a_shell(tmp_path: Path, tiny: di
     tiny["data_root"] = "data $(touch h); touch i '"
     tiny["title"] = "$(touch j)"
     file = "a $(touch k) 'b' ; touch l.yaml"
-    (tmp_path / file).write_text(yaml.safe_dump(tiny))
+    (tmp_path / file).write_text(yaml.safe_dump(tiny), encoding="utf-8")
     command = ["snakemake", "-s", str(ROOT / "Snakefile"), "results/tiny/children.csv", "--cores", "1", "--configfile"]
-    run = subprocess.run([sys.executable, "-m", *command, file], cwd=tmp_path, capture_output=True, text=True)
+    run = subprocess.run(
+        [sys.executable, "-m", *command, file], cwd=tmp_path, capture_output=True, text=True, encoding="utf-8"
+    )
     assert run.returncode == 0, run.stderr[-2000:]
     made = sorted(path.name for path in tmp_path.iterdir())
     print(f"eight commands in a study's names and paths; the whole study left {made}")

@@ -21,6 +21,7 @@ def make(*words: str, **environment: str) -> str:
         capture_output=True,
         text=True,
         check=True,
+        encoding="utf-8",
     )
     return done.stdout
 
@@ -48,18 +49,25 @@ def test_the_demo_uses_all_cores_whatever_openmp_is_held_to() -> None:
 def print_home(tmp_path: Path) -> Path:
     """A makefile that includes the project's and prints the home that its commands have."""
     path = tmp_path / "home.mk"
-    path.write_text(f"include {ROOT}/Makefile\nhome:\n\t@echo $$HOME\n")
+    path.write_text(f"include {ROOT}/Makefile\nhome:\n\t@echo $$HOME\n", encoding="utf-8")
     return path
 
 
 @pytest.mark.parametrize("home", ["/proc/none", "/dev/null", ""])
 def test_without_a_home_that_can_be_written_caches_go_elsewhere(print_home: Path, tmp_path: Path, home: str) -> None:
     command = ["make", "-f", str(print_home), "home"]
-    done = subprocess.run(command, env={**os.environ, "HOME": home}, cwd=tmp_path, capture_output=True, text=True)
+    done = subprocess.run(
+        command, env={**os.environ, "HOME": home}, cwd=tmp_path, capture_output=True, text=True, encoding="utf-8"
+    )
     assert done.stdout.splitlines()[-1] == str(tmp_path / ".home")
     assert (tmp_path / ".home").is_dir()
     ours = subprocess.run(
-        command, env={**os.environ, "HOME": str(tmp_path)}, cwd=tmp_path, capture_output=True, text=True
+        command,
+        env={**os.environ, "HOME": str(tmp_path)},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
     )
     assert ours.stdout.splitlines()[-1] == str(tmp_path)
 
@@ -67,12 +75,19 @@ def test_without_a_home_that_can_be_written_caches_go_elsewhere(print_home: Path
 def test_a_copy_inside_another_repository_does_not_have_its_commit(tmp_path: Path) -> None:
     def git(*words: str) -> str:
         who = ["-c", "user.name=A", "-c", "user.email=a@example.org"]
-        return subprocess.run(["git", *who, *words], cwd=tmp_path, check=True, capture_output=True, text=True).stdout
+        return subprocess.run(
+            ["git", *who, *words], cwd=tmp_path, check=True, capture_output=True, text=True, encoding="utf-8"
+        ).stdout
 
     def commit() -> str:
         code = "from ssa import provenance; print(provenance.git_commit())"
         found = subprocess.run(
-            [sys.executable, "-c", code], cwd=tmp_path / "ssa-main", check=True, capture_output=True, text=True
+            [sys.executable, "-c", code],
+            cwd=tmp_path / "ssa-main",
+            check=True,
+            capture_output=True,
+            text=True,
+            encoding="utf-8",
         )
         return found.stdout.strip()
 

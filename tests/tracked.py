@@ -35,6 +35,7 @@ def ssa(folder: Path, *args: str, timeout: float = 120, **env: str) -> subproces
         capture_output=True,
         text=True,
         timeout=timeout,
+        encoding="utf-8",
     )
 
 
@@ -52,7 +53,7 @@ def logs(folder: Path) -> list[Path]:
 def children(folder: Path) -> list[dict[str, Any]]:
     """The records of all children."""
     paths = sorted((folder / "results/children").rglob("*.jsonl"))
-    return [json.loads(line) for path in paths for line in path.read_text().splitlines()]
+    return [json.loads(line) for path in paths for line in path.read_text(encoding="utf-8").splitlines()]
 
 
 def wait_for(condition: Callable[[], bool], seconds: float = 60) -> None:
@@ -67,7 +68,9 @@ def wait_for(condition: Callable[[], bool], seconds: float = 60) -> None:
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the records and the tables of the tiny study, and one figure."""
     folder = tmp_path_factory.mktemp("trained")
-    (folder / "tiny.yaml").write_text(yaml.safe_dump({**TINY, "title": "Tiny", "claims": {"C1": {"sparsities": [80]}}}))
+    (folder / "tiny.yaml").write_text(
+        yaml.safe_dump({**TINY, "title": "Tiny", "claims": {"C1": {"sparsities": [80]}}}), encoding="utf-8"
+    )
     here = os.getcwd()
     os.chdir(folder)
     try:

@@ -28,7 +28,7 @@ def devices() -> list[str]:
         return [name.strip() for name in chosen.split(",") if name.strip() not in ("", "-1")]
     try:
         query = ("nvidia-smi", "--query-gpu=uuid", "--format=csv,noheader")
-        said = subprocess.run(query, check=True, capture_output=True, text=True, timeout=60).stdout
+        said = subprocess.run(query, check=True, capture_output=True, text=True, timeout=60, encoding="utf-8").stdout
     except (OSError, subprocess.SubprocessError):
         return []
     return said.split()

@@ -49,7 +49,7 @@ def locked(path: Path, wait: bool) -> IO[str]:
 
     Some shared file systems have no locks: then one line says so, and all go on.
     """
-    file = path.open("w")
+    file = path.open("w", encoding="utf-8")
     try:
         fcntl.flock(file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

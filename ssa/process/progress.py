@@ -109,7 +109,7 @@ class Progress:
         self.beat.at, self._written = time.time(), time.monotonic()
         partial = self._file.with_suffix(".partial")
         with contextlib.suppress(OSError):
-            partial.write_text(json.dumps(asdict(self.beat)))
+            partial.write_text(json.dumps(asdict(self.beat)), encoding="utf-8")
             partial.replace(self._file)
 
 
@@ -128,7 +128,7 @@ def running(root: Path) -> list[Beat]:
 def _beats(folder: Path) -> Iterator[tuple[Path, Beat]]:
     for path in folder.glob("*.json"):
         try:
-            yield path, Beat(**json.loads(path.read_text()))
+            yield path, Beat(**json.loads(path.read_text(encoding="utf-8")))
         except (OSError, ValueError, TypeError):  # it has just ended, or is another version's
             continue
 

@@ -50,7 +50,9 @@ def git_commit() -> str:
 
 
 def _git(*args: str) -> str:
-    return subprocess.run(("git", *args), cwd=FOLDER, check=True, capture_output=True, text=True).stdout.strip()
+    return subprocess.run(
+        ("git", *args), cwd=FOLDER, check=True, capture_output=True, text=True, encoding="utf-8"
+    ).stdout.strip()
 
 
 @cache
@@ -100,7 +102,7 @@ def instructions(device: torch.device) -> str:
     if device.type == "cuda":
         return "sm_{}{}".format(*torch.cuda.get_device_capability(device))
     try:
-        words = set(Path("/proc/cpuinfo").read_text().split())
+        words = set(Path("/proc/cpuinfo").read_text(encoding="utf-8").split())
     except OSError:
         words = set()
     return next((name for name in INSTRUCTIONS if name in words), platform.machine())
@@ -108,7 +110,7 @@ def instructions(device: torch.device) -> str:
 
 def _cpu_name() -> str:
     try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
         return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
     except (OSError, StopIteration):
         return platform.processor() or "CPU"

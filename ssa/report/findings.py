@@ -21,7 +21,7 @@ def write_findings(results: Path, tables: Path, figures: Path) -> None:
     from ssa.results.ensembles import has_ensembles, read_ensembles
 
     path = results / "study.json"
-    names = check(json.loads(path.read_text()).get("findings") or [], f"{path}: findings")
+    names = check(json.loads(path.read_text(encoding="utf-8")).get("findings") or [], f"{path}: findings")
     children = read_children(results)
     for folder in (tables, figures):
         folder.mkdir(parents=True, exist_ok=True)

@@ -281,7 +281,7 @@ def _write_study(folder: Path, study: Study, found: Collected, runs: list[dict[s
 
 def _runs(folder: Path) -> list[dict[str, Any]]:
     path = folder / "runs.json"
-    return json.loads(path.read_text()) if path.exists() else []
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
 
 
 def _together(runs: list[dict[str, Any]]) -> dict[str, Any]:

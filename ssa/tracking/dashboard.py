@@ -124,7 +124,7 @@ def save(study: Study, settings: TrackingSettings, folder: Path) -> dict[str, st
     be_brief()
     reach()
     path = folder / "dashboard.json"
-    servers = json.loads(path.read_text()) if path.exists() else {}
+    servers = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     known: dict[str, str] = servers.setdefault(base_url(), {})
     try:
         entity = settings.entity or str(wandb.Api().default_entity)

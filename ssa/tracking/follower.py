@@ -45,4 +45,4 @@ class Follower:
             os.killpg(self.process.pid, signal.SIGKILL)
             self.process.wait()
         self.process = None
-        return self.log.read_text().strip()
+        return self.log.read_text(encoding="utf-8").strip()

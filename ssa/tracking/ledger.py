@@ -20,7 +20,7 @@ class Ledger:
     def read(self) -> dict[str, dict[str, Any]]:
         """The last line of each run; a line that was cut off does not count."""
         found = {}
-        for line in self.path.read_text().splitlines() if self.path.exists() else ():
+        for line in self.path.read_text(encoding="utf-8").splitlines() if self.path.exists() else ():
             try:
                 entry = json.loads(line)
             except ValueError:

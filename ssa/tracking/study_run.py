@@ -42,7 +42,7 @@ class StudyFiles:
 def of_study(study: Study, files: StudyFiles) -> TrackedRun:
     """The run of the study whose ``files`` are complete; the files' digests are part of what it says."""
     digests = {name: hashlib.sha256(path.read_bytes()).hexdigest()[:16] for name, path in files.found()}
-    resolved = json.loads((files.results / "study.json").read_text())
+    resolved = json.loads((files.results / "study.json").read_text(encoding="utf-8"))
     config = {"study": study.name, "settings": study.raw, "record": resolved["record"], "files": digests}
     name = f"{JOB_TYPE}-{study.name}"
     return TrackedRun(name, JOB_TYPE, name, (study.name,), config, [], {**resolved["counts"], **_verdicts(files)})

@@ -90,6 +90,7 @@ class Uploads:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
+            encoding="utf-8",
         )
         lines = self._process.communicate()[0].strip().splitlines()
         return lines[-1].removeprefix("wandb: ").strip()[:200] if lines else "it said nothing"

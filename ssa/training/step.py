@@ -46,7 +46,7 @@ def has_bf16(device: torch.device) -> bool:
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= (8, 0)
     try:
-        words = Path("/proc/cpuinfo").read_text().split()
+        words = Path("/proc/cpuinfo").read_text(encoding="utf-8").split()
     except OSError:
         return False
     return not {"avx512_bf16", "amx_bf16", "bf16"}.isdisjoint(words)  # the last is Arm's

@@ -129,7 +129,7 @@ def test_what_another_model_or_program_wrote_is_refused(tmp_path: Path) -> None:
     assert "'0.weight' has another shape" in refusal(path, wide)
     write_tensors(path, net().state_dict(), {})
     assert "was not written by ssa.save" in refusal(path, net())
-    path.write_text("no tensors")
+    path.write_text("no tensors", encoding="utf-8")
     assert "no safetensors file" in refusal(path, net())
     with pytest.raises(FileNotFoundError):
         load(tmp_path / "missing.safetensors", net())

@@ -61,7 +61,9 @@ def test_who_waits_for_another_says_so_once_and_gives_up_in_time(
 
 
 def test_a_killed_jobs_lease_is_free_at_once(tmp_path: Path) -> None:
-    job = subprocess.Popen([sys.executable, "-c", HOLD, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+    job = subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(tmp_path)], stdout=subprocess.PIPE, text=True, encoding="utf-8"
+    )
     assert job.stdout
     assert job.stdout.readline() == "a\n"
     with pytest.raises(TimeoutError):
@@ -94,7 +96,9 @@ def test_a_job_that_waits_takes_what_is_given_back(tmp_path: Path, capsys: pytes
 
 def test_alone_waits_for_the_neighbours_and_keeps_the_whole_gpu(tmp_path: Path) -> None:
     code = HOLD.replace("['a'], 1", "['a'], 2").replace("time.sleep(60)", "time.sleep(1)")
-    neighbour = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+    neighbour = subprocess.Popen(
+        [sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True, encoding="utf-8"
+    )
     assert neighbour.stdout
     neighbour.stdout.readline()
     mine = gpus.take(["a"], 2, tmp_path)
@@ -114,7 +118,7 @@ def test_gpus_are_those_that_are_visible_or_that_the_driver_lists(
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
     monkeypatch.setenv("PATH", str(tmp_path))
     assert gpus.devices() == []
-    (tmp_path / "nvidia-smi").write_text("#!/bin/sh\necho GPU-aa\necho GPU-bb\n")
+    (tmp_path / "nvidia-smi").write_text("#!/bin/sh\necho GPU-aa\necho GPU-bb\n", encoding="utf-8")
     (tmp_path / "nvidia-smi").chmod(0o755)
     assert gpus.devices() == ["GPU-aa", "GPU-bb"]
 

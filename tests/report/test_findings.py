@@ -276,7 +276,7 @@ def test_findings_write_a_table_and_a_figure_each_and_again_the_same_bytes(made_
     results = made_by.write(tmp_path / "results")
     few = pd.read_csv(results / "children.csv").query("lr_schedule == 'one-cycle' and criterion == 'random'")
     few.to_csv(results / "children.csv", index=False)
-    (results / "study.json").write_text(json.dumps({**synthetic.study(), "findings": names}))
+    (results / "study.json").write_text(json.dumps({**synthetic.study(), "findings": names}), encoding="utf-8")
     made = []
     for folder in ("one", "two"):
         options = ["--tables", str(tmp_path / folder), "--figures", str(tmp_path / folder)]
@@ -289,6 +289,6 @@ def test_findings_write_a_table_and_a_figure_each_and_again_the_same_bytes(made_
 @pytest.mark.parametrize("wrong", [["control"], "controls", ["losses", "losses"]])
 def test_an_unknown_finding_is_one_line(wrong: object, tiny: dict[str, Any], tmp_path: Path) -> None:
     path = tmp_path / "tiny.yaml"
-    path.write_text(yaml.safe_dump({**tiny, "findings": wrong}))
+    path.write_text(yaml.safe_dump({**tiny, "findings": wrong}), encoding="utf-8")
     with pytest.raises(UserError, match=r"tiny.yaml: findings: .* allowed: a list, each once, of controls"):
         study.load(path)

@@ -29,7 +29,7 @@ FILES = ("children.csv", "parents.csv", "history.parquet", "study.json", "study.
 @pytest.fixture
 def plan(tiny: dict[str, Any], tmp_path: Path) -> study.Study:
     path = tmp_path / "tiny.yaml"
-    path.write_text(yaml.safe_dump({**tiny, "title": "Tiny", "claims": {"C9": {}}}))
+    path.write_text(yaml.safe_dump({**tiny, "title": "Tiny", "claims": {"C9": {}}}), encoding="utf-8")
     return study.load(path)
 
 
@@ -52,16 +52,18 @@ def test_only_whole_replicates_are_added_and_each_once(plan: study.Study, store:
     with pytest.raises(UserError, match="is named as its study, whose tables it would overwrite"):
         recorded.add(plan, store, tmp_path / plan.name, "by hand")
     assert recorded.add(plan, store, folder, "by hand") == (1, 0, 0)
-    before = (folder / "children.csv").read_text()
+    before = (folder / "children.csv").read_text(encoding="utf-8")
     assert len(pd.read_csv(folder / "children.csv")) == 5
     assert recorded.add(plan, store, folder, "again") == (0, 0, 0)
     finish(plan, store)
     assert recorded.add(plan, store, folder, "the rest") == (1, 0, 0)
-    assert (folder / "children.csv").read_text().startswith(before)  # what was recorded stays as it was written
+    assert (
+        (folder / "children.csv").read_text(encoding="utf-8").startswith(before)
+    )  # what was recorded stays as it was written
     assert sorted(path.name for path in folder.iterdir()) == sorted(FILES)
-    runs = json.loads((folder / "runs.json").read_text())
+    runs = json.loads((folder / "runs.json").read_text(encoding="utf-8"))
     assert [(run["how"], len(run["parents"])) for run in runs] == [("by hand", 1), ("the rest", 1)]
-    made = json.loads((folder / "study.json").read_text())
+    made = json.loads((folder / "study.json").read_text(encoding="utf-8"))
     assert made["counts"]["children"] == 10
     assert sum(made["record"]["devices"].values()) == 12  # two parents and ten children
     assert made["record"]["planned"] == {"parents": 2, "children": 10, "ensembles": 0}
@@ -81,11 +83,11 @@ def test_an_addition_that_was_cut_off_is_not_added_a_second_time(
         patch.setattr(recorded, "write_json", full)
         with pytest.raises(UserError, match="disk full"):
             recorded.add(plan, store, folder, "the rest")
-    rows = (folder / "children.csv").read_text()
+    rows = (folder / "children.csv").read_text(encoding="utf-8")
     assert len(rows.splitlines()) == 11
     with pytest.raises(UserError, match=r"left unfinished: runs\.json does not tell of resnet-small-digits-s1"):
         recorded.add(plan, store, folder, "the rest")
-    assert (folder / "children.csv").read_text() == rows
+    assert (folder / "children.csv").read_text(encoding="utf-8") == rows
 
 
 def test_what_a_study_says_of_the_same_children_is_taken_over(plan: study.Study, store: Store, tmp_path: Path) -> None:
@@ -94,10 +96,10 @@ def test_what_a_study_says_of_the_same_children_is_taken_over(plan: study.Study,
         recorded.add(plan, store, tmp_path / plan.name, "by hand")
     assert recorded.add(plan, store, folder, "by hand") == (1, 0, 0)
     before = {name: (folder / name).read_bytes() for name in FILES}
-    changed = {**yaml.safe_load(plan.path.read_text()), "title": "Tinier", "findings": ["losses"]}
-    plan.path.write_text(yaml.safe_dump(changed))
+    changed = {**yaml.safe_load(plan.path.read_text(encoding="utf-8")), "title": "Tinier", "findings": ["losses"]}
+    plan.path.write_text(yaml.safe_dump(changed), encoding="utf-8")
     assert recorded.add(study.load(plan.path), store, folder, "again") == (0, 0, 0)
-    made = json.loads((folder / "study.json").read_text())
+    made = json.loads((folder / "study.json").read_text(encoding="utf-8"))
     assert (made["title"], made["findings"]) == ("Tinier", ["losses"])
     assert {name for name in FILES if (folder / name).read_bytes() != before[name]} == {"study.json", "study.yaml"}
 
@@ -108,10 +110,10 @@ def test_a_study_that_lost_a_recorded_parent_does_not_shrink_the_record(
     folder = tmp_path / "recorded"
     finish(plan, store)
     recorded.add(plan, store, folder, "all")
-    raw = yaml.safe_load(plan.path.read_text())
+    raw = yaml.safe_load(plan.path.read_text(encoding="utf-8"))
     (kind,) = raw["parents"]
     raw["parents"][kind]["seeds"] = raw["parents"][kind]["seeds"][:1]
-    plan.path.write_text(yaml.safe_dump(raw))
+    plan.path.write_text(yaml.safe_dump(raw), encoding="utf-8")
     with pytest.raises(UserError, match="has no longer 5 of the children"):
         recorded.add(study.load(plan.path), store, folder, "again")
 
@@ -192,14 +194,18 @@ def test_a_record_without_its_studys_ensembles_gives_tables_and_figures_all_the_
     tiny: dict[str, Any], tmp_path: Path
 ) -> None:
     raw = {**tiny, "ensembles": [{"name": "Single", "method": "independent", "parents": "small"}]}
-    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(raw))
+    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(raw), encoding="utf-8")
     plan, store = study.load(tmp_path / "tiny.yaml"), Store(tmp_path / "results")
     for parent in plan.all_parents():
         assert stages.train_children(plan, store, parent, plan.children_of(parent), Deadline()) == 0
     assert recorded.add(plan, store, tmp_path / "recorded" / "tiny-cpu", "children alone") == (2, 0, 0)
     command = [sys.executable, "-m", "snakemake", "-s", str(ROOT / "Snakefile"), "--directory", str(tmp_path), "-n"]
     run = subprocess.run(
-        [*command, "--cores", "1", "--config", "recorded=tiny-cpu"], capture_output=True, text=True, check=False
+        [*command, "--cores", "1", "--config", "recorded=tiny-cpu"],
+        capture_output=True,
+        text=True,
+        check=False,
+        encoding="utf-8",
     )
     assert run.returncode == 0, run.stdout + run.stderr
     assert "ensembles.csv" not in run.stdout
@@ -210,25 +216,25 @@ def test_children_that_a_study_asks_for_later_are_added_to_their_parent(
 ) -> None:
     folder = tmp_path / "recorded"
     assert recorded.add(plan, store, folder, "by hand") == (1, 0, 0)
-    before = (folder / "children.csv").read_text()
-    raw = yaml.safe_load(plan.path.read_text())
+    before = (folder / "children.csv").read_text(encoding="utf-8")
+    raw = yaml.safe_load(plan.path.read_text(encoding="utf-8"))
     raw["blocks"].append({"name": "more", "parents": "small", "method": ["one-shot", "random"], "sparsity": 90})
-    plan.path.write_text(yaml.safe_dump(raw))
+    plan.path.write_text(yaml.safe_dump(raw), encoding="utf-8")
     more, first = study.load(plan.path), next(iter(plan.all_parents()))
     new = [child for child in more.children_of(first) if child.block == "more"]
     assert stages.train_children(more, store, first, new[:1]) == 0
     assert recorded.add(more, store, folder, "half of them") == (0, 0, 0)
-    assert (folder / "children.csv").read_text() == before
-    assert json.loads((folder / "study.json").read_text())["counts"]["children"] == 5
+    assert (folder / "children.csv").read_text(encoding="utf-8") == before
+    assert json.loads((folder / "study.json").read_text(encoding="utf-8"))["counts"]["children"] == 5
     assert stages.train_children(more, store, first, new) == 0
     assert recorded.add(more, store, folder, "both") == (0, 0, 2)
-    assert (folder / "children.csv").read_text().startswith(before)
+    assert (folder / "children.csv").read_text(encoding="utf-8").startswith(before)
     table = pd.read_csv(folder / "children.csv")
     assert list(table["child_id"][5:]) == [
         child.spec.id for child in more.children if child.spec in {c.spec for c in new}
     ]
     assert len(pd.read_csv(folder / "parents.csv")) == 1
-    made = json.loads((folder / "study.json").read_text())
+    made = json.loads((folder / "study.json").read_text(encoding="utf-8"))
     assert made["counts"]["children"] == 7
     assert sum(made["record"]["devices"].values()) == 8  # a parent and seven children, each once
     assert recorded.add(more, store, folder, "again") == (0, 0, 0)
@@ -241,9 +247,9 @@ def test_children_of_another_network_of_a_recorded_parents_name_are_refused(
     recorded.add(plan, store, folder, "by hand")
     parents = pd.read_csv(folder / "parents.csv")
     parents.assign(nll=parents["nll"] + 1).to_csv(folder / "parents.csv", index=False)
-    raw = yaml.safe_load(plan.path.read_text())
+    raw = yaml.safe_load(plan.path.read_text(encoding="utf-8"))
     raw["blocks"].append({"name": "more", "parents": "small", "method": "random", "sparsity": 90})
-    plan.path.write_text(yaml.safe_dump(raw))
+    plan.path.write_text(yaml.safe_dump(raw), encoding="utf-8")
     more, first = study.load(plan.path), next(iter(plan.all_parents()))
     assert stages.train_children(more, store, first, more.children_of(first)) == 0
     with pytest.raises(UserError, match="is another network than the one recorded"):

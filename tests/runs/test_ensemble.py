@@ -320,7 +320,11 @@ def test_a_member_of_two_ensembles_is_trained_and_counted_once_and_kept_for_the_
     assert shared.exists()
     assert stages.train_ensemble(plan, store, second.id)
     assert not list(shared.parent.iterdir())
-    lines = [line for path in store.records(first.parents[0].id).folder.glob("*.jsonl") for line in path.open()]
+    lines = [
+        line
+        for path in store.records(first.parents[0].id).folder.glob("*.jsonl")
+        for line in path.open(encoding="utf-8")
+    ]
     assert len(lines) == 4
     assert stages.run(plan, store, None, Deadline()) == 0  # the study's own children
     spent: list[float] = []
@@ -547,18 +551,18 @@ def test_ensembles_are_recorded_added_once_and_withdrawn(tmp_path: Path) -> None
     raw, folder = raw_study(tmp_path, ENTRIES[0]), tmp_path / "recorded"
     raw["parents"]["small"]["seeds"] = [0, 1]
     path = tmp_path / "tiny.yaml"
-    path.write_text(yaml.safe_dump(raw))
+    path.write_text(yaml.safe_dump(raw), encoding="utf-8")
     plan, store = study.load(path), Store(tmp_path / "results")
     assert stages.run(plan, store, [0], Deadline()) == 0
     store.ensemble_record(plan.ensembles[0].spec.id).rename(tmp_path / "aside.json")
     assert recorded.add(plan, store, folder, "by hand") == (1, 0, 0)
     (tmp_path / "aside.json").rename(store.ensemble_record(plan.ensembles[0].spec.id))
-    table = (folder / "parents.csv").read_text()
+    table = (folder / "parents.csv").read_text(encoding="utf-8")
     other = pd.read_csv(folder / "parents.csv").assign(nll=lambda rows: rows.nll * 1.001)
     other.to_csv(folder / "parents.csv", index=False)  # as if another machine had trained the parent
     with pytest.raises(UserError, match=r"is another network than the one recorded in .*/recorded"):
         recorded.add(plan, store, folder, "its ensemble, elsewhere")
-    (folder / "parents.csv").write_text(table)
+    (folder / "parents.csv").write_text(table, encoding="utf-8")
     assert recorded.add(plan, store, folder, "its ensemble, later") == (0, 1, 0)
     assert stages.run(plan, store, [1], Deadline()) == 0
     assert recorded.add(plan, store, folder, "the other") == (1, 1, 0)
@@ -577,7 +581,7 @@ def test_what_is_added_without_ensembles_leaves_the_recorded_ones_and_none_is_ad
 ) -> None:
     raw, folder = raw_study(tmp_path, ENTRIES[0]), tmp_path / "recorded"
     raw["parents"]["small"]["seeds"] = [0, 1]
-    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(raw))
+    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(raw), encoding="utf-8")
     plan, store = study.load(tmp_path / "tiny.yaml"), Store(tmp_path / "results")
     assert stages.run(plan, store, [0, 1], Deadline()) == 0
     late = store.ensemble_record(plan.ensembles[1].spec.id)
@@ -588,7 +592,7 @@ def test_what_is_added_without_ensembles_leaves_the_recorded_ones_and_none_is_ad
     assert recorded.add(plan, store, folder, "the first") == (1, 1, 0)
     (tmp_path / "second.json").rename(second)
     assert recorded.add(plan, store, folder, "the second, without its ensemble") == (1, 0, 0)
-    assert json.loads((folder / "study.json").read_text())["counts"]["ensembles"] == 1
+    assert json.loads((folder / "study.json").read_text(encoding="utf-8"))["counts"]["ensembles"] == 1
     recorded.withdraw(folder, [second.parent.name], "a wrong seed")
     (tmp_path / "aside.json").rename(late)
     assert recorded.add(plan, store, folder, "its ensemble") == (0, 0, 0)

@@ -29,7 +29,7 @@ def why_not() -> str:
         return f"needs {', '.join(missing)}: apt-get install slurm-wlm munge"
     if os.getuid() != 0:
         return "needs root, to start Slurm's daemons"
-    if CONF.exists() and not CONF.read_text().startswith(OURS):
+    if CONF.exists() and not CONF.read_text(encoding="utf-8").startswith(OURS):
         return f"{CONF} is another cluster's"
     return ""
 
@@ -75,8 +75,8 @@ def start() -> None:
     for folder in ("ctld", "d"):
         (STATE / folder).mkdir()
     CONF.parent.mkdir(exist_ok=True)
-    CONF.write_text(configuration())
-    GRES.write_text(f"{OURS}Name=gpu Type=h100 File=/dev/null\nName=gpu Type=h100 File=/dev/zero\n")
+    CONF.write_text(configuration(), encoding="utf-8")
+    GRES.write_text(f"{OURS}Name=gpu Type=h100 File=/dev/null\nName=gpu Type=h100 File=/dev/zero\n", encoding="utf-8")
     _start_munge()
     for daemon in ("slurmctld", "slurmd"):
         start_daemon(daemon)
@@ -91,7 +91,7 @@ def start_daemon(name: str) -> None:
 def pid(daemon: str) -> int | None:
     """The process of slurmctld, slurmd or munged, where it runs."""
     try:
-        found = int((STATE / f"{daemon}.pid").read_text())
+        found = int((STATE / f"{daemon}.pid").read_text(encoding="utf-8"))
         os.kill(found, 0)
     except (OSError, ValueError):
         return None
@@ -110,7 +110,7 @@ def stop() -> None:
             _wait(lambda daemon=daemon: pid(daemon) is None, f"{daemon} to stop")
     shutil.rmtree(STATE, ignore_errors=True)
     for path in (CONF, GRES):
-        if path.exists() and path.read_text().startswith(OURS):
+        if path.exists() and path.read_text(encoding="utf-8").startswith(OURS):
             path.unlink()
 
 
@@ -131,7 +131,9 @@ def _start_munge() -> None:
 
 
 def _said(*command: str) -> str:
-    done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False)
+    done = subprocess.run(
+        command, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False, encoding="utf-8"
+    )
     return done.stdout.strip()
 
 

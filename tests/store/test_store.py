@@ -141,15 +141,15 @@ def test_tensors_come_back_and_a_flipped_bit_is_noticed(tmp_path: Path) -> None:
 
 def test_a_failed_write_leaves_what_was_there(tmp_path: Path) -> None:
     path = tmp_path / "file"
-    path.write_text("before")
+    path.write_text("before", encoding="utf-8")
 
     def fails(partial: Path) -> None:
-        partial.write_text("half")
+        partial.write_text("half", encoding="utf-8")
         raise OSError(28, "No space left on device")
 
     with pytest.raises(UserError, match=r"file could not be written.*No space left.*free or change the disk"):
         ssa_files.write_atomically(path, fails)
-    assert path.read_text() == "before"
+    assert path.read_text(encoding="utf-8") == "before"
     assert os.listdir(tmp_path) == ["file"]
 
 
@@ -165,6 +165,7 @@ def test_a_full_disk_is_one_line(tmp_path: Path) -> None:
         capture_output=True,
         text=True,
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000)),
+        encoding="utf-8",
     )
     assert done.stderr == ""
     assert done.stdout.count("\n") == 1
@@ -174,4 +175,4 @@ def test_a_full_disk_is_one_line(tmp_path: Path) -> None:
 
 def test_json_is_written_without_nan(tmp_path: Path) -> None:
     ssa_files.write_json(tmp_path / "x.json", {"a": float("inf"), "b": [1.5, float("nan")]})
-    assert json.loads((tmp_path / "x.json").read_text()) == {"a": None, "b": [1.5, None]}
+    assert json.loads((tmp_path / "x.json").read_text(encoding="utf-8")) == {"a": None, "b": [1.5, None]}

@@ -31,7 +31,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 def put(project: Path, files: dict[str, str]) -> None:
     for name, text in files.items():
         (project / name).parent.mkdir(parents=True, exist_ok=True)
-        (project / name).write_text(text)
+        (project / name).write_text(text, encoding="utf-8")
 
 
 def digest(project: Path, module: str) -> str | None:
@@ -85,7 +85,7 @@ def test_in_a_package_imports_may_be_relative(project: Path) -> None:
     put(project, {"own_package/deep/near.py": "B = 1\n"})
     seen = {digest(project, "own_package.deep.law")}
     for name in ("values.py", "deep/near.py", "__init__.py", "deep/law.py"):
-        with (project / "own_package" / name).open("a") as file:
+        with (project / "own_package" / name).open("a", encoding="utf-8") as file:
             file.write("# An edit.\n")
         seen.add(digest(project, "own_package.deep.law"))
     assert len(seen) == 5

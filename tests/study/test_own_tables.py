@@ -22,13 +22,13 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny: dict[str, Any]) 
     monkeypatch.chdir(tmp_path)
     write("tiny.yaml", tiny)
     Path("results/tiny").mkdir(parents=True)
-    Path("results/tiny/study.json").write_text(json.dumps({"config_file": "tiny.yaml"}))
+    Path("results/tiny/study.json").write_text(json.dumps({"config_file": "tiny.yaml"}), encoding="utf-8")
     return tmp_path
 
 
 def write(name: str, content: dict[str, Any]) -> None:
     Path(name).parent.mkdir(parents=True, exist_ok=True)
-    Path(name).write_text(yaml.safe_dump(content))
+    Path(name).write_text(yaml.safe_dump(content), encoding="utf-8")
 
 
 def check(name: str, results: str = "results") -> None:

@@ -266,13 +266,13 @@ def test_bad_studies_are_refused_in_one_line(tiny: dict[str, Any], broken: Any, 
 def test_a_file_that_is_missing_or_no_yaml_is_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"study .*none.yaml does not exist"):
         study.load(tmp_path / "none.yaml")
-    (tmp_path / "bad.yaml").write_text("name: [unclosed")
+    (tmp_path / "bad.yaml").write_text("name: [unclosed", encoding="utf-8")
     with pytest.raises(UserError, match=r"bad.yaml: not valid YAML"):
         study.load(tmp_path / "bad.yaml")
     (tmp_path / "bad.yaml").write_bytes(b"\xff\xfe")
     with pytest.raises(UserError, match=r"bad.yaml: not valid YAML"):
         study.load(tmp_path / "bad.yaml")
-    (tmp_path / "bad.yaml").write_text("name: a\nblocks: []\nblocks: []")
+    (tmp_path / "bad.yaml").write_text("name: a\nblocks: []\nblocks: []", encoding="utf-8")
     with pytest.raises(UserError, match=r"bad.yaml: not valid YAML: key 'blocks' stands twice .* line 3"):
         study.load(tmp_path / "bad.yaml")
 
@@ -285,12 +285,14 @@ def test_what_is_left_empty_is_as_if_it_were_not_there(tiny: dict[str, Any]) -> 
 
 def test_words_and_numbers_are_read_as_they_are_meant(tmp_path: Path) -> None:
     path = tmp_path / "some.yaml"
-    path.write_text("a: off\nb: no\nc: true\nd: 1e-3\ne: -2.5e4\nf: .5\ng: 12\nh: {<<: &x {i: 1}, i: 2}\nj: 1.2.3")
+    path.write_text(
+        "a: off\nb: no\nc: true\nd: 1e-3\ne: -2.5e4\nf: .5\ng: 12\nh: {<<: &x {i: 1}, i: 2}\nj: 1.2.3", encoding="utf-8"
+    )
     assert yaml_files.load(path) == {
         **{"a": "off", "b": "no", "c": True, "d": 0.001, "e": -25000.0, "f": 0.5, "g": 12, "h": {"i": 2}, "j": "1.2.3"}
     }
     for shipped in (ROOT / "config").glob("*.yaml"):  # as any other reader of YAML reads them
-        assert yaml_files.load(shipped) == yaml.safe_load(shipped.read_text())
+        assert yaml_files.load(shipped) == yaml.safe_load(shipped.read_text(encoding="utf-8"))
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "config").glob("*.yaml")), ids=lambda path: path.stem)
@@ -322,7 +324,7 @@ def test_the_package_imports_without_snakemake_and_wandb() -> None:
 
 def test_study_files_are_plain_yaml(tiny: dict[str, Any], tmp_path: Path) -> None:
     path = tmp_path / "tiny.yaml"
-    path.write_text(yaml.safe_dump(tiny))
+    path.write_text(yaml.safe_dump(tiny), encoding="utf-8")
     assert [child.spec.id for child in study.load(path).children] == [child.spec.id for child in expand(tiny).children]
 
 

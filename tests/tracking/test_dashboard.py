@@ -62,13 +62,15 @@ def test_a_study_without_ensembles_has_no_section_for_them() -> None:
 
 @pytest.mark.slow
 def test_saving_creates_and_then_updates(tmp_path: Path) -> None:
-    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump({**TINY, "title": "Tiny", "question": "Is it so?"}))
+    (tmp_path / "tiny.yaml").write_text(
+        yaml.safe_dump({**TINY, "title": "Tiny", "question": "Is it so?"}), encoding="utf-8"
+    )
     with Server() as server:
         server.runs["one"] = ServedRun(ENTITY, "ssa-tiny", "one")  # the project is there
         first = ssa(tmp_path, "dashboard", "tiny.yaml", **server.environment())
         assert first.returncode == 0, first.stderr
         assert server.unknown == []
-        (tmp_path / "tiny.yaml").write_text(yaml.safe_dump({**TINY, "title": "Tiny, again"}))
+        (tmp_path / "tiny.yaml").write_text(yaml.safe_dump({**TINY, "title": "Tiny, again"}), encoding="utf-8")
         again = ssa(tmp_path, "dashboard", "tiny.yaml", **server.environment())
         assert again.stdout.split("workspace")[1] == first.stdout.split("workspace")[1]
         views = list(server.views.values())

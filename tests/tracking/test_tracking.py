@@ -38,7 +38,7 @@ from ssa.tracking.writer import Writer
 def inspect(log: Path, *options: str) -> str:
     """What W&B's own reader says of a log."""
     command = [sys.executable, "-m", "wandb", "leet", "inspect", *options, str(log)]
-    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
+    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=60, encoding="utf-8").stdout
 
 
 # --- what a run says ------------------------------------------------------------------------------------------
@@ -227,9 +227,12 @@ def test_what_changed_is_written_anew_and_what_was_cut_off_is_cleared(again: Pat
     before = {log.parent.name for log in logs(again)}
     cut = next(log for log in logs(again) if "50-one-shot" in log.name)
     ledger = again / "results/tiny/wandb/written.jsonl"
-    ledger.write_text("".join(line for line in ledger.read_text().splitlines(True) if cut.parent.name not in line))
+    ledger.write_text(
+        "".join(line for line in ledger.read_text(encoding="utf-8").splitlines(True) if cut.parent.name not in line),
+        encoding="utf-8",
+    )
     cut.write_bytes(cut.read_bytes()[:100])  # as a killed writer leaves it: not in the ledger, and not whole
-    with (again / "tiny.yaml").open("a") as file:
+    with (again / "tiny.yaml").open("a", encoding="utf-8") as file:
         file.write("\nquestion: Another?\n")  # the study's run holds the study's settings
     done = ssa(again, "track", "tiny.yaml")
     assert done.stdout.startswith("2 W&B runs written")
@@ -240,7 +243,7 @@ def test_what_changed_is_written_anew_and_what_was_cut_off_is_cleared(again: Pat
 
 def test_a_damaged_record_is_named_and_the_others_stay_logged(again: Path) -> None:
     record = next((again / "results/parents").rglob("record.json"))
-    record.write_text(record.read_text().replace('"accuracy"', '"accuracies"', 1))
+    record.write_text(record.read_text(encoding="utf-8").replace('"accuracy"', '"accuracies"', 1), encoding="utf-8")
     done = ssa(again, "track", "tiny.yaml")
     assert done.returncode == 0
     assert done.stdout.startswith("0 W&B runs written")
@@ -273,7 +276,10 @@ def full_disk(*_: Any, **__: Any) -> None:
 def test_two_writers_at_once_write_each_run_once(folder: Path) -> None:
     command = [sys.executable, "-m", "ssa", "track", "tiny.yaml"]
     env = environment(folder)
-    pair = [subprocess.Popen(command, cwd=folder, env=env, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    pair = [
+        subprocess.Popen(command, cwd=folder, env=env, stdout=subprocess.PIPE, text=True, encoding="utf-8")
+        for _ in range(2)
+    ]
     said = [process.communicate(timeout=120)[0] for process in pair]
     assert sum(int(text.split()[0]) for text in said) == RUNS
     assert len(logs(folder)) == RUNS
@@ -301,7 +307,7 @@ def test_a_log_is_complete_only_as_a_whole(logged: Path, tmp_path: Path) -> None
 def test_a_line_that_was_cut_off_spoils_no_other(tmp_path: Path) -> None:
     ledger = Ledger(tmp_path / "ledger.jsonl")
     ledger.add(run="a", digest="1")
-    with ledger.path.open("a") as file:
+    with ledger.path.open("a", encoding="utf-8") as file:
         file.write('{"run": "b", "dig')
     ledger.add(run="c", digest="3")
     ledger.add(run="a", digest="2")
@@ -321,7 +327,12 @@ def test_a_follower_writes_what_comes_and_ends_with_the_process_that_started_it(
         "print(follower.process.pid, flush=True); time.sleep(60)"
     )
     process = subprocess.Popen(
-        [sys.executable, "-c", script], cwd=folder, env=environment(folder), stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", script],
+        cwd=folder,
+        env=environment(folder),
+        stdout=subprocess.PIPE,
+        text=True,
+        encoding="utf-8",
     )
     assert process.stdout
     follower = int(process.stdout.readline())
@@ -330,10 +341,13 @@ def test_a_follower_writes_what_comes_and_ends_with_the_process_that_started_it(
     process.kill()
     process.wait()
     wait_for(
-        lambda: not Path(f"/proc/{follower}").exists() or "\nState:\tZ" in Path(f"/proc/{follower}/status").read_text()
+        lambda: (
+            not Path(f"/proc/{follower}").exists()
+            or "\nState:\tZ" in Path(f"/proc/{follower}/status").read_text(encoding="utf-8")
+        )
     )
     assert len(logs(folder)) == RUNS
-    assert (folder / "logs/tracking.log").read_text() == ""
+    assert (folder / "logs/tracking.log").read_text(encoding="utf-8") == ""
 
 
 # --- a kill ---------------------------------------------------------------------------------------------------

@@ -31,7 +31,9 @@ def middle_of_an_upload(again: Path, server: Server) -> subprocess.Popen[str]:
     server.faults = [Fault("/file_stream", 10_000, None, delay=0.5)]
     env = environment(again, **server.environment())
     command = [sys.executable, "-m", "ssa", "sync", "tiny.yaml"]
-    process = subprocess.Popen(command, cwd=again, env=env, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    process = subprocess.Popen(
+        command, cwd=again, env=env, stderr=subprocess.PIPE, text=True, start_new_session=True, encoding="utf-8"
+    )
     wait_for(lambda: any(run.complete for run in server.runs.values()))
     return process
 
@@ -169,7 +171,7 @@ def test_online_runs_are_uploaded_while_the_study_is_followed(folder: Path) -> N
         env = environment(folder, WANDB_MODE="online", **server.environment())
         command = [sys.executable, "-m", "ssa", "track", "tiny.yaml", "--follow"]
         process = subprocess.Popen(
-            command, cwd=folder, env=env, stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+            command, cwd=folder, env=env, stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True, encoding="utf-8"
         )
         wait_for(lambda: len(server.runs) == RUNS)
         _, said = process.communicate(timeout=90)

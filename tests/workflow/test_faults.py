@@ -68,7 +68,7 @@ def test_a_parent_that_is_warned_saves_its_epoch_and_the_next_attempt_goes_on(tm
     job, log = training_parent(folder, parent_id)
     job.send_signal(number)
     job.wait(timeout=60)
-    said = log.read_text().splitlines()[-1]
+    said = log.read_text(encoding="utf-8").splitlines()[-1]
     assert job.returncode == 3
     assert said == f"ssa: stopped by {number.name}: its last epoch is saved; the next attempt goes on from there"
     epoch = int(epoch_of(checkpoint))
@@ -110,7 +110,7 @@ def training_parent(folder: Path, parent_id: str) -> tuple[subprocess.Popen[byte
     log = folder / "parent.log"
     with log.open("wb") as file:
         job = subprocess.Popen(command, cwd=folder, stderr=file)
-    wait("the parent's epochs", lambda: "0/120" in log.read_text())
+    wait("the parent's epochs", lambda: "0/120" in log.read_text(encoding="utf-8"))
     time.sleep(0.3)
     return job, log
 
@@ -132,7 +132,7 @@ def test_a_job_that_is_warned_gives_up_its_child_and_snakemakes_next_attempt_goe
     os.kill(middle_of_a_child(folder), signal.SIGUSR1)
     kept = lines(folder)
     assert run.wait(timeout=240) == 0
-    said = (folder / "snakemake.log").read_text()
+    said = (folder / "snakemake.log").read_text(encoding="utf-8")
     assert "ssa: stopped by SIGUSR1:" in said
     print(f"warned a job after {len(kept)} records; Snakemake started it again by itself")
     compare(folder, undisturbed, kept)
@@ -182,7 +182,7 @@ def test_a_full_disk_is_one_line_and_the_study_goes_on_when_there_is_room(small_
     ballast = fill(results, 20_000)
     job.send_signal(signal.SIGTERM)  # it saves a checkpoint, for which there is no room
     job.wait(timeout=60)
-    said = log.read_text().splitlines()[-1]
+    said = log.read_text(encoding="utf-8").splitlines()[-1]
     print(f"a checkpoint on a full disk: {said}")
     assert "checkpoint.safetensors could not be written" in said
     ballast.unlink()
@@ -301,7 +301,11 @@ def test_a_second_snakemake_is_refused_in_one_line_and_the_first_goes_on(tmp_pat
     (folder / "snakemake.log").rename(folder / "first.log")  # the first goes on writing there
     second = snakemake(folder, "--cores", "1")
     assert second.wait(timeout=60) == 1
-    said = [line for line in (folder / "snakemake.log").read_text().splitlines() if "another process" in line]
+    said = [
+        line
+        for line in (folder / "snakemake.log").read_text(encoding="utf-8").splitlines()
+        if "another process" in line
+    ]
     print(said)
     assert said == [
         "study faults is being run by another process (results/faults/.lock is locked); wait for it, or stop it"
@@ -335,7 +339,7 @@ def test_a_diverging_child_is_marked_and_its_siblings_are_as_without_it(tmp_path
     siblings = faults.rows(folder)[lambda rows: rows.block != "wild"].reset_index(drop=True)
     siblings = siblings.astype(faults.rows(undisturbed).dtypes)
     pd.testing.assert_frame_equal(siblings, faults.rows(undisturbed), check_exact=True)
-    marked = [line for line in (folder / target).read_text().splitlines() if "diverged" in line]
+    marked = [line for line in (folder / target).read_text(encoding="utf-8").splitlines() if "diverged" in line]
     print(f"{len(lost)} diverged at steps {list(lost.diverged_step)}; {len(siblings)} siblings equal; marked: {marked}")
     assert marked
 
@@ -359,7 +363,7 @@ def test_out_of_gpu_memory_is_tried_again_alone_then_is_a_clear_failure(tmp_path
     """Two jobs share a GPU by their leases; what runs out of memory, and is not there, is its memory."""
     folder = write_study(tmp_path / "study", undisturbed)
     (tmp_path / "scarce").mkdir()
-    (tmp_path / "scarce" / "sitecustomize.py").write_text(SCARCE)
+    (tmp_path / "scarce" / "sitecustomize.py").write_text(SCARCE, encoding="utf-8")
     scarce = {
         **os.environ,
         "PYTHONPATH": str(tmp_path / "scarce"),
@@ -370,14 +374,19 @@ def test_out_of_gpu_memory_is_tried_again_alone_then_is_a_clear_failure(tmp_path
     failed = snakemake(folder, *shared, "--keep-going", env={**scarce, "ALWAYS": "1"})
     assert failed.wait(timeout=240) == 1
     logs = sorted((folder / "logs/faults/children").rglob("*.log"))
-    said = [log.read_text().splitlines()[-1] for log in logs]
+    said = [log.read_text(encoding="utf-8").splitlines()[-1] for log in logs]
     print(f"jobs without room, even alone: {said}")
     assert len(said) == 2
     assert all("needs more memory than its GPU has, even alone (CUDA out of memory" in line for line in said)
     assert lines(folder) == []
     again = snakemake(folder, *shared, env=scarce)
     assert again.wait(timeout=240) == 0
-    waited = [line for log in logs for line in log.read_text().splitlines() if "waiting to have the GPU alone" in line]
+    waited = [
+        line
+        for log in logs
+        for line in log.read_text(encoding="utf-8").splitlines()
+        if "waiting to have the GPU alone" in line
+    ]
     print(f"jobs without room beside each other: {waited}")
     assert len(waited) == 2
     compare(folder, undisturbed, [])

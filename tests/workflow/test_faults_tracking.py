@@ -34,7 +34,7 @@ def train(folder: Path, **env: str) -> str:
     started = time.monotonic()
     run = snakemake(folder, "--cores", "2", env=environment(folder, **env))
     assert run.wait(timeout=240) == 0
-    said = (folder / "snakemake.log").read_text()
+    said = (folder / "snakemake.log").read_text(encoding="utf-8")
     print(f"the study ended after {time.monotonic() - started:.0f} s, with: {warnings(said)}")
     return said
 

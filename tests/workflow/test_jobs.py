@@ -319,7 +319,7 @@ def test_a_killed_job_resumes_without_retraining_a_finished_child(tiny: dict[str
     tiny["parents"]["small"]["seeds"] = [0]
     tiny["blocks"][1]["sparsity"] = [10, 20, 30, 40, 50, 60, 70, 80]
     file = tmp_path / "tiny.yaml"
-    file.write_text(yaml.safe_dump(tiny))
+    file.write_text(yaml.safe_dump(tiny), encoding="utf-8")
     store = Store(tmp_path / "results")
     command = [sys.executable, "-m", "ssa", "run", str(file), "--results", str(store.root)]
     process = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
@@ -330,7 +330,7 @@ def test_a_killed_job_resumes_without_retraining_a_finished_child(tiny: dict[str
     process.wait()
     killed = records(store)
     assert 3 <= len(killed) < 17
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    done = subprocess.run(command, capture_output=True, text=True, check=True, encoding="utf-8")
     assert "all is recorded" in done.stdout
     after = records(store)
     assert len(after) == 17
@@ -426,7 +426,7 @@ def test_aggregation_gives_every_column_and_joins_the_dense_row(finished: Store,
     assert set(children[children.method == "temperature"].tau) == {0.5}
     history = pd.read_parquet(folder / "history.parquet")
     assert (history.groupby("child_id").epoch.apply(list).map(tuple) == (0, 1, 2)).all()
-    resolved = json.loads((folder / "study.json").read_text())
+    resolved = json.loads((folder / "study.json").read_text(encoding="utf-8"))
     assert resolved["counts"] == {"parents": 2, "children": 10, "ensembles": 0, "epochs": 24}
     sources = {entry["source"] for entry in resolved["hyperparameters"]}
     assert sources <= {"paper", "summary", "reviews", "PAT", "author-code", "assumed"}
@@ -574,7 +574,8 @@ def test_a_law_of_ones_own_runs_by_its_import_path(
     (tmp_path / "my_laws.py").write_text(
         "from dataclasses import dataclass\nimport ssa\n\n"
         "@dataclass(frozen=True)\nclass Halves(ssa.Law):\n"
-        "    def anneal(self, a, mask, state):\n        return 1.0, 0.5 if a < 0.5 else 0.25\n"
+        "    def anneal(self, a, mask, state):\n        return 1.0, 0.5 if a < 0.5 else 0.25\n",
+        encoding="utf-8",
     )
     monkeypatch.syspath_prepend(tmp_path)
     tiny["methods"] = {"halves": {"law": "my_laws.Halves"}}

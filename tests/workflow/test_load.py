@@ -36,7 +36,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     raw["parents"] = {"small": {**TINY["parents"]["small"], "seeds": list(range(20))}}
     grid = {"method": METHODS, "sparsity": [50, 70, 80, 90, 95], "seed": list(range(50))}
     raw["blocks"] = [{"name": "main", "parents": "small", **grid}]
-    (folder / "load.yaml").write_text(yaml.safe_dump(raw))
+    (folder / "load.yaml").write_text(yaml.safe_dump(raw), encoding="utf-8")
     return folder
 
 
@@ -44,10 +44,10 @@ def measured(folder: Path, *command: str) -> tuple[float, float, str]:
     """Seconds, GB at most and output of ``python -m COMMAND`` in ``folder``."""
     started = time.monotonic()
     watched = [sys.executable, "-c", WATCH, sys.executable, "-m", *command]
-    process = subprocess.run(watched, cwd=folder, capture_output=True, text=True)
+    process = subprocess.run(watched, cwd=folder, capture_output=True, text=True, encoding="utf-8")
     seconds, said = time.monotonic() - started, process.stdout + process.stderr
     assert process.returncode == 0, said[-2000:]
-    return seconds, int((folder / "memory.txt").read_text()) / 1e6, said
+    return seconds, int((folder / "memory.txt").read_text(encoding="utf-8")) / 1e6, said
 
 
 def test_a_study_of_20000_children_is_planned_in_a_minute(folder: Path) -> None:

@@ -28,7 +28,7 @@ ENSEMBLE_FIGURES = {
 
 def snakemake(folder: Path, *args: str, root: Path = ROOT) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "snakemake", "-s", str(root / "Snakefile"), "--directory", str(folder), *args]
-    return subprocess.run(command, capture_output=True, text=True, cwd=folder)
+    return subprocess.run(command, capture_output=True, text=True, cwd=folder, encoding="utf-8")
 
 
 def outputs(folder: Path) -> dict[str, bytes]:
@@ -44,7 +44,7 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     folder = tmp_path_factory.mktemp("study")
     study = {**TINY, "title": "Tiny", "claims": {"C1": {"sparsities": [80]}, "C9": {}}}
-    (folder / "tiny.yaml").write_text(yaml.safe_dump(study))
+    (folder / "tiny.yaml").write_text(yaml.safe_dump(study), encoding="utf-8")
     run = snakemake(folder, "--cores", "2", "--configfile", "tiny.yaml")
     assert run.returncode == 0, run.stderr[-3000:]
     assert "tiny: 0 of 2 parents, 0 of 10 children" in run.stderr  # a line a minute says how far it is
@@ -62,7 +62,7 @@ def test_the_pipeline_makes_everything_it_promises(done: Path) -> None:
         assert (done / f"figures/tiny/{figure}.pdf").read_bytes()[:5] == b"%PDF-"
         assert (done / f"figures/tiny/{figure}.png").read_bytes()[1:4] == b"PNG"
     assert set(pd.read_csv(done / "paper_tables/tiny/claims.csv").claim) == {"C1", "C9"}
-    assert "<title>" in (done / "results/tiny/report.html").read_text()
+    assert "<title>" in (done / "results/tiny/report.html").read_text(encoding="utf-8")
 
 
 def test_a_second_run_has_nothing_to_do(done: Path) -> None:
@@ -80,9 +80,9 @@ def test_without_weights_there_is_still_nothing_to_do(done: Path) -> None:
 
 def test_an_edited_study_trains_what_is_new_in_one_run(done: Path, tmp_path: Path) -> None:
     shutil.copytree(done, tmp_path / "study")
-    study = yaml.safe_load((done / "tiny.yaml").read_text())
+    study = yaml.safe_load((done / "tiny.yaml").read_text(encoding="utf-8"))
     study["blocks"][1]["sparsity"].append(90)
-    (tmp_path / "study" / "tiny.yaml").write_text(yaml.safe_dump(study))
+    (tmp_path / "study" / "tiny.yaml").write_text(yaml.safe_dump(study), encoding="utf-8")
     run = snakemake(tmp_path / "study", "results/tiny/children.csv", "--cores", "2", "--configfile", "tiny.yaml")
     assert run.returncode == 0, run.stderr[-2000:]
     assert len(pd.read_csv(tmp_path / "study/results/tiny/children.csv")) == 14
@@ -132,7 +132,7 @@ def test_ensembles_go_through_the_pipeline(tmp_path: Path, tiny: dict[str, Any])
         {"name": "plain", **pairs},
         {"name": "annealed", **pairs, "tuning": "temperature", "anneal_epochs": 0.5},
     ]
-    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(tiny))
+    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(tiny), encoding="utf-8")
     run = snakemake(tmp_path, "--cores", "2", "--configfile", "tiny.yaml")
     assert run.returncode == 0, run.stderr[-3000:]
     assert "0 of 4 ensembles" in run.stderr
@@ -143,7 +143,7 @@ def test_ensembles_go_through_the_pipeline(tmp_path: Path, tiny: dict[str, Any])
     assert "accuracy: annealed against plain" in set(verdicts.comparison)
     assert {path.stem for path in (tmp_path / "figures/tiny").glob("ensemble_*.png")} == ENSEMBLE_FIGURES
     assert len(list((tmp_path / "paper_tables/tiny").glob("table_ensembles*.md"))) == 4
-    assert "annealed" in (tmp_path / "results/tiny/report.html").read_text()
+    assert "annealed" in (tmp_path / "results/tiny/report.html").read_text(encoding="utf-8")
     runs = list((tmp_path / "results/tiny/wandb").glob("offline-run-*"))
     assert sum("prune-and-tune" in path.name for path in runs) == 4
     assert len(runs) == 2 + 2 + 8 + 4 + 1  # parents, children, members, ensembles, the study
@@ -156,7 +156,7 @@ def test_a_change_of_the_packages_source_makes_anew_what_it_wrote_and_nothing_el
     for name in ("ssa", "workflow", "profiles"):
         shutil.copytree(ROOT / name, changed / name, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "Snakefile", changed)
-    with (changed / "ssa" / "analysis" / "claims" / "tests.py").open("a") as file:
+    with (changed / "ssa" / "analysis" / "claims" / "tests.py").open("a", encoding="utf-8") as file:
         file.write("# A change.\n")
     run = snakemake(tmp_path / "study", "-n", "--cores", "2", "--configfile", "tiny.yaml", root=changed)
     said = run.stdout + run.stderr
@@ -171,7 +171,7 @@ def test_who_only_looks_changes_nothing(done: Path, tmp_path: Path) -> None:
     for name in ("ssa", "workflow", "profiles"):
         shutil.copytree(ROOT / name, changed / name, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "Snakefile", changed)
-    with (changed / "ssa" / "errors.py").open("a") as file:
+    with (changed / "ssa" / "errors.py").open("a", encoding="utf-8") as file:
         file.write("# A change.\n")
     newer, lost = sorted((study / "results/children").iterdir())
     os.utime(next(newer.glob("*.jsonl")))
@@ -202,12 +202,14 @@ def test_a_law_in_the_folder_where_commands_are_run_is_found_by_snakemake_itself
     tmp_path: Path, tiny: dict[str, Any]
 ) -> None:
     law = "import ssa\n\n\nclass Own(ssa.Law):\n    def anneal(self, a, mask, state):\n        return 1.0, 0.5\n"
-    (tmp_path / "own_laws.py").write_text(law)
+    (tmp_path / "own_laws.py").write_text(law, encoding="utf-8")
     tiny["methods"] = {"own": {"law": "own_laws.Own"}}
     tiny["blocks"][1]["method"] = "own"
-    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(tiny))
+    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(tiny), encoding="utf-8")
     command = [str(Path(sys.executable).with_name("snakemake")), "-s", str(ROOT / "Snakefile"), "-n", "--cores", "1"]
-    run = subprocess.run([*command, "--configfile", "tiny.yaml"], cwd=tmp_path, capture_output=True, text=True)
+    run = subprocess.run(
+        [*command, "--configfile", "tiny.yaml"], cwd=tmp_path, capture_output=True, text=True, encoding="utf-8"
+    )
     assert run.returncode == 0, run.stdout + run.stderr
     assert "study tiny: 2 parents" in run.stdout + run.stderr
 
@@ -225,7 +227,7 @@ def test_a_dry_run_takes_no_marks_from_under_a_run_that_goes_on(done: Path) -> N
 
 def test_a_typo_stops_the_workflow_in_one_line_before_any_job(tmp_path: Path, tiny: dict[str, Any]) -> None:
     tiny["blocks"][1]["sparsty"] = 50
-    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(tiny))
+    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(tiny), encoding="utf-8")
     run = snakemake(tmp_path, "--cores", "1", "--configfile", "tiny.yaml")
     assert run.returncode != 0
     lines = [line for line in run.stderr.splitlines() if "sparsty" in line]
@@ -255,7 +257,7 @@ def test_wrong_options_stop_the_workflow_in_one_line(
 ) -> None:
     (tmp_path / "recorded/tiny").mkdir(parents=True)
     for path in ("tiny.yaml", "recorded/tiny/study.yaml"):
-        (tmp_path / path).write_text(yaml.safe_dump(tiny))
+        (tmp_path / path).write_text(yaml.safe_dump(tiny), encoding="utf-8")
     run = snakemake(tmp_path, "-n", "--cores", "1", *options)
     assert run.returncode != 0
     assert message in run.stderr + run.stdout
@@ -290,7 +292,7 @@ def test_the_command_line_prints_one_line_for_a_mistake(tmp_path: Path, capsys: 
 
 
 def test_plan_lists_jobs(tmp_path: Path, tiny: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
-    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(tiny))
+    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(tiny), encoding="utf-8")
     assert cli.main(["plan", str(tmp_path / "tiny.yaml"), "--workers", "2", "--jobs"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "study tiny: 2 parents, 2 jobs, 10 children (10 of small), 24 epochs"
@@ -314,10 +316,10 @@ def test_pins_environment_and_project_agree() -> None:
     from packaging.requirements import Requirement
     from packaging.utils import canonicalize_name
 
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     wanted = [Requirement(text) for text in project["dependencies"] + project["optional-dependencies"]["dev"]]
     pins: dict[str, set[str]] = {}
-    for line in (ROOT / "requirements.txt").read_text().splitlines():
+    for line in (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines():
         if "==" in line and not line.startswith(("#", " ")):
             name, _, version = line.split(";")[0].rstrip(" \\").partition("==")
             pins.setdefault(canonicalize_name(name), set()).add(version.strip())
@@ -329,12 +331,12 @@ def test_pins_environment_and_project_agree() -> None:
 
 @pytest.mark.slow
 def test_one_child_of_the_reduced_study_on_real_cifar10(cifar_root: Path, tmp_path: Path) -> None:
-    raw = yaml.safe_load((ROOT / "config" / "reduced.yaml").read_text())
+    raw = yaml.safe_load((ROOT / "config" / "reduced.yaml").read_text(encoding="utf-8"))
     precision = "bf16" if step.has_bf16(torch.device("cpu")) else "fp32"  # emulated, it would take an hour
     raw["parents"] = {"small": {**raw["parents"]["small"], "seeds": [0], "epochs": 12, "precision": precision}}
     raw["blocks"] = [{"name": "one", "parents": "small", "method": "temperature", "sparsity": 90}]
     raw |= {"ensembles": [], "claims": {}}
-    (tmp_path / "one.yaml").write_text(yaml.safe_dump(raw))
+    (tmp_path / "one.yaml").write_text(yaml.safe_dump(raw), encoding="utf-8")
     run = snakemake(tmp_path, "--cores", "1", "--configfile", "one.yaml", "--config", f"data_root={cifar_root}")
     assert run.returncode == 0, run.stderr[-2000:]
     child = pd.read_csv(tmp_path / "results/reduced/children.csv").iloc[0]
@@ -346,7 +348,9 @@ def test_one_child_of_the_reduced_study_on_real_cifar10(cifar_root: Path, tmp_pa
 
 def test_a_record_gives_its_tables_figures_and_page_without_training(done: Path) -> None:
     command = ["record", "tiny.yaml", "--out", "recorded/tiny-here", "--how", "in a test"]
-    run = subprocess.run([sys.executable, "-m", "ssa", *command], cwd=done, capture_output=True, text=True)
+    run = subprocess.run(
+        [sys.executable, "-m", "ssa", *command], cwd=done, capture_output=True, text=True, encoding="utf-8"
+    )
     assert run.stdout == "2 parents and 0 ensembles added to recorded/tiny-here\n", run.stderr
     run = snakemake(done, "--cores", "2", "--config", "recorded=tiny-here")
     assert run.returncode == 0, run.stderr[-2000:]
@@ -357,4 +361,4 @@ def test_a_record_gives_its_tables_figures_and_page_without_training(done: Path)
     for top in ("paper_tables", "figures"):
         for path in (done / top / "tiny").iterdir():
             assert (done / top / "tiny-here" / path.name).read_bytes() == path.read_bytes(), path
-    assert "Tiny" in (done / "results/tiny-here/report.html").read_text()
+    assert "Tiny" in (done / "results/tiny-here/report.html").read_text(encoding="utf-8")

@@ -35,14 +35,18 @@ def slurm() -> Iterator[None]:
 
 
 def said(*command: str) -> str:
-    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    return subprocess.run(command, capture_output=True, text=True, check=True, encoding="utf-8").stdout
 
 
 def test_a_study_runs_from_submission_to_its_page(slurm: None, undisturbed: Path, tmp_path: Path) -> None:
     folder = write_study(tmp_path / "study")
     run = snakemake(folder, *PROFILE, target="all")
-    assert run.wait(timeout=400) == 0, (folder / "snakemake.log").read_text()[-3000:]
-    done = [line for line in (cluster.STATE / "jobs.txt").read_text().splitlines() if f"WorkDir={folder}" in line]
+    assert run.wait(timeout=400) == 0, (folder / "snakemake.log").read_text(encoding="utf-8")[-3000:]
+    done = [
+        line
+        for line in (cluster.STATE / "jobs.txt").read_text(encoding="utf-8").splitlines()
+        if f"WorkDir={folder}" in line
+    ]
     print(f"{len(done)} Slurm jobs, all completed; no job for a light stage")
     assert len(done) == 4  # two parents with their masks, two batches of four children
     assert all("JobState=COMPLETED" in line for line in done)
@@ -50,7 +54,7 @@ def test_a_study_runs_from_submission_to_its_page(slurm: None, undisturbed: Path
         "TimeLimit=270",  # a parent's four hours and its masks' half
         "TimeLimit=35",  # 15 minutes and 5 for each of four children
     }
-    assert "<title>" in (folder / "results/faults/report.html").read_text()
+    assert "<title>" in (folder / "results/faults/report.html").read_text(encoding="utf-8")
     compare(folder, undisturbed, [])
 
 
@@ -59,16 +63,16 @@ def test_what_clusters_differ_in_is_set_in_the_profile_and_holds_for_all_that_tr
 ) -> None:
     profile = tmp_path / "profile"
     profile.mkdir()
-    text = (ROOT / "profiles" / "slurm" / "profile.yaml").read_text()
+    text = (ROOT / "profiles" / "slurm" / "profile.yaml").read_text(encoding="utf-8")
     for line in ("slurm_partition: gpu", "gpu_model: h100"):
         assert text.count(f"# {line}") == 1
         text = text.replace(f"# {line}", line)
-    (profile / "profile.yaml").write_text(text)
+    (profile / "profile.yaml").write_text(text, encoding="utf-8")
     pair = {"name": "pair", "method": "prune-and-tune", "parents": "small", "members": 2, "masks": "anti-random"}
     parent = {"small": {**STUDY["parents"]["small"], "seeds": [0], "epochs": 1}}
     folder = write_study(tmp_path / "study", parents=parent, ensembles=[{**pair, "epochs": 1}])
     run = snakemake(folder, "--workflow-profile", str(profile), *PROFILE[2:])
-    assert run.wait(timeout=400) == 0, (folder / "snakemake.log").read_text()[-3000:]
+    assert run.wait(timeout=400) == 0, (folder / "snakemake.log").read_text(encoding="utf-8")[-3000:]
     described = said("scontrol", "show", "job", "--oneliner").splitlines()
     asked = [dict(word.partition("=")[::2] for word in job.split()) for job in described if f"WorkDir={folder}" in job]
     print([(job["Partition"], job["TresPerJob"], job["TimeLimit"], job["MinMemoryNode"]) for job in asked])
@@ -94,11 +98,19 @@ def test_a_cancelled_job_and_a_lost_node(slurm: None, undisturbed: Path, tmp_pat
     print(f"killed slurmd, process {daemon}, after {len(kept)} records")
     wait("the node to be given up", lambda: "down" in said("sinfo", "-h", "-o", "%T"))
     cluster.start_daemon("slurmd")
-    assert run.wait(timeout=400) == 0, (folder / "snakemake.log").read_text()[-3000:]
-    states = [part for part in (cluster.STATE / "jobs.txt").read_text().split() if part.startswith("JobState=")]
+    assert run.wait(timeout=400) == 0, (folder / "snakemake.log").read_text(encoding="utf-8")[-3000:]
+    states = [
+        part
+        for part in (cluster.STATE / "jobs.txt").read_text(encoding="utf-8").split()
+        if part.startswith("JobState=")
+    ]
     print(f"Slurm's jobs ended as {states}")
     assert "JobState=CANCELLED" in states  # the other job may outlive its daemon, or fail with its node
-    done = [line for line in (cluster.STATE / "jobs.txt").read_text().splitlines() if f"WorkDir={folder}" in line]
+    done = [
+        line
+        for line in (cluster.STATE / "jobs.txt").read_text(encoding="utf-8").splitlines()
+        if f"WorkDir={folder}" in line
+    ]
     asked = {
         (dict(part.partition("=")[::2] for part in line.split())["TimeLimit"], "mem=16000M" in line) for line in done
     }
@@ -116,7 +128,7 @@ def test_a_parent_is_warned_before_its_time_limit_and_saves_its_epoch(slurm: Non
     mark = f"results/faults/marks/parents/{parent}.done"
     run = snakemake(folder, *PROFILE, *limits, "--retries", "0", target=mark)
     assert run.wait(timeout=300) != 0
-    logs = "".join(path.read_text() for path in (folder / "logs/faults/parents").glob("*.log"))
+    logs = "".join(path.read_text(encoding="utf-8") for path in (folder / "logs/faults/parents").glob("*.log"))
     assert "ssa: stopped by SIGTERM: its last epoch is saved; the next attempt goes on from there" in logs
     epoch = int(read_tensors(Store(folder / "results").checkpoint(parent))[1]["epoch"])
     print(f"warned before its limit, the parent saved epoch {epoch} of 20,000")

@@ -40,7 +40,7 @@ def say(root: Path, run: str, **values: Any) -> Beat:
     told = {"unit": "child", "done": 0, "total": 5, "epochs": 0, "started": now, "at": now, "host": HERE}
     beat = Beat(**{"run": run, "pid": os.getpid(), **told, **values})
     (root / progress.FOLDER).mkdir(exist_ok=True)
-    (root / progress.FOLDER / f"{beat.host}-{beat.pid}.json").write_text(json.dumps(vars(beat)))
+    (root / progress.FOLDER / f"{beat.host}-{beat.pid}.json").write_text(json.dumps(vars(beat)), encoding="utf-8")
     return beat
 
 
@@ -48,7 +48,7 @@ def finish(store: Store, study: Study, parent: int, children: int) -> str:
     """Record the first ``children`` of a parent, and the parent."""
     parent_id = list(study.all_parents())[parent]
     store.parent_record(parent_id).parent.mkdir(parents=True)
-    store.parent_record(parent_id).write_text("{}")
+    store.parent_record(parent_id).write_text("{}", encoding="utf-8")
     for child in study.children_of(parent_id)[:children]:
         store.record_child(child.spec, {})
     return parent_id
@@ -98,7 +98,7 @@ def test_jobs_that_were_killed_and_other_studies_jobs_do_not_count(study: Study,
     say(tmp_path, run, host="elsewhere", pid=1, at=time.time() - progress.LOST_SECONDS - 1)
     say(tmp_path, run, host="elsewhere", pid=2)
     say(tmp_path, "another-parent")
-    (tmp_path / progress.FOLDER / "half.json").write_text('{"run"')
+    (tmp_path / progress.FOLDER / "half.json").write_text('{"run"', encoding="utf-8")
     found = status.read(study, Store(tmp_path))
     assert [job.pid for job in found.jobs] == [2]
     assert found.others == 1
@@ -122,7 +122,7 @@ def test_a_job_tells_how_far_it_is_and_takes_its_file_away(
 
 
 def test_a_disk_that_refuses_the_file_stops_nothing(tmp_path: Path) -> None:
-    (tmp_path / progress.FOLDER).write_text("in the way")
+    (tmp_path / progress.FOLDER).write_text("in the way", encoding="utf-8")
     with Progress(tmp_path, "parent", 1, "child") as bar:
         bar.update()
     assert progress.running(tmp_path) == []
@@ -152,7 +152,7 @@ def test_the_workflow_says_a_line_every_so_often_and_ends_with_the_study(study: 
 
 
 def test_on_a_terminal_the_same_lines_are_drawn_again(tiny: dict[str, Any], tmp_path: Path) -> None:
-    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(tiny))
+    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(tiny), encoding="utf-8")
     command = [sys.executable, "-m", "ssa", "status", "tiny.yaml", "--watch", "--every", "0.1"]
     ours, theirs = pty.openpty()
     heed = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # tests in the background inherit that it is ignored
@@ -175,7 +175,7 @@ def test_on_a_terminal_the_same_lines_are_drawn_again(tiny: dict[str, Any], tmp_
 def test_the_command_prints_once_where_it_is_not_told_to_watch(
     tiny: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(tiny))
+    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(tiny), encoding="utf-8")
     assert cli.main(["status", str(tmp_path / "tiny.yaml"), "--results", str(tmp_path / "results")]) == 0
     assert "0 of 10" in capsys.readouterr().out
 

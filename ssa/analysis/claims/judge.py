@@ -44,7 +44,7 @@ class Row:
 
 def write_claims(results: Path, out: Path) -> None:
     """Test the claims of ``results``/study.json on the record beside it; write claims.csv and claims.md to ``out``."""
-    section = json.loads((results / "study.json").read_text()).get("claims") or {}
+    section = json.loads((results / "study.json").read_text(encoding="utf-8")).get("claims") or {}
     children = read_children(results)
     ensembles = read_ensembles(results) if has_ensembles(results) else None
     rows = judge_claims(section, children, pd.read_parquet(results / "history.parquet"), ensembles)
@@ -52,7 +52,7 @@ def write_claims(results: Path, out: Path) -> None:
     columns = list(Row.__dataclass_fields__)
     frame = pd.DataFrame([asdict(row) for row in rows], columns=columns).astype({"n": "Int64"})
     frame.to_csv(out / "claims.csv", index=False, float_format="%.8g", lineterminator="\n")
-    (out / "claims.md").write_text(f"{markdown(section, rows)}\nHardware: {devices(children)}.\n")
+    (out / "claims.md").write_text(f"{markdown(section, rows)}\nHardware: {devices(children)}.\n", encoding="utf-8")
 
 
 def judge_claims(

@@ -63,7 +63,7 @@ def write_report(results: Path, tables: Path, figures: Path, out: Path) -> None:
     ``tables`` is the folder with claims.csv and the tables' .md files, ``figures`` the one with the PNG files; the same
     input gives the same bytes. ``UserError`` names a file that is missing.
     """
-    study = json.loads(_existing(results / "study.json", "aggregate").read_text())
+    study = json.loads(_existing(results / "study.json", "aggregate").read_text(encoding="utf-8"))
     children = read_children(_existing(results / "children.csv", "aggregate").parent)
     history = pd.read_parquet(_existing(results / "history.parquet", "aggregate"))
     claims = read_claims(_existing(tables / "claims.csv", "claims"), study["claims"])

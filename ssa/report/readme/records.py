@@ -34,7 +34,10 @@ class Page:
 
 def records(root: Path) -> dict[str, dict[str, Any]]:
     """study.json of each record by the record's name, the largest first."""
-    found = {path.parent.name: json.loads(path.read_text()) for path in (root / "recorded").glob("*/study.json")}
+    found = {
+        path.parent.name: json.loads(path.read_text(encoding="utf-8"))
+        for path in (root / "recorded").glob("*/study.json")
+    }
     return dict(sorted(found.items(), key=lambda item: (-item[1]["counts"]["children"], item[0])))
 
 

@@ -38,7 +38,7 @@ def _each(page: Page, rows: Callable[[list[Row]], list[dict[str, str]]]) -> str:
     """For each device what was measured on, and the table of ``rows``."""
     parts = []
     for path in sorted((page.root / "benchmarks").glob("*.json")):
-        found = json.loads(path.read_text())
+        found = json.loads(path.read_text(encoding="utf-8"))
         table = rows([row for part in found["parts"].values() for row in part["rows"]])
         parts += [_about(path, found, page), grid(table[0], [row.values() for row in table])] if table else []
     return "\n\n".join(parts) or "Nothing is measured yet: `make bench`."

@@ -34,8 +34,8 @@ class Table:
 def write(table: Table, out: Path) -> None:
     """Write ``table`` into the folder ``out`` as .csv, .md and .tex; the same numbers, the same bytes."""
     table.long.to_csv(out / f"{table.name}.csv", index=False, float_format="%.8g", lineterminator="\n")
-    (out / f"{table.name}.md").write_text(markdown(table))
-    (out / f"{table.name}.tex").write_text(latex(table))
+    (out / f"{table.name}.md").write_text(markdown(table), encoding="utf-8")
+    (out / f"{table.name}.tex").write_text(latex(table), encoding="utf-8")
 
 
 def markdown(table: Table) -> str:

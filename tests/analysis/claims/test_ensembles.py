@@ -178,5 +178,5 @@ def test_files(tmp_path: Path) -> None:
         "gain (points; NLL: nats / 100)",
     }
     assert set(mine["arm"]) == {"cifar10, lenet-l", "cifar10, wrn-28-10"}
-    text = (tmp_path / "out" / "claims.md").read_text()
+    text = (tmp_path / "out" / "claims.md").read_text(encoding="utf-8")
     assert "no more training epochs and no more masked FLOPs" in text

@@ -96,7 +96,7 @@ def test_names_that_the_study_knows_are_allowed():
 
 def test_checking_a_section_imports_neither_pandas_nor_scipy():
     code = "import sys, ssa.study.claims; print({'pandas', 'scipy', 'torch'} & set(sys.modules))"
-    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, encoding="utf-8")
     assert found.stdout.strip() == "set()"
 
 
@@ -354,7 +354,7 @@ def test_files(tmp_path):
     judged_by = frame.dropna(subset="estimate").groupby("claim")["against"].agg(set)
     assert (judged_by["C1"], judged_by["C8"], judged_by["C9"]) == ({0.0}, {1.0}, {0.5})
     assert judged_by["C5"] == {4.0, 6.0}
-    text = (tmp_path / "out" / "claims.md").read_text()
+    text = (tmp_path / "out" / "claims.md").read_text(encoding="utf-8")
     assert "## C1: SSA ends more accurate" in text
     assert "**small: supported**" in text
     assert "| small | all | – | 0 | – | – | not testable: no ensembles in this study |" in text
@@ -366,10 +366,10 @@ def test_files(tmp_path):
 
 def test_a_study_without_claims_says_so(tmp_path):
     results = write(tmp_path / "results")
-    (results / "study.json").write_text(json.dumps({**study(), "claims": {}}))
+    (results / "study.json").write_text(json.dumps({**study(), "claims": {}}), encoding="utf-8")
     write_claims(results, tmp_path)
     assert pd.read_csv(tmp_path / "claims.csv").empty
-    assert "This study tests no claims." in (tmp_path / "claims.md").read_text()
+    assert "This study tests no claims." in (tmp_path / "claims.md").read_text(encoding="utf-8")
 
 
 def test_a_claim_that_names_several_lengths_of_tuning_is_tested_at_each() -> None:

@@ -161,7 +161,7 @@ def changed(folder: Path, copy: Path, **values: Any) -> str:
     copy.mkdir(exist_ok=True)
     for name in RECORD:
         shutil.copy(folder / name, copy)
-    (copy / "study.json").write_text(json.dumps({**synthetic.study(), **values}))
+    (copy / "study.json").write_text(json.dumps({**synthetic.study(), **values}), encoding="utf-8")
     report.write_report(copy, folder / "tables", folder / "figures", copy / "report.html")
     return (copy / "report.html").read_text(encoding="utf-8")
 
@@ -177,12 +177,14 @@ def test_hostile_text_is_shown_and_not_run(folder: Path, tmp_path: Path) -> None
 def test_a_study_without_claims_says_so(folder: Path, tmp_path: Path) -> None:
     tables = tmp_path / "tables"
     tables.mkdir()
-    (tables / "claims.csv").write_text((folder / "tables" / "claims.csv").read_text().splitlines()[0] + "\n")
+    (tables / "claims.csv").write_text(
+        (folder / "tables" / "claims.csv").read_text(encoding="utf-8").splitlines()[0] + "\n", encoding="utf-8"
+    )
     for name in RECORD:
         shutil.copy(folder / name, tmp_path)
-    (tmp_path / "study.json").write_text(json.dumps({**synthetic.study(), "claims": {}}))
+    (tmp_path / "study.json").write_text(json.dumps({**synthetic.study(), "claims": {}}), encoding="utf-8")
     report.write_report(tmp_path, tables, folder / "figures", tmp_path / "report.html")
-    assert "This study tests no claims." in said(Page((tmp_path / "report.html").read_text()))
+    assert "This study tests no claims." in said(Page((tmp_path / "report.html").read_text(encoding="utf-8")))
 
 
 @pytest.mark.parametrize(("missing", "stage"), [("claims.csv", "claims"), ("accuracy_vs_sparsity.png", "figures")])
@@ -200,7 +202,8 @@ def test_a_missing_file_is_named_with_the_stage_that_writes_it(folder: Path, mis
 def test_markdown_tables_are_read_as_written(tmp_path: Path) -> None:
     path = tmp_path / "table.md"
     path.write_text(
-        "# Title\n\nFirst.\n\n| a | b |\n| --- | --- |\n| x \\| y | **1.0** |\n\nSecond.\n\n| c |\n| --- |\n"
+        "# Title\n\nFirst.\n\n| a | b |\n| --- | --- |\n| x \\| y | **1.0** |\n\nSecond.\n\n| c |\n| --- |\n",
+        encoding="utf-8",
     )
     first = Table("First.", ["a", "b"], [[Cell("x | y"), Cell("1.0", bold=True)]])
     assert report_tables.read_tables(path) == ("Title", [first, Table("Second.", ["c"], [])])
@@ -210,7 +213,8 @@ def test_parents_are_summed_up_by_kind(tmp_path: Path) -> None:
     path = tmp_path / "parents.csv"
     path.write_text(
         "parent,dataset,model,parent_seed,epochs,accuracy\n"
-        "wide,digits,net,1,30,90\nwide,digits,net,0,30,92\nthin,digits,net,0,30,80\n"
+        "wide,digits,net,1,30,90\nwide,digits,net,0,30,92\nthin,digits,net,0,30,80\n",
+        encoding="utf-8",
     )
     thin, wide = ([cell.text for cell in row] for row in report_tables.read_parents(path).rows)
     assert thin == ["thin", "digits", "net", "30", "0", "1", "80.00"]
@@ -224,7 +228,8 @@ def test_a_claims_intervals_are_drawn_on_one_axis(tmp_path: Path) -> None:
         "C2,Better.,paper,small,difference (points),a,1,0,2,6,0.1,,undecided\n"
         "C2,Better.,paper,small,difference (points),b,1,0,2,6,0.1,,supported\n"
         "C2,Better.,paper,small,difference (points),c,9,-20,40,6,0.1,,undecided\n"
-        "C2,Better.,paper,small,difference (points),overall,,,,,,,undecided\n"
+        "C2,Better.,paper,small,difference (points),overall,,,,,,,undecided\n",
+        encoding="utf-8",
     )
     claim = report_claims.read_claims(path, {})[0]
     assert claim.verdicts[0].panels[0].axis == report_claims.Axis(
@@ -243,7 +248,8 @@ def test_a_claim_that_was_not_tested_says_why(tmp_path: Path) -> None:
         "claim,statement,source,arm,measure,comparison,estimate,low,high,n,p,p_holm,verdict\n"
         "C3,Better.,paper,small,gain (points),a,,,,0,,,not testable: no ensembles in this study\n"
         "C3,Better.,paper,small,gain (points),b,,,,0,,,not testable: no ensembles in this study\n"
-        "C3,Better.,paper,small,gain (points),overall,,,,,,,not testable\n"
+        "C3,Better.,paper,small,gain (points),overall,,,,,,,not testable\n",
+        encoding="utf-8",
     )
     (verdict,) = report_claims.read_claims(path, {})[0].verdicts
     assert (verdict.text, verdict.tally) == ("not testable", "no ensembles in this study")
@@ -252,7 +258,9 @@ def test_a_claim_that_was_not_tested_says_why(tmp_path: Path) -> None:
 def test_a_table_without_rows_is_its_caption_alone(folder: Path) -> None:
     table = folder / "tables" / "table2_ablation.md"
     kept = table.read_text(encoding="utf-8")
-    table.write_text("# Ablation\n\nNo children fill this table.\n\n| Schedule | tau |\n| --- | --- |\n")
+    table.write_text(
+        "# Ablation\n\nNo children fill this table.\n\n| Schedule | tau |\n| --- | --- |\n", encoding="utf-8"
+    )
     try:
         empty = Page(written(folder, "empty.html"))
     finally:

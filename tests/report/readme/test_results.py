@@ -33,7 +33,9 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     record = synthetic.write(root / "recorded" / "synthetic-cpu")
     children = pd.read_csv(record / "children.csv").query("lr_schedule == 'one-cycle'")
     children.to_csv(record / "children.csv", index=False)
-    (record / "study.json").write_text(json.dumps({**synthetic.study(), "findings": ["controls", "losses"]}))
+    (record / "study.json").write_text(
+        json.dumps({**synthetic.study(), "findings": ["controls", "losses"]}), encoding="utf-8"
+    )
     tables, figures = (root / top / "synthetic-cpu" for top in ("paper_tables", "figures"))
     write_tables(record, tables)
     write_claims(record, tables)
@@ -46,11 +48,13 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("name", ["README.md", "docs/findings.md", "docs/speed.md"])
 def test_what_is_committed_is_up_to_date(name: str) -> None:
     page = records.Page(ROOT, ROOT / name)
-    assert results.filled(page.path.read_text(), page) == page.path.read_text(), "run make results"
+    assert results.filled(page.path.read_text(encoding="utf-8"), page) == page.path.read_text(encoding="utf-8"), (
+        "run make results"
+    )
 
 
 def test_every_finding_has_its_place() -> None:
-    text = (ROOT / "docs" / "findings.md").read_text()
+    text = (ROOT / "docs" / "findings.md").read_text(encoding="utf-8")
     assert re.findall(r"^<!-- begin: finding (\w+) -->$", text, re.MULTILINE) == list(questions.FINDINGS)
 
 
@@ -59,11 +63,11 @@ def test_the_readme_has_a_row_for_each_claim_with_the_numbers_of_the_record(
 ) -> None:
     monkeypatch.chdir(checkout)
     page = Path("README.md")
-    page.write_text("# Title\n\n<!-- begin: claims -->\nold\n<!-- end: claims -->\n\nAfter.\n")
+    page.write_text("# Title\n\n<!-- begin: claims -->\nold\n<!-- end: claims -->\n\nAfter.\n", encoding="utf-8")
     assert cli.main(["summary", "README.md"]) == 0
     assert cli.main(["summary", "README.md"]) == 0
     assert capsys.readouterr().out == "README.md filled\nREADME.md is up to date\n"
-    text = page.read_text()
+    text = page.read_text(encoding="utf-8")
     assert text.startswith("# Title\n\n<!-- begin: claims -->\n\n**An invented study**")
     assert text.endswith("\n\n<!-- end: claims -->\n\nAfter.\n")
     assert "old" not in text
@@ -99,8 +103,10 @@ def test_a_record_says_which_larger_one_holds_its_runs_too(checkout: Path) -> No
     folder = shutil.copytree(checkout / "recorded" / "synthetic-cpu", checkout / "recorded" / "part-cpu")
     children = pd.read_csv(folder / "children.csv")
     children.head(5).to_csv(folder / "children.csv", index=False)
-    study = json.loads((folder / "study.json").read_text())
-    (folder / "study.json").write_text(json.dumps({**study, "counts": {**study["counts"], "children": 5}}))
+    study = json.loads((folder / "study.json").read_text(encoding="utf-8"))
+    (folder / "study.json").write_text(
+        json.dumps({**study, "counts": {**study["counts"], "children": 5}}), encoding="utf-8"
+    )
     told = records._overlaps(page)
     assert told == {
         "synthetic-cpu": "",
@@ -142,7 +148,7 @@ def test_speed_is_told_of_each_device_with_what_missed(tmp_path: Path) -> None:
     beside = {"date": "2026-01-02T03:04:05+00:00", "git_commit": "abc", "versions": {"torch": "9.9"}}
     parts = {"one": {**beside, "load": 3.0, "rows": rows[:1]}, "two": {**beside, "load": 0.5, "rows": rows[1:]}}
     content = {"device": "A CPU", "cores": 2, "bf16": True, "parts": parts}
-    (tmp_path / "benchmarks" / "a-cpu.json").write_text(json.dumps(content))
+    (tmp_path / "benchmarks" / "a-cpu.json").write_text(json.dumps(content), encoding="utf-8")
     places = "".join(f"<!-- begin: speed {name} -->\n<!-- end: speed {name} -->\n" for name in summary_speed.PLACES)
     text = results.filled(places, records.Page(tmp_path, tmp_path / "README.md"))
     assert "**A CPU, 2 cores** (`benchmarks/a-cpu.json`: 2026-01-02, PyTorch 9.9, commit abc; load" in text
@@ -151,7 +157,7 @@ def test_speed_is_told_of_each_device_with_what_missed(tmp_path: Path) -> None:
     assert "| ours over theirs | net | 1.9 x |  | 1 | at least 2 | **missed** |" in text
     assert text.count("| images | net | 2,500 x |  | 1 |\n") == text.count("noise") == 1
     assert "| where an epoch goes | net |\n| --- | --- |\n| convolutions | 61.5% |" in text
-    (tmp_path / "benchmarks" / "a-cpu.json").write_text(json.dumps({**content, "bf16": False}))
+    (tmp_path / "benchmarks" / "a-cpu.json").write_text(json.dumps({**content, "bf16": False}), encoding="utf-8")
     assert "**A CPU, 2 cores without bf16 units** (" in results.filled(
         places, records.Page(tmp_path, tmp_path / "x.md")
     )
@@ -159,10 +165,12 @@ def test_speed_is_told_of_each_device_with_what_missed(tmp_path: Path) -> None:
 
 def test_the_filled_page_is_sound_markdown(checkout: Path) -> None:
     page = records.Page(checkout, checkout / "docs" / "index.md")
-    page.path.write_text("# Findings\n\n" + results.filled(PLACES, page))
-    (checkout / "docs" / "conf.py").write_text('extensions = ["myst_parser"]')
+    page.path.write_text("# Findings\n\n" + results.filled(PLACES, page), encoding="utf-8")
+    (checkout / "docs" / "conf.py").write_text('extensions = ["myst_parser"]', encoding="utf-8")
     options = ["-q", "-W", "--keep-going", "-b", "html", str(checkout / "docs"), str(checkout / "html")]
-    done = subprocess.run([sys.executable, "-m", "sphinx", *options], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-m", "sphinx", *options], capture_output=True, text=True, check=False, encoding="utf-8"
+    )
     assert done.returncode == 0, done.stderr
     assert (checkout / "html" / "_images" / "finding_losses.png").is_file()
 

@@ -254,7 +254,7 @@ def test_latex_compiles(tmp_path: Path) -> None:
     ]
     body = "\n".join(latex(table) for table in [*every, ensemble_tables.differences(frame())])
     head = "\\documentclass{article}\n\\usepackage{booktabs}\n\\begin{document}\n"
-    (tmp_path / "tables.tex").write_text(f"{head}{body}\n\\end{{document}}\n")
+    (tmp_path / "tables.tex").write_text(f"{head}{body}\n\\end{{document}}\n", encoding="utf-8")
     command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "tables.tex"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, encoding="utf-8")
     assert done.returncode == 0, done.stdout[-2000:]

@@ -72,5 +72,5 @@ def test_a_model_without_published_rows_has_none() -> None:
 
 
 def test_the_file_is_part_of_the_package() -> None:
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     assert "published.csv" in project["tool"]["setuptools"]["package-data"]["ssa.report.tables"]

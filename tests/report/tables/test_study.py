@@ -204,12 +204,12 @@ def test_a_table_without_content_says_so(tmp_path):
     frame[frame["method"] == "dense"].to_csv(results / "children.csv", index=False)
     tables.write_tables(results, tmp_path / "out")
     for name in NAMES:
-        assert "no children to fill this table" in (tmp_path / "out" / f"{name}.md").read_text()
-        assert "no children to fill this table" in (tmp_path / "out" / f"{name}.tex").read_text()
+        assert "no children to fill this table" in (tmp_path / "out" / f"{name}.md").read_text(encoding="utf-8")
+        assert "no children to fill this table" in (tmp_path / "out" / f"{name}.tex").read_text(encoding="utf-8")
         long = pd.read_csv(tmp_path / "out" / f"{name}.csv")
         assert long.empty
         assert "lr_schedule" in long.columns
-    assert "nothing that something is known of" in (tmp_path / "out" / f"{SANITY}.md").read_text()
+    assert "nothing that something is known of" in (tmp_path / "out" / f"{SANITY}.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.skipif(shutil.which("pdflatex") is None, reason="needs pdflatex")
@@ -219,8 +219,8 @@ def test_latex_compiles(tmp_path, frame):
     made = (tables.accuracy(frame), tables.ablation(frame), tables.paired_differences(frame), sanity(frame, None))
     body = "\n".join(table_style.latex(table) for table in made)
     document = f"\\documentclass{{article}}\n\\usepackage{{booktabs}}\n\\begin{{document}}\n{body}\n\\end{{document}}\n"
-    (tmp_path / "tables.tex").write_text(document)
+    (tmp_path / "tables.tex").write_text(document, encoding="utf-8")
     command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "tables.tex"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, encoding="utf-8")
     assert done.returncode == 0, done.stdout[-2000:]
     assert (tmp_path / "tables.pdf").exists()
