@@ -34,8 +34,9 @@ demo: $(READY)
 	$(BIN)/snakemake --cores $(CORES) --configfile config/demo.yaml --quiet rules progress
 	@echo "$(CURDIR)/results/demo/report.html"
 
+# A file's tests run in one process, one after the other, so that what it makes once is made once.
 test: $(READY)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(CORES) --dist loadfile
 
 slow: $(READY)
 	$(BIN)/python -m pytest -m slow -rs

@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 import torch
 
-pytest_plugins = ["tracked", "faults"]
+pytest_plugins = ["shared", "tracked", "faults"]
 ROOT = Path(__file__).resolve().parent.parent
 torch.set_num_threads(1)
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # tests run side by side, and so do the commands that they run
 
 TINY: dict[str, Any] = {
     "name": "tiny",

@@ -14,6 +14,7 @@ import pandas as pd
 import pytest
 import yaml
 from conftest import ROOT
+from shared import once
 
 STUDY: dict[str, Any] = {
     "name": "faults",
@@ -123,6 +124,9 @@ def compare(folder: Path, undisturbed: Path, kept: list[bytes]) -> None:
 @pytest.fixture(scope="session")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The study, run to its end on this machine with nothing in its way."""
-    folder = write_study(tmp_path_factory.mktemp("undisturbed"))
-    finish(folder)
-    return folder
+
+    def run(folder: Path) -> None:
+        write_study(folder)
+        finish(folder)
+
+    return once(tmp_path_factory, "undisturbed", run)

@@ -15,8 +15,10 @@ from typing import Any
 import pytest
 import yaml
 from conftest import TINY
+from shared import once
 
 from ssa import cli
+from ssa.store.store import Store
 
 RUNS = 2 + 10 + 1  # parents, children, the study
 PIXEL = bytes.fromhex(  # a PNG of one pixel
@@ -65,16 +67,19 @@ def wait_for(condition: Callable[[], bool], seconds: float = 60) -> None:
 
 
 @pytest.fixture(scope="session")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def trained(tmp_path_factory: pytest.TempPathFactory, tiny_store: Store) -> Path:
     """A folder with the records and the tables of the tiny study, and one figure."""
-    folder = tmp_path_factory.mktemp("trained")
+    return once(tmp_path_factory, "trained", lambda folder: _tabulate(folder, tiny_store))
+
+
+def _tabulate(folder: Path, records: Store) -> None:
+    shutil.copytree(records.root, folder / "results")
     (folder / "tiny.yaml").write_text(
         yaml.safe_dump({**TINY, "title": "Tiny", "claims": {"C1": {"sparsities": [80]}}}), encoding="utf-8"
     )
     here = os.getcwd()
     os.chdir(folder)
     try:
-        assert cli.main(["run", "tiny.yaml"]) == 0
         assert cli.main(["aggregate", "tiny.yaml"]) == 0
         for stage in ("tables", "claims"):
             assert cli.main([stage, "results/tiny", "--out", "paper_tables/tiny"]) == 0
@@ -82,7 +87,6 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
         os.chdir(here)
     (folder / "figures/tiny").mkdir(parents=True)
     (folder / "figures/tiny/accuracy_vs_sparsity.png").write_bytes(PIXEL)
-    return folder
 
 
 @pytest.fixture
@@ -94,11 +98,14 @@ def folder(trained: Path, tmp_path: Path) -> Path:
 @pytest.fixture(scope="session")
 def logged(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of ``trained`` whose runs are written."""
-    folder = Path(shutil.copytree(trained, tmp_path_factory.mktemp("logged") / "study"))
-    done = ssa(folder, "track", "tiny.yaml")
-    assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.startswith(f"{RUNS} W&B runs written to results/tiny/wandb")
-    return folder
+
+    def log(folder: Path) -> None:
+        shutil.copytree(trained, folder, dirs_exist_ok=True)
+        done = ssa(folder, "track", "tiny.yaml")
+        assert (done.returncode, done.stderr) == (0, "")
+        assert done.stdout.startswith(f"{RUNS} W&B runs written to results/tiny/wandb")
+
+    return once(tmp_path_factory, "logged", log)
 
 
 @pytest.fixture

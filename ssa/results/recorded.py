@@ -179,8 +179,10 @@ def _value(column: str, text: str) -> str | float | bool | None:
         return text or None
     if text in ("True", "False"):
         return text == "True"
-    number = float(text)
-    return int(text) if text.lstrip("-").isdigit() else number
+    try:
+        return int(text) if text.lstrip("-").isdigit() else float(text)
+    except ValueError:
+        return text
 
 
 def _joined(old: Collected | None, new: Collected) -> Collected:

@@ -43,12 +43,8 @@ def lose(store: Store, child: blocks.Child) -> None:
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Store:
-    from conftest import TINY
-
-    store = Store(tmp_path_factory.mktemp("results"))
-    assert stages.run(expand(TINY), store, None, Deadline()) == 0
-    return store
+def finished(tiny_store: Store) -> Store:
+    return tiny_store
 
 
 @pytest.mark.parametrize(
