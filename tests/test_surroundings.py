@@ -80,7 +80,7 @@ def test_a_copy_inside_another_repository_does_not_have_its_commit(tmp_path: Pat
         ).stdout
 
     def commit() -> str:
-        code = "from ssa import provenance; print(provenance.git_commit())"
+        code = "from ssa.process import provenance; print(provenance.git_commit())"
         found = subprocess.run(
             [sys.executable, "-c", code],
             cwd=tmp_path / "ssa-main",
