@@ -38,11 +38,11 @@ def prunable(model: nn.Module, select: Select | None = None) -> dict[str, Tensor
     """The weights that may be pruned, in the model's order.
 
     By default those of every convolution, linear layer and attention but the classifier: what the model's
-    ``get_classifier()`` gives, as timm's models have it, else the last layer. Transposed convolutions, embeddings and
-    recurrent layers are none of these. ``select`` chooses among all of them instead: a type or a tuple of types, a
-    pattern of layer names or a list of patterns (``"blocks.*.fc1"``), or a predicate called with a layer's name and
-    module. A shared weight appears once, and not where the classifier shares it. ``ValueError`` where nothing is
-    chosen, or where a weight is computed from others.
+    ``get_classifier()`` gives, as timm's models have it, which may be nothing, else the last layer. Transposed
+    convolutions, embeddings and recurrent layers are none of these. ``select`` chooses among all of them instead: a
+    type or a tuple of types, a pattern of layer names or a list of patterns (``"blocks.*.fc1"``), or a predicate called
+    with a layer's name and module. A shared weight appears once, and not where the classifier shares it. ``ValueError``
+    where nothing is chosen, or where a weight is computed from others.
     """
     found = layers(model)
     if select is None:
@@ -74,7 +74,7 @@ def _classifier(model: nn.Module, found: Mapping[str, nn.Module]) -> set[int]:
     ask: Any = getattr(model, "get_classifier", None)
     given = ask() if callable(ask) else ()
     heads = [head for head in (given if isinstance(given, (tuple, list)) else [given]) if isinstance(head, nn.Module)]
-    last = [layer for head in heads for layer in layers(head).values()] or list(found.values())[-1:]
+    last = [layer for head in heads for layer in layers(head).values()] if heads else list(found.values())[-1:]
     return {id(parameter) for layer in last for parameter in layer.parameters(recurse=False)}
 
 
