@@ -33,8 +33,8 @@ def bytes_per_weight(model: nn.Module, law: laws.Law, regenerate: bool) -> float
     mask = pruning.prune(model, 0.9, "random")
     child = Subnetwork(model, mask, law, regenerate=regenerate)
     child.at(1.0)
-    own = {tensor.data_ptr(): tensor for name, tensor in child.named_buffers() if not name.startswith("module.")}
-    return sum(tensor.numel() * tensor.element_size() for tensor in own.values()) / child.target.numel()
+    own = (child.target, child.multiplier, child.alive, child.movement, child.drawn)
+    return sum(tensor.nbytes for tensor in own if tensor is not None) / child.target.numel()
 
 
 def float_matrices(model: nn.Module) -> float:

@@ -25,14 +25,15 @@ FORMAT = "ssa subnetwork 1"
 def save(child: nn.Module, path: str | Path) -> None:
     """Write the target subnetwork of ``child``: mask bits, kept values, and all other parameters and buffers whole.
 
-    The file appears whole or not at all. ``child``: a Subnetwork, or what wraps one, as ``torch.compile`` does.
+    The file appears whole or not at all. ``child``: a Subnetwork, its module, or what wraps one, as ``torch.compile``
+    does.
     ``ValueError`` where there is none, and where the module's state is not all tensors.
     """
     found = within(child)
     if found is None:
         raise ValueError(f"{type(child).__name__} is no subnetwork, and holds none; save a plain model as PyTorch does")
-    mask, whole = found.mask, _state(found.module)
-    kept = {name: whole.pop(name)[entry.expand(found.module.get_parameter(name).shape)] for name, entry in mask.items()}
+    mask, whole = found.mask, _state(found.fold())
+    kept = {name: whole.pop(name)[entry.expand(found.weights[name].shape)] for name, entry in mask.items()}
     entries = {name: entry for name, entry in mask.items() if name not in mask.tied}
     layout = {"shapes": {name: list(entry.shape) for name, entry in entries.items()}, "tied": mask.tied}
     tensors = {
@@ -51,6 +52,8 @@ def load(path: str | Path, model: nn.Module) -> nn.Module:
     was not written by :func:`save`, or is of another architecture; ``model`` is then as it was.
     """
     tensors = _read(path)
+    if within(model) is not None:
+        raise ValueError("the model is, or holds, a child: load into a plain one, as its fold() is")
     state = _state(model)
     if any(value.is_meta for value in state.values()):
         raise ValueError("the model is on the meta device, without values to fill; build it on a real one")

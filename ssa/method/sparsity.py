@@ -52,15 +52,15 @@ def sparsity(model: nn.Module, select: Select | None = None) -> Report:
     """The sparsity of a plain model's prunable weights, counting exact zeros, or of a Subnetwork's target mask.
 
     ``select`` chooses the weights as in :func:`ssa.prune`: by default, of a plain model, all but the classifier's. The
-    rows of a Subnetwork, also of one that is compiled or otherwise wrapped, are the weights that its mask names;
-    BatchNorm and biases that go with neurons do not count.
+    rows of a child, also of its module alone and of one that is compiled or otherwise wrapped, are the weights that its
+    mask names; BatchNorm and biases that go with neurons do not count.
     """
     child = within(model)
     if child is not None:
         mask = child.mask
-        chosen = mask if select is None else prunable(child.module, select)
-        weights = {name: child.module.get_parameter(name) for name in mask if name in chosen and name not in mask.tied}
-        gone = {name: (~mask[name]).expand(weight.shape) for name, weight in weights.items()}
+        chosen = mask if select is None else prunable(child.fold(), select)
+        rows = {name: weight for name, weight in child.weights.items() if name in mask and name not in mask.tied}
+        gone = {name: (~mask[name]).expand(weight.shape) for name, weight in rows.items() if name in chosen}
     else:
         gone = {name: weight == 0 for name, weight in prunable(model, select).items()}
     return Report(tuple(_row(name, pruned) for name, pruned in gone.items()))

@@ -1,45 +1,58 @@
-"""A module whose weights are multiplied by a mask that is annealed to its target."""
+"""A model whose layers compute their weights from a mask that is annealed to its target."""
 
 from __future__ import annotations
 
 import copy
 import hashlib
+import inspect
 import math
 import struct
 import weakref
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
-from dataclasses import fields, is_dataclass
+from collections.abc import Mapping
+from dataclasses import fields
 from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
-from torch.nn.utils.stateless import _reparametrize_module
 from torch.optim.optimizer import register_optimizer_step_post_hook
-from torch.utils._pytree import tree_leaves
 
 from ssa.errors import choose
 from ssa.method import criteria, masks
 from ssa.method.criteria import lowest
 from ssa.method.laws import Law, OneShot
 from ssa.method.layout import Layout
+from ssa.method.masked import Attached, Masked, check_free, places, product
 from ssa.method.masks import Mask
 from ssa.method.sampling import LEVELS, Bits, either
 
 PRUNED_WEIGHTS = ("train", "freeze", "shuffle")
 MASKED_WEIGHTS = ("update", "freeze")
+ANOTHER = (
+    "this state was saved by a child of another law, seed or mask's names, and would not go on as that one did: build "
+    "the child as it was, or load the state of its module alone"
+)
+MOVED = (
+    "at(), train() or eval() was called between a forward pass and its backward pass, which would be another mask's: "
+    "call backward() first"
+)
+
+Pass = tuple[int, bool]  # what a forward pass was computed under: how often the mask had moved, and the module's mode
 
 
 class Subnetwork(nn.Module):
-    """``module`` under ``mask``, fine-tuned by ``law``; shares the module's parameters and never replaces them.
+    """``module`` as a child: from now on its masked layers compute their weights from ``mask``, annealed by ``law``.
+
+    The module stays the object that it is, with its parameters, and may be used, wrapped and trained by itself. This is
+    its handle, which moves time, folds and saves; calling it calls the module. The module is changed until
+    :meth:`remove`; ``ValueError`` where it is a child already, since masks would multiply.
 
     Call :meth:`at` before each training step with the time in epochs: it fixes one sampled mask for all forward
     passes until the next call. The sampled mask is a pure function of ``seed`` and the time, so that ranks of a
-    data-parallel job agree and a resumed child goes on bit for bit. In eval mode, and from ``law.epochs`` on, the
-    network is exactly the target subnetwork. ``epochs``, where given, is the length of training: a law that anneals
-    for longer is refused, and so is a time beyond it.
+    data-parallel job agree and a resumed child goes on bit for bit; ``ValueError`` where ranks were given different
+    seeds, laws or masks. In eval mode, and from ``law.epochs`` on, the network is exactly the target subnetwork.
+    ``epochs``, where given, is the length of training: a law that anneals for longer is refused, and so is a time
+    beyond it.
 
     ``pruned_weights``: ``train`` them while they are sampled, ``freeze`` them at their starting values, or
     ``shuffle`` them within their tensor at the start. ``masked_weights``: whether momentum and weight decay
@@ -48,9 +61,8 @@ class Subnetwork(nn.Module):
     each weight, such as random annealing's u: less memory, more time, the same numbers.
     """
 
-    target: Tensor
-    multiplier: Tensor
-    strides: Tensor
+    target: Tensor  # bool, the entries of all weights laid end to end by ``_layout``
+    multiplier: Tensor  # of the coming training steps, laid so too; written in place as long as the child lives
     alive: Tensor | None
     movement: Tensor | None
     drawn: Tensor | None
@@ -69,27 +81,66 @@ class Subnetwork(nn.Module):
         regenerate: bool = False,
     ) -> None:
         super().__init__()
-        masks.check(module, mask)
-        if not isinstance(law, Law):
-            raise TypeError(f"law is {law!r}; it is an instance such as ssa.TemperatureAnnealing(epochs=5)")
-        if law.epochs == 0 and not isinstance(law, OneShot):
-            raise ValueError(f"{law} anneals for 0 epochs, as OneShot does: give it epochs=, or choose OneShot")
         if not any(True for _ in module.parameters()):
             raise ValueError(f"{type(module).__name__} has no parameters, so that there is nothing to fine-tune")
-        if law.epochs > epochs:
+        if any(isinstance(each, (Masked, Subnetwork)) for each in module.modules()):
             raise ValueError(
-                f"{type(law).__name__} anneals for {law.epochs:g} epochs, longer than the training of {epochs:g}; "
-                "shorten the law's epochs"
+                f"{type(module).__name__} is, or holds, a child already, and masks would multiply: end that with its "
+                "remove(), or wrap a deep copy of the parent"
             )
-        if regenerate and not law.regenerable:
-            raise ValueError(f"{law} depends on the starting weights, which move: leave regenerate at False")
-        choose("pruned_weights", pruned_weights, PRUNED_WEIGHTS)
-        choose("masked_weights", masked_weights, MASKED_WEIGHTS)
-        if law.ranking and pruned_weights == "freeze":
-            raise ValueError(
-                f"{law} chooses the pruned weights anew: they cannot be frozen, leave pruned_weights at train"
-            )
+        masks.check(module, mask)
+        self.__class__ = _calling(type(module))
         self.module = module
+        self._attached: list[Attached] = []
+        self._places: dict[str, tuple[Attached, str]] = {}
+        self._lay(mask, _factor_type(law, rescale))
+        self._start(
+            mask,
+            law,
+            seed=seed,
+            epochs=epochs,
+            pruned_weights=pruned_weights,
+            masked_weights=masked_weights,
+            rescale=rescale,
+            regenerate=regenerate,
+        )
+        self._attach()
+        _LIVE.add(self)
+
+    def _lay(self, mask: Mapping[str, Tensor], factor: torch.dtype) -> None:
+        """Lay the mask's entries end to end, so that one random draw and one comparison serve all tensors.
+
+        In one order, whatever the mask's is: by name, and what is tied after what it is tied to.
+        """
+        weights = dict(self.module.named_parameters())
+        if any(_sharded(weight) for weight in weights.values()):
+            raise ValueError("the model is sharded already: make the child first, then shard it")
+        self._order = list(weights)
+        self._sizes = {name: weight.numel() for name, weight in weights.items()}
+        self.tied = _tied(mask, self._order)
+        entries = {name: mask[name] for name in sorted(mask) if name not in self.tied}
+        self._kind = _kind(mask, factor)
+        self._layout = Layout(
+            {name: weights[name] if weights[name].shape == entry.shape else entry for name, entry in entries.items()}
+        )
+        device = next(iter(weights.values())).device
+        self.target = torch.zeros(self._layout.count, dtype=torch.bool, device=device)
+        self.multiplier = torch.zeros(self._layout.count, dtype=factor, device=device)
+
+    def _start(
+        self,
+        mask: Mapping[str, Tensor],
+        law: Law,
+        *,
+        seed: int = 0,
+        epochs: float = math.inf,
+        pruned_weights: str = "train",
+        masked_weights: str = "update",
+        rescale: bool = False,
+        regenerate: bool = False,
+    ) -> None:
+        """Begin at the start of training: the mask written in place, what the law draws drawn."""
+        _check_settings(law, epochs, pruned_weights, masked_weights, regenerate)
         self.law = law
         self.seed = seed
         self.epochs = epochs
@@ -97,46 +148,44 @@ class Subnetwork(nn.Module):
         self.masked_weights = masked_weights
         self.rescale = rescale
         self.regenerate = regenerate
-        self.time: float | None = None
-        self._updated = False
-        self._own: dict[str, Tensor] = {}
-        self.tied = dict(mask.tied) if isinstance(mask, Mask) else {}
-        self._register(mask)
+        self._held: dict[str, Tensor] = {}
+        for name in self._layout:
+            self._layout.view(self.target, name).copy_(mask[name])
+        self.alive = torch.ones_like(self.target) if law.ranking else None
+        self.movement = torch.zeros_like(self.target, dtype=torch.float32) if law.ranking == "movement" else None
+        self._begin()
+        self.drawn = None if regenerate else self._prepare()
         if type(law).__module__ != Law.__module__ and not law.ranking:
             self._check_law()
-        self._held: dict[str, Tensor] = {}
+        self._check_ranks()
         if pruned_weights == "shuffle":
             self._shuffle()
-        elif pruned_weights == "freeze":
-            self._hold()
-        self.register_state_dict_pre_hook(_settle)
-        self.register_load_state_dict_pre_hook(_check_state)
-        self.register_load_state_dict_post_hook(_start_anew)
-        _LIVE.add(self)
 
-    def _register(self, mask: Mapping[str, Tensor]) -> None:
-        """Lay the mask's entries end to end, so that one random draw and one comparison serve all tensors."""
-        weights = dict(self.module.named_parameters())
-        leaders = {name: entry for name, entry in mask.items() if name not in self.tied}
-        self._layout = Layout(
-            {name: weights[name] if weights[name].shape == entry.shape else entry for name, entry in leaders.items()}
-        )
-        device = next(iter(weights.values())).device
-        target = torch.zeros(self._layout.count, dtype=torch.bool, device=device)
-        for name, entry in leaders.items():
-            self._layout.view(target, name).copy_(entry)
-        self.register_buffer("target", target)
-        self._count()
-        self.register_buffer("multiplier", _factor(target), persistent=False)
-        self.register_buffer("strides", self._layout.strides())
-        self.register_buffer("alive", torch.ones_like(target) if self.law.ranking else None)
-        moves = self.law.ranking == "movement"
-        self.register_buffer("movement", torch.zeros_like(target, dtype=torch.float32) if moves else None)
-        self.register_buffer("drawn", None if self.regenerate else self._prepare())
-
-    def _count(self) -> None:
-        """How many weights (or neurons) of each tensor the target prunes."""
+    def _begin(self) -> None:
+        """Forget all that depends on time: the next step shows the target until :meth:`at` is called."""
+        self.time: float | None = None
+        self._moves = 0  # how often the mask of a step has been drawn
+        self._updated = False  # whether an optimiser has moved the weights since then
+        self._unseen: Pass | None = None  # the first pass without gradients since then, which may be checkpointed
+        self._seen = False  # whether it has been computed again
+        self._fingerprint: tuple[int, ...] | None = None
+        self._held.clear()
         self._pruned = {name: int((~self._layout.view(self.target, name)).sum()) for name in self._layout}
+        self.multiplier.copy_(self.target)
+
+    def _attach(self) -> None:
+        """Let every layer that uses a masked weight compute it, tied ones too."""
+        where, parameters = places(self.module), dict(self.module.named_parameters())
+        owners: dict[nn.Module, dict[str, str]] = {}
+        for name in (*self._layout, *self.tied):
+            for owner, key in where[id(parameters[name])]:
+                check_free(owner, name)
+                owners.setdefault(owner, {})[key] = name
+        for owner, names in owners.items():
+            first = next(iter(names)) if not self._attached else None
+            attached = Attached(owner, {key: Masked(self, name, key == first) for key, name in names.items()})
+            self._attached.append(attached)
+            self._places |= {name: (attached, key) for key, name in names.items()}
 
     def _check_law(self) -> None:
         state = self._state()
@@ -144,51 +193,121 @@ class Subnetwork(nn.Module):
             own = None if state is None else self._layout.view(state, name)
             self.law.check(self._layout.view(self.target, name), own)
 
-    def get_extra_state(self) -> Tensor:
-        """A digest of what a state is of: the law, the seed and the names of the masked tensors."""
-        law = [type(self.law).__qualname__, *(_worded(getattr(self.law, each.name)) for each in fields(self.law))]
-        said = "\n".join([*law, str(self.seed), *self._layout])
-        return torch.tensor(list(hashlib.blake2b(said.encode(), digest_size=8).digest()), dtype=torch.uint8)
-
-    def set_extra_state(self, state: Tensor) -> None:
-        """Nothing is to be set: :func:`_check_state` has compared it."""
-
-    def _apply(self, fn: Any, recurse: bool = True) -> Subnetwork:
-        """As of any module, but what counts and draws keeps its type where weights become half as long."""
-        own = {name: getattr(self, name) for name in ("multiplier", "movement", "drawn")}
-        super()._apply(fn, recurse)
-        self._held = {name: fn(value) for name, value in self._held.items()}
-        for name, value in own.items():
-            moved = getattr(self, name)
-            if value is not None and moved.dtype != value.dtype:
-                setattr(self, name, value.to(moved.device))
-        return self
-
-    def __getstate__(self) -> dict[str, Any]:
-        """For ``torch.save``, which refuses the same bytes under two types."""
-        buffers = {**self._buffers, "multiplier": self.multiplier.clone()}
-        return {**super().__getstate__(), "_buffers": buffers}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        """For copies and what was loaded, which optimisers update too."""
-        super().__setstate__(state)
-        _LIVE.add(self)
+    def _check_ranks(self) -> None:
+        """``ValueError`` where processes that train together would sample different masks."""
+        if _ranks() == 1 or not self._layout:
+            return
+        drawn = () if self.drawn is None else (self.drawn,)
+        own = [value.cpu().numpy().tobytes() for value in (self._digest(), self.target, *drawn)]
+        found: list[Any] = [None] * _ranks()
+        torch.distributed.all_gather_object(found, hashlib.blake2b(b"".join(own)).digest())
+        if any(one != found[0] for one in found):
+            raise ValueError("ranks differ in seed, law, mask or what is drawn: give all the same seed= and mask")
 
     def _prepare(self) -> Tensor | None:
         """What the law draws once for each weight: for each tensor a function of the seed and its name alone."""
         states = {}
         for name in self._layout:
-            target, weight = self._layout.view(self.target, name), self.module.get_parameter(name).detach()
+            target, weight = self._layout.view(self.target, name), self._weight(name).detach()
             state = self.law.prepare(target, weight, self._generator("draw", name))
             if state is None:
                 return None
             states[name] = state
         return self._layout.flatten(states) if states else None
 
+    # --- being a module ---------------------------------------------------------------------------------------
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """The module's output under the mask of this step (training) or the target mask (eval)."""
+        self._running()
+        if torch.is_grad_enabled() and not torch.compiler.is_compiling() and (overdue := self._overdue()):
+            raise RuntimeError(overdue)
+        return self.module(*args, **kwargs)
+
+    def _running(self) -> Subnetwork:
+        if "module" not in self._modules:
+            raise RuntimeError("this child has ended with remove(): wrap the module anew")
+        return self
+
+    def _apply(self, fn: Any, recurse: bool = True) -> Subnetwork:
+        super()._apply(fn, recurse)
+        if not self._attached:
+            self.move(fn)
+        return self
+
+    def move(self, fn: Any) -> None:
+        """Take part in a move to another device or type: what counts and draws keeps its type."""
+        for name in ("target", "multiplier", "alive", "movement", "drawn"):
+            value = getattr(self, name)
+            if value is not None:
+                moved = fn(value)
+                setattr(self, name, moved if moved.dtype == value.dtype else value.to(moved.device))
+        self._held = {name: fn(value) for name, value in self._held.items()}
+
+    def _load_from_state_dict(self, state: dict[str, Any], prefix: str, *more: Any) -> None:
+        """``RuntimeError``, before anything is loaded, where the state is another child's."""
+        own = self._digest()
+        for name, module in self.named_modules():
+            if isinstance(module, Masked) and not torch.equal(state.get(f"{prefix}{name}.digest", own).cpu(), own):
+                raise RuntimeError(ANOTHER)
+        super()._load_from_state_dict(state, prefix, *more)
+
+    def kept_state(self) -> dict[str, Tensor]:
+        """What the child keeps beside the weights, as copies: an average of states does not reach it."""
+        self._check_average()
+        kept = {name: getattr(self, name) for name in ("target", "alive", "movement", "drawn")}
+        kept |= {"strides": self._layout.strides(), "digest": self._digest()}
+        return {name: value.clone() for name, value in kept.items() if value is not None}
+
+    def load_kept_state(self, state: Mapping[str, Tensor]) -> None:
+        """Go on from what :meth:`kept_state` returned; ``RuntimeError`` where it is another child's."""
+        own = self._digest()
+        if not torch.equal(state.get("digest", own).cpu(), own):
+            raise RuntimeError(ANOTHER)
+        if not torch.equal(state["strides"].cpu(), self._layout.strides()):
+            raise RuntimeError(
+                "this state was saved for weights in another memory format (channels-last or not): its masks would be "
+                "misread; convert the module as it was then and wrap it anew"
+            )
+        for name in ("target", "alive", "movement", "drawn"):
+            own, value = getattr(self, name), state.get(name)
+            if (own is None) != (value is None):
+                raise RuntimeError(f"this state and the child differ in {name}: give the child the same regenerate=")
+            if value is not None:
+                own.copy_(value)
+        self._begin()
+
+    def _digest(self) -> Tensor:
+        """What a state is of: the law, the seed and the names of the masked tensors."""
+        law = [type(self.law).__qualname__, *(_worded(getattr(self.law, each.name)) for each in fields(self.law))]
+        said = "\n".join([*law, str(self.seed), *self._layout])
+        return torch.tensor(list(hashlib.blake2b(said.encode(), digest_size=8).digest()), dtype=torch.uint8)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Subnetwork:
+        twin = self.__new__(type(self))
+        memo[id(self)] = twin
+        fingerprint = (self._fingerprint or self._weights_now()) if self._ranks_anew() else None
+        twin.__dict__.update(copy.deepcopy(self.__dict__, memo))
+        twin._fingerprint = fingerprint
+        _LIVE.add(twin)
+        return twin
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """For ``torch.save`` and processes: the plain module, and what the child knows."""
+        twin = copy.deepcopy(self)
+        module = twin.remove()
+        state = {key: value for key, value in twin.__dict__.items() if key not in ("_attached", "_places")}
+        return _restored, (module, state)
+
     # --- what the mask is -------------------------------------------------------------------------------------
 
     def at(self, t: float) -> None:
-        """Set the time to ``t`` epochs since the child's first step and draw the mask of the coming step."""
+        """Set the time to ``t`` epochs since the child's first step and draw the mask of the coming step.
+
+        ``ValueError`` where a mask that is ranked anew would go back in time. A pass that was begun before cannot be
+        gone back through after it: its backward pass is a ``RuntimeError``.
+        """
+        self._running()
         t = float(t)
         if not (math.isfinite(t) and t >= 0):
             raise ValueError(f"at({t}): the time is a number of epochs, at least 0")
@@ -199,16 +318,26 @@ class Subnetwork(nn.Module):
                 "movement adds up each rank's own gradients, so that ranks would disagree on the mask: "
                 "train on one process, or re-rank by magnitude"
             )
+        if self.law.ranking and self.time is not None and t < self.time:
+            raise ValueError(
+                f"at({t:g}) goes back from {self.time:g}, but a mask that is ranked anew has lost what was before: "
+                "build the child again, or load a state of then"
+            )
+        self._check_sharding()
         self._restore()
         exact = self.time is not None and self.law.epochs <= min(self.time, t)
         self.time = t
         if not exact:
             if self.alive is not None:
                 self._rerank(t, self.alive)
-            self.multiplier = self._multiplier(t)
-        if self.masked_weights == "freeze":
+            self.multiplier.copy_(self._multiplier(t))
+            self._moves += 1
+        if self.masked_weights == "freeze" or self.movement is not None or not self._held:
             self._hold()
+        if self._seen:
+            self._unseen, self._seen = None, False
         self._updated = False
+        self._fingerprint = None
 
     def sample(self, generator: torch.Generator) -> Mask:
         """A mask drawn with the keep-probabilities of the present time."""
@@ -218,6 +347,7 @@ class Subnetwork(nn.Module):
     @property
     def mask(self) -> Mask:
         """The target mask."""
+        self._running()._check_average()
         return self._expand(self.target)
 
     def keep_probability(self, name: str) -> Tensor:
@@ -233,7 +363,7 @@ class Subnetwork(nn.Module):
         total, count = 0.0, 0
         state = self._state()
         for name, number in self._pruned.items():
-            each = self.module.get_parameter(name).numel() // self._layout.shape(name).numel()
+            each = self._sizes[name] // self._layout.shape(name).numel()
             if self.law.ranking:  # whichever they are, so many are still here
                 kept = float(number - round(self.law.progress(t) * number))
             else:
@@ -251,7 +381,7 @@ class Subnetwork(nn.Module):
         total, count = 0.0, 0
         state = self._state()
         for name, number in self._pruned.items():
-            size, weights = self._layout.shape(name).numel(), self.module.get_parameter(name).numel()
+            size, weights = self._layout.shape(name).numel(), self._sizes[name]
             if self.law.ranking:
                 kept = float(size - round(self.law.progress(t) * number))
             else:
@@ -282,8 +412,10 @@ class Subnetwork(nn.Module):
         return _factor(drawn)
 
     def _expected(self, t: float) -> Tensor:
+        if not self._layout:
+            return self.multiplier
         state = self._state()
-        return self._layout.flatten({name: self._keep(name, t, state) for name in self._layout} or {"": self.target})
+        return self._layout.flatten({name: self._keep(name, t, state) for name in self._layout})
 
     def _draw(self, t: float, seed: int) -> Tensor:
         """One mask drawn with the keep-probabilities of time ``t``: bool, laid end to end."""
@@ -311,21 +443,20 @@ class Subnetwork(nn.Module):
             if self.movement is not None:
                 score = self._layout.view(self.movement, name)
             else:
-                score = criteria.magnitude(self.module.get_parameter(name), target.shape)
+                score = criteria.magnitude(self._weight(name), target.shape)
             ranked = score.masked_fill(~here, -math.inf).flatten()
             target.copy_(~lowest(ranked, number).view(target.shape))
             here.copy_(~lowest(ranked, round(a * number)).view(target.shape))
 
-    def _follow(self, name: str, weight: Tensor, masked: Tensor) -> None:
-        """Add ``-w * gradient`` of the coming backward pass to the movement of ``name``."""
-        assert self.movement is not None
-        movement = self._layout.view(self.movement, name)
-
-        def accumulate(gradient: Tensor) -> None:
-            moved = (weight.detach() * gradient).float()
-            movement.sub_(moved if moved.shape == movement.shape else moved.flatten(1).sum(1).view(movement.shape))
-
-        masked.register_hook(accumulate)
+    def _follow(self, stepped: set[int]) -> None:
+        """Add ``-w * gradient`` of the ``stepped`` weights, as the optimiser saw both, to the movement."""
+        if self.movement is None or self.time is None or self.time >= self.law.epochs:
+            return
+        for name in self._layout:
+            weight, movement = self._weight(name), self._layout.view(self.movement, name)
+            if id(weight) in stepped and weight.grad is not None:
+                moved = (self._held[name] * weight.grad).float()
+                movement.sub_(moved if moved.shape == movement.shape else moved.flatten(1).sum(1).view(movement.shape))
 
     def _expand(self, flat: Tensor) -> Mask:
         leaders = {name: self._layout.view(flat, name) for name in self._layout}
@@ -343,90 +474,146 @@ class Subnetwork(nn.Module):
 
     # --- what the weights are ---------------------------------------------------------------------------------
 
-    def forward(self, *args: Any, **kwargs: Any) -> Any:
-        """The module's output under the mask of this step (training) or the target mask (eval)."""
+    @property
+    def weights(self) -> dict[str, Tensor]:
+        """The module's own parameters, masked ones as they are without the mask, by the names of a plain module."""
+        return {name: self._weight(name) for name in self._order}
+
+    def _weight(self, name: str) -> Tensor:
+        if name in self._places:
+            attached, key = self._places[name]
+            return attached.weight(key)
+        return self.module.get_parameter(name)
+
+    def masked(self, name: str, weight: Tensor) -> Tensor:
+        """``weight``, called ``name``, as a forward pass that runs now uses it."""
         if torch.compiler.is_compiling():
-            return functional_call(self.module, dict(self._masked()), args, kwargs)
-        self._check_time()
-        masked = dict(self._masked())
-        output = functional_call(self.module, masked, args, kwargs)
-        if torch.is_grad_enabled():
-            self._mask_backward(output, masked)
-        return output
+            return product(weight, self._entry(self._shown(), name))
+        under = (self._moves, self.module.training)
+        wrong = self._look(under)
+        masked = product(weight, self._entry(self._shown(), name))
+        if masked.requires_grad:  # only now is the weight used, and not just read
+            masked.register_hook(partial(self._check_backward, under, wrong))
+        return masked
 
-    def _mask_backward(self, output: Any, masked: dict[str, Tensor]) -> None:
-        """Let the module hold ``masked`` in the backward pass too, where checkpointing computes parts of it again."""
-        names, multiplier = set(masked), self._shown()
+    def folded(self, name: str, weight: Tensor) -> Tensor:
+        """``weight``, called ``name``, under the target mask."""
+        self._check_average()
+        return torch.where(self._entry(self.target, name), weight, 0)
 
-        def hold(_: Tensor) -> None:
-            own: dict[str, Tensor] = {n: weight for n, weight in self.module.named_parameters() if n in names}
-            if not all(isinstance(weight, nn.Parameter) for weight in own.values()):  # it does already
-                return
-            if not masked:  # the second backward pass of one forward pass
-                with torch.enable_grad():
-                    masked.update(self._masked(multiplier))
-            stack = ExitStack()
-            stack.enter_context(self._holding(masked, own))
-            # Called when the pass is done. Where it fails the engine drops it, which ends the context too.
-            torch.autograd.Variable._execution_engine.queue_callback(stack.close)
-
-        for tensor in _tensors(output):
-            if tensor.grad_fn is not None:
-                tensor.register_hook(hold)
-
-    @contextmanager
-    def _holding(self, masked: dict[str, Tensor], own: dict[str, Tensor]) -> Iterator[None]:
-        """Within it the module holds ``masked``, and this the module's ``own`` parameters."""
-        self._own = own
-        try:
-            with _reparametrize_module(self.module, masked, tie_weights=True):
-                yield
-        finally:
-            self._own = {}
-            masked.clear()
-
-    def _masked(self, multiplier: Tensor | None = None) -> Iterator[tuple[str, Tensor]]:
-        """The masked weights of a forward pass, by default of one that begins now."""
-        multiplier = self._shown() if multiplier is None else multiplier
-        for name in self._layout:
-            weight = self._weight(name)
-            masked = (weight * self._layout.view(multiplier, name)).to(weight.dtype)
-            if self.movement is not None and masked.requires_grad and self.training:
-                self._follow(name, weight, masked)
-            yield name, masked
-        for name, leader in self.tied.items():
-            weight = self._weight(name)
-            yield name, (weight * self._layout.part(multiplier, leader)).to(weight.dtype)
+    def _entry(self, flat: Tensor, name: str) -> Tensor:
+        """What of ``flat`` belongs to the weight ``name``."""
+        return self._layout.part(flat, self.tied[name]) if name in self.tied else self._layout.view(flat, name)
 
     def _shown(self) -> Tensor:
         """What weights are multiplied by now: in training by the step's mask, in eval by the target."""
-        return self.multiplier if self.training else _factor(self.target)
+        if self.module.training:
+            return self.multiplier
+        if not torch.compiler.is_compiling():
+            self._check_average()
+        return _factor(self.target)
 
-    def _weight(self, name: str) -> Tensor:
-        """The module's own parameter, also while the module holds a masked one in its place."""
-        if name in self._own:
-            return self._own[name]
-        owner, _, key = name.rpartition(".")
-        weight: Tensor = getattr(self.module.get_submodule(owner), key)  # no Parameter within functional_call
-        return weight
+    def _look(self, under: Pass) -> str | None:
+        """What is wrong with going backward through a pass that uses a weight ``under`` these."""
+        if torch._C._current_graph_task_id() != -1:  # a backward pass computes a checkpointed part again
+            self._seen = True
+            return None if self._unseen in (None, under) else MOVED
+        if torch.is_grad_enabled():
+            return self._overdue()
+        if self.module.training and not self._updated and self._unseen is None:
+            self._unseen = under
+        return None
 
-    def _check_time(self) -> None:
-        """``RuntimeError`` where the weights have moved on and the mask of the step has not."""
-        if not (self.training and self._layout and self.law.epochs > 0 and torch.is_grad_enabled()):
-            return
+    def _check_backward(self, under: Pass, wrong: str | None, _: Tensor) -> None:
+        wrong = wrong or (None if under == (self._moves, self.module.training) else MOVED)
+        if wrong:
+            raise RuntimeError(wrong)
+
+    def _overdue(self) -> str | None:
+        """What to do where the weights have moved on and the mask of the step has not."""
+        if not (self.module.training and self._layout and self.law.epochs > 0):
+            return None
         if self.time is None:
-            raise RuntimeError("call at(t), with t in epochs, before the first training step")
+            return "call at(t), with t in epochs, before the first training step"
         if self.time < self.law.epochs and self._updated:
-            raise RuntimeError(
+            return (
                 f"the weights have been updated since at({self.time:g}): call at(t) before every training step, "
                 f"at least until the annealing ends at t = {self.law.epochs:g}"
             )
+        return None
+
+    def _check_sharding(self) -> None:
+        """``RuntimeError`` where FSDP has sharded weights whose values the child itself must see."""
+        sees = self.law.ranking or "freeze" in (self.pruned_weights, self.masked_weights)
+        if sees and any(_sharded(self._weight(name)) for name in self._places):
+            raise RuntimeError(
+                f"the weights are sharded, but {self.law} with pruned_weights={self.pruned_weights!r} and "
+                f"masked_weights={self.masked_weights!r} must see them whole: train without FSDP, or choose another law"
+            )
+
+    def _ranks_anew(self) -> bool:
+        """Whether the target may still change."""
+        return bool(self.law.ranking) and not (self.time is not None and self.time >= self.law.epochs)
+
+    def _weights_now(self) -> tuple[int, ...]:
+        """A number for each masked weight, which any change of its values changes."""
+        weights = (self._weight(name).detach().double() for name in self._layout)
+        return tuple(int(weight.view(torch.int64).sum()) for weight in weights)
+
+    def _check_average(self) -> None:
+        """``RuntimeError`` where this is a copy into which weights were averaged, whose mask did not come along."""
+        if self._fingerprint is not None and self._fingerprint != self._weights_now():
+            raise RuntimeError(
+                "the weights of this copy were changed by no optimiser, as an average's are, and a mask that is still "
+                f"ranked anew did not follow: begin averages when the annealing is over, at t = {self.law.epochs:g}"
+            )
 
     def fold(self) -> nn.Module:
-        """A copy of the module with the target mask applied: pruned weights are exactly 0."""
-        plain = copy.deepcopy(self.module)
-        masks.apply(plain, self.mask)
+        """A copy of the module as an ordinary one, with the target mask applied: pruned weights are exactly 0."""
+        mask = self.mask
+        if any(_sharded(weight) for weight in self.weights.values()):
+            raise RuntimeError("the weights are sharded: gather them first, and load them into an unsharded child")
+        plain = copy.deepcopy(self).remove()
+        masks.apply(plain, mask)
         return plain
+
+    def remove(self) -> nn.Module:
+        """End the child: the module as an ordinary one again, its weights as they are, pruned ones too."""
+        module: nn.Module = self._running().module
+        if any(_sharded(weight) for weight in self.weights.values()):
+            raise RuntimeError("the weights are sharded, and FSDP holds on to the layers as they are: keep the child")
+        for attached in self._attached:
+            attached.restore()
+        self._attached.clear()
+        self._places.clear()
+        del self.module
+        _LIVE.discard(self)
+        return module
+
+    def takes(self, mask: Mapping[str, Tensor], law: Law, rescale: bool = False) -> bool:
+        """Whether :meth:`restart` could go on with ``mask`` and ``law``: masks of the same weights and of one type."""
+        return self._kind == _kind(mask, _factor_type(law, rescale))
+
+    def restart(self, parent: nn.Module, mask: Mapping[str, Tensor], law: Law, **settings: Any) -> None:
+        """Become a fresh child of ``parent`` in the same module: no tensor moves, and nothing is compiled again.
+
+        Weights and buffers of ``parent``, a plain model of the module's architecture, are copied in, and the mask is
+        written in place; gradients are gone, and the optimiser should be a fresh one. ``settings``: as of the class.
+        ``ValueError`` where the child does not take them (see :meth:`takes`) or ``parent`` is of another architecture.
+        """
+        masks.check(parent, mask)
+        if not self._running().takes(mask, law, settings.get("rescale", False)):
+            raise ValueError("a mask of other weights, or multipliers of another type: wrap a copy of the parent anew")
+        theirs = dict(parent.named_parameters()) | dict(parent.named_buffers())
+        own = self.weights | dict(self.module.named_buffers())
+        if {name: value.shape for name, value in theirs.items()} != {name: value.shape for name, value in own.items()}:
+            raise ValueError(f"{type(parent).__name__} is of another architecture than the child's module")
+        with torch.no_grad():
+            for name, value in own.items():
+                value.copy_(theirs[name])
+                value.grad = None
+        self.module.train(parent.training)
+        self._start(mask, law, **settings)
 
     def samples_at(self, t: float) -> bool:
         """Return whether chance decides the mask of a step at time ``t``: whether any p lies between 0 and 1."""
@@ -443,28 +630,30 @@ class Subnetwork(nn.Module):
         probe = copy.deepcopy(self)
         probe.seed = seed
         probe.at(t)
-        plain = copy.deepcopy(self.module)
         with torch.no_grad():
-            for name, masked in probe._masked(probe.multiplier):
-                plain.get_parameter(name).copy_(masked)
-        return plain
+            for name in probe._places:
+                weight = probe._weight(name)
+                weight.copy_(product(weight, probe._entry(probe.multiplier, name)))
+        return probe.remove()
 
     def _shuffle(self) -> None:
         generator = self._generator("shuffle")
         with torch.no_grad():
             for name, entry in self.mask.items():
-                weight = self.module.get_parameter(name)
+                weight = self._weight(name)
                 pruned = (~entry).expand_as(weight)
                 values = weight[pruned]
                 weight[pruned] = values[torch.randperm(len(values), generator=generator, device=values.device)]
 
     def _hold(self) -> None:
         """Remember the weights, for :meth:`_restore` to undo an update of those that must not move."""
-        self._held = {name: self._weight(name).detach().clone() for name in self.mask}
+        if self.movement is not None or "freeze" in (self.pruned_weights, self.masked_weights):
+            self._held = {name: self._weight(name).detach().clone() for name in self._places}
 
     def _restore(self) -> None:
         """Put held weights back: the pruned ones, or those that the last step's mask hid."""
-        if not self._held or self.time is None:
+        frozen = "freeze" in (self.pruned_weights, self.masked_weights)
+        if not (frozen and self._held) or self.time is None:
             return
         shown = torch.ones_like(self.target)
         if self.pruned_weights == "freeze":
@@ -473,24 +662,91 @@ class Subnetwork(nn.Module):
             shown &= self.multiplier.bool()
         with torch.no_grad():
             for name, value in self._held.items():
-                entry = (
-                    self._layout.part(shown, self.tied[name]) if name in self.tied else self._layout.view(shown, name)
-                )
                 weight = self._weight(name)  # an optimiser may step within the backward pass
-                weight.copy_(torch.where(entry, weight, value.to(weight.device)))
+                weight.copy_(torch.where(self._entry(shown, name), weight, value.to(weight.device)))
+
+    def after_step(self, stepped: set[int]) -> None:
+        """Follow an optimiser that has updated the weights of these ids: count, and undo what must not move."""
+        self._follow(stepped)
+        self._updated = True
+        self._unseen, self._seen, self._fingerprint = None, False, None
+        self._restore()
 
 
 def within(model: nn.Module) -> Subnetwork | None:
-    """``model`` if it is a subnetwork, or the one that it wraps, as ``torch.compile`` and DataParallel do.
+    """The child that ``model`` is, also without its handle, or wraps, as ``torch.compile`` and DataParallel do.
 
-    ``ValueError`` where it holds several, or weights beside one.
+    None for a plain model. ``ValueError`` where it holds several children, part of one, or weights beside one.
     """
-    found = [module for module in model.modules() if isinstance(module, Subnetwork)]
+    found = {id(child): child for child in map(_child_of, model.modules()) if child is not None}
     if not found:
         return None
-    if {id(weight) for weight in model.parameters()} != {id(weight) for weight in found[0].parameters()}:
+    child = next(iter(found.values()))
+    own = child._running().weights.values()
+    if {id(weight) for weight in model.parameters()} != {id(weight) for weight in own}:
         raise ValueError(f"{type(model).__name__} holds more than one subnetwork's weights; ask for a subnetwork alone")
-    return found[0]
+    return child
+
+
+def _calling(kind: type[nn.Module]) -> type[Subnetwork]:
+    """The class of children of ``kind``: programs such as transformers' Trainer look at what its ``forward`` takes."""
+
+    def forward(self: Subnetwork, *args: Any, **kwargs: Any) -> Any:
+        return Subnetwork.forward(self, *args, **kwargs)
+
+    if kind not in _CALLING:
+        forward.__signature__ = inspect.signature(kind.forward)  # type: ignore[attr-defined]
+        own = {"forward": forward, "__module__": Subnetwork.__module__}
+        _CALLING[kind] = type(Subnetwork.__name__, (Subnetwork,), own)
+    return _CALLING[kind]
+
+
+def _child_of(module: nn.Module) -> Subnetwork | None:
+    if isinstance(module, Masked):
+        return module.child
+    return module if isinstance(module, Subnetwork) else None
+
+
+def _check_settings(law: Law, epochs: float, pruned_weights: str, masked_weights: str, regenerate: bool) -> None:
+    """``TypeError`` or ``ValueError`` naming the setting of a child that cannot be."""
+    if not isinstance(law, Law):
+        raise TypeError(f"law is {law!r}; it is an instance such as ssa.TemperatureAnnealing(epochs=5)")
+    if law.epochs == 0 and not isinstance(law, OneShot):
+        raise ValueError(f"{law} anneals for 0 epochs, as OneShot does: give it epochs=, or choose OneShot")
+    if law.epochs > epochs:
+        raise ValueError(
+            f"{type(law).__name__} anneals for {law.epochs:g} epochs, longer than the training of {epochs:g}; "
+            "shorten the law's epochs"
+        )
+    if regenerate and not law.regenerable:
+        raise ValueError(f"{law} depends on the starting weights, which move: leave regenerate at False")
+    choose("pruned_weights", pruned_weights, PRUNED_WEIGHTS)
+    choose("masked_weights", masked_weights, MASKED_WEIGHTS)
+    if law.ranking and pruned_weights == "freeze":
+        raise ValueError(f"{law} chooses the pruned weights anew: they cannot be frozen, leave pruned_weights at train")
+
+
+def _factor_type(law: Law, rescale: bool) -> torch.dtype:
+    """The type of the numbers that weights are multiplied by: bytes, by which CPUs multiply faster than by bools."""
+    return torch.float32 if getattr(law, "expected", False) or rescale else torch.uint8
+
+
+def _kind(mask: Mapping[str, Tensor], factor: torch.dtype) -> tuple[Any, ...]:
+    """What children of one module share: which weights are masked and tied, how, and by numbers of which type."""
+    tied = getattr(mask, "tied", {})
+    return sorted((name, tuple(entry.shape)) for name, entry in mask.items()), sorted(tied.items()), factor
+
+
+def _tied(mask: Mapping[str, Tensor], order: list[str]) -> dict[str, str]:
+    """What is tied to what, in the model's order of leaders and then of what goes with them."""
+    number = {name: place for place, name in enumerate(order)}
+    tied = getattr(mask, "tied", {})
+    return dict(sorted(tied.items(), key=lambda each: (number[each[1]], number[each[0]])))
+
+
+def _sharded(weight: Tensor) -> bool:
+    """Whether FSDP has given each process a part of it."""
+    return hasattr(weight, "full_tensor")
 
 
 def _worded(value: object) -> str:
@@ -502,64 +758,32 @@ def _worded(value: object) -> str:
     return repr(float(value)) if isinstance(value, (int, float)) else repr(value)
 
 
-def _tensors(output: Any, depth: int = 3) -> list[Tensor]:
-    """The tensors of ``output``, those too that lie ``depth`` objects deep, into which PyTorch does not look."""
-    found = []
-    for leaf in tree_leaves(output):
-        if isinstance(leaf, Tensor):
-            found.append(leaf)
-        elif not depth or isinstance(leaf, (type, nn.Module)):
-            continue
-        elif is_dataclass(leaf):
-            found += _tensors([getattr(leaf, each.name) for each in fields(leaf)], depth - 1)
-        elif hasattr(leaf, "__dict__") and not callable(leaf):
-            found += _tensors(vars(leaf), depth - 1)
-    return found
-
-
 def _factor(mask: Tensor) -> Tensor:
-    """The same bytes as numbers, by which CPUs multiply three times faster than by bools."""
+    """The same bytes as numbers."""
     return mask.view(torch.uint8)
 
 
-def _check_state(child: Subnetwork, state: dict[str, Any], prefix: str, *_: Any) -> None:
-    """``RuntimeError``, before anything is loaded, where the state is another child's; older ones do not say."""
-    own = child.get_extra_state()
-    if not torch.equal(state.setdefault(f"{prefix}_extra_state", own).cpu(), own):
-        raise RuntimeError(
-            "this state was saved by a child of another law, seed or mask's names, and would not go on as that one "
-            "did: build the child as it was, or load the state of its module alone"
-        )
-
-
-def _settle(child: Subnetwork, *_: Any) -> None:
-    """Before its state is read: undo the last update of weights that must not move, as the next ``at`` would."""
-    child._restore()
-
-
-def _start_anew(child: Subnetwork, *_: Any) -> None:
-    """After a state is loaded: what was drawn and held before it counts no more."""
-    if not torch.equal(child.strides.cpu(), child._layout.strides()):
-        raise RuntimeError(
-            "this state was saved for weights in another memory format (channels-last or not): its masks would be "
-            "misread; convert the module as it was then and wrap it anew"
-        )
-    child.time = None
-    child._count()
-    child.multiplier = _factor(child.target)
-    if child.pruned_weights == "freeze":
-        child._hold()
+def _restored(module: nn.Module, state: dict[str, Any]) -> Subnetwork:
+    """The child that :meth:`Subnetwork.__reduce__` took apart."""
+    child = Subnetwork.__new__(_calling(type(module)))
+    child.__dict__.update(state, _attached=[], _places={})
+    child.module = module
+    child._attach()
+    _LIVE.add(child)
+    return child
 
 
 def _note_update(optimizer: torch.optim.Optimizer, *_: Any) -> None:
-    """After any optimiser's step: remember which subnetworks it has updated, and undo what must not move."""
+    """After any optimiser's step: let the children that it has updated follow, unless a GradScaler made it skip."""
+    if bool(getattr(optimizer, "found_inf", None) or False):  # of optimisers that look at it themselves
+        return
     stepped = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
-    for child in _LIVE:
+    for child in list(_LIVE):
         if any(id(parameter) in stepped for parameter in child.module.parameters()):
-            child._updated = True
-            child._restore()
+            child.after_step(stepped)
 
 
+_CALLING: weakref.WeakKeyDictionary[type[nn.Module], type[Subnetwork]] = weakref.WeakKeyDictionary()
 _LIVE: weakref.WeakSet[Subnetwork] = weakref.WeakSet()
 register_optimizer_step_post_hook(_note_update)
 

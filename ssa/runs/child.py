@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ssa.data.batches import Batches
 from ssa.data.splits import Data
@@ -35,12 +35,16 @@ DRAWS = 8  # of a sampled mask, where accuracy is that of the network as used: o
 
 @dataclass(frozen=True)
 class Cell:
-    """What siblings share: the network that they start from, its data, the device and how steps are compiled."""
+    """What siblings share: the network that they start from, its data, the device and how steps are compiled.
+
+    ``trained``: the children whose modules the next ones reuse, so that nothing is compiled again; one for each kind.
+    """
 
     parent: nn.Module
     content: Data
     device: torch.device
     compile: str = "off"
+    trained: list[Subnetwork] = dataclasses.field(default_factory=list)
 
 
 def train(store: Store, spec: ChildSpec, mask: Mask, cell: Cell, deadline: Deadline | None = None) -> Subnetwork | None:
@@ -82,8 +86,7 @@ def train(store: Store, spec: ChildSpec, mask: Mask, cell: Cell, deadline: Deadl
     result = {
         **scorer.final(),
         "accuracy_before": run.accuracy_before,
-        "realised_sparsity": 100 * _realised(child),
-        "effective_sparsity": 100 * scoring.effective_sparsity(child.module, child.mask, cell.content.test.images[:1]),
+        **_sparsities(child, cell.content.test.images[:1]),
         "train_seconds": run.train_seconds,
         "diverged_step": run.diverged_step,
     }
@@ -118,18 +121,21 @@ class _Run:
 
 
 def subnetwork(spec: ChildSpec, mask: Mask, cell: Cell) -> Subnetwork:
-    """A fresh child of ``cell.parent``, ready to train."""
+    """A fresh child of ``cell.parent``, ready to train, in the module of an earlier one where it can be."""
     law = laws.find(spec.law)(**dict(spec.law_args))
-    return Subnetwork(
-        copy.deepcopy(cell.parent).to(cell.device),
-        mask.to(cell.device),
-        law,
-        seed=_seed(spec, "masks"),
-        epochs=spec.recipe.epochs,
-        pruned_weights=spec.pruned_weights,
-        masked_weights=spec.masked_weights,
-        rescale=spec.rescale,
-    )
+    settings: dict[str, Any] = {
+        "seed": _seed(spec, "masks"),
+        "epochs": spec.recipe.epochs,
+        "pruned_weights": spec.pruned_weights,
+        "masked_weights": spec.masked_weights,
+        "rescale": spec.rescale,
+    }
+    for child in cell.trained:
+        if child.takes(mask, law, spec.rescale):
+            child.restart(cell.parent, mask, law, **settings)
+            return child
+    cell.trained.append(Subnetwork(copy.deepcopy(cell.parent).to(cell.device), mask.to(cell.device), law, **settings))
+    return cell.trained[-1]
 
 
 def evaluated(spec: ChildSpec, cell: Cell, child: Subnetwork) -> nn.Module:
@@ -146,13 +152,17 @@ def _seed(spec: ChildSpec, purpose: str) -> int:
     return derive(purpose, spec.parent.seed, spec.seed)
 
 
-def _realised(child: Subnetwork) -> float:
-    """The fraction of pruned weights, after asserting that each is exactly 0 in the network that is evaluated."""
-    folded = dict(child.fold().named_parameters())
-    for name, entry in child.mask.items():
+def _sparsities(child: Subnetwork, example: Tensor) -> dict[str, float]:
+    """In percent, after asserting that each pruned weight is exactly 0 in the network that is evaluated."""
+    plain, mask = child.fold(), child.mask
+    folded = dict(plain.named_parameters())
+    for name, entry in mask.items():
         if folded[name].masked_fill(entry, 0.0).any():
             raise RuntimeError(f"pruned weights of {name} are not 0 in the network that is evaluated")
-    return realised_sparsity(child.module, child.mask)
+    return {
+        "realised_sparsity": 100 * realised_sparsity(plain, mask),
+        "effective_sparsity": 100 * scoring.effective_sparsity(plain, mask, example),
+    }
 
 
 class _Scorer:

@@ -73,7 +73,8 @@ class _Making:
     def __init__(self, place: Place, spec: EnsembleSpec, masks: Mapping[str, Mask]) -> None:
         self.place, self.spec, self.masks = place, spec, masks
         self.contents = {one.id: parent.content_of(one, place.data_root, place.device) for one in spec.parents}
-        self._starts: dict[int | None, nn.Module] = {}
+        self._cells: dict[int | None, child.Cell] = {}
+        self._trained: list[Subnetwork] = []
 
     def network(self, number: int, deadline: Deadline) -> nn.Module | None:
         """One member, ready to be asked; None where ``deadline`` came first."""
@@ -117,10 +118,11 @@ class _Making:
 
     def _cell(self, run: ChildSpec) -> child.Cell:
         """What a child starts from; children of one ensemble have one parent."""
-        epoch = run.start_epoch
-        if epoch not in self._starts:
-            self._starts[epoch] = self._load(run.parent, epoch)
-        return child.Cell(self._starts[epoch], self.contents[run.parent.id], self.place.device, self.place.compile)
+        epoch, place = run.start_epoch, self.place
+        if epoch not in self._cells:
+            start, content = self._load(run.parent, epoch), self.contents[run.parent.id]
+            self._cells[epoch] = child.Cell(start, content, place.device, place.compile, self._trained)
+        return self._cells[epoch]
 
 
 class _Asked:

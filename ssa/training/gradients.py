@@ -58,7 +58,7 @@ def _gradient(probe: Subnetwork, batch: tuple[Tensor, Tensor], batches: Batches,
     """float64: the gradient of one batch's loss under one mask, all parameters end to end."""
     probe.seed = mask_seed
     probe.at(time)
-    parameters = list(probe.parameters())
+    parameters = list(probe.weights.values())
     loss = step.loss(probe, *batch, batches.recipe.precision)
     gradients = torch.autograd.grad(loss, parameters, materialize_grads=True)
     return torch.cat([gradient.flatten().double() for gradient in gradients])

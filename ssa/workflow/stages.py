@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from ssa.data.splits import Data
     from ssa.method.masks import Mask
+    from ssa.method.subnetwork import Subnetwork
     from ssa.specs.specs import ChildSpec, DataSpec, EnsembleSpec
 
 T = TypeVar("T")
@@ -87,7 +88,11 @@ def train_children(
         return len(pending)
     spec, device = study.parent(parent_id), choose_device(study)
     content = parents.content_of(spec, study.data_root, device)
-    starts = {epoch: parents.load(store, spec, content, epoch) for epoch in {c.spec.start_epoch for c in pending}}
+    trained: list[Subnetwork] = []
+    cells = {
+        epoch: child_training.Cell(parents.load(store, spec, content, epoch), content, device, study.compile, trained)
+        for epoch in {child.spec.start_epoch for child in pending}
+    }
     for child in children:
         if child.spec.id in recorded:
             store.check_data(parent_id, store.records(parent_id).read(child.spec.id), content.digest)
@@ -97,7 +102,7 @@ def train_children(
     with progress.Progress(store.root, parent_id, len(pending), "child") as bar:
         for done, child in enumerate(pending):
             started = time.monotonic()
-            cell = child_training.Cell(starts[child.spec.start_epoch], content, device, study.compile)
+            cell = cells[child.spec.start_epoch]
             train = partial(child_training.train, store, child.spec, masks[child.spec.mask.id], cell, deadline)
             ahead = 1.2 * longest if longest < checkpoints.SECONDS else 0.0  # else it can stop at any epoch
             if deadline.passed(ahead) or deadline.attempt(partial(with_room, train, child.spec.id)) is None:

@@ -110,7 +110,7 @@ def test_one_shot_training_is_bit_identical_to_torch_prune(digits: Data) -> None
             optimizer.step()
     for name in mask:
         layer = model.get_submodule(name.rpartition(".")[0])
-        assert torch.equal(child.module.get_parameter(name), layer.weight_orig)
+        assert torch.equal(child.weights[name], layer.weight_orig)
     images = digits.test.images[:64].float() / 255
     assert torch.equal(child.eval()(images), model.eval()(images))
 

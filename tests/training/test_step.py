@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import shutil
 from collections.abc import Iterator
@@ -120,12 +121,38 @@ def test_the_compiled_step_trains_as_the_plain_one_under_every_law(digits: Data)
 @pytest.mark.usefixtures("fresh")
 def test_one_compilation_serves_laws_seeds_and_rates(digits: Data, monkeypatch: pytest.MonkeyPatch) -> None:
     compile_with(monkeypatch, "eager")
-    training(digits, SAMPLED[0], "default").run_epoch()
+    torch.manual_seed(0)
+    parent = SmallResNet(1, 10, 8, 2).to(memory_format=torch.channels_last)
+    mask, other_mask = (pruning.prune(parent, sparsity) for sparsity in (0.7, 0.9))
+    first = training(digits, SAMPLED[0], "default")
+    first.run_epoch()
+    child = first.network
+    places = {name: weight.data_ptr() for name, weight in child.weights.items()}, child.multiplier.data_ptr()
     other = Recipe(epochs=2, batch_size=20, lr=0.5, lr_schedule="constant", augment="crop-flip", padding=1)
     with torch.compiler.set_stance("fail_on_recompile"):
         for seed, law in enumerate(SAMPLED):
-            training(digits, law, "default", seed=seed).run_epoch()
-            training(digits, law, "default", other, seed).run_epoch()
+            for recipe, entries in ((RECIPE, mask), (other, other_mask)):
+                child.restart(parent, entries, law, seed=seed)
+                Training(child, digits, recipe, seed, compile="default").run_epoch()
+    assert places == ({name: weight.data_ptr() for name, weight in child.weights.items()}, child.multiplier.data_ptr())
+
+
+@pytest.mark.parametrize("structure", ["connections", "neurons"])
+@pytest.mark.parametrize("law", [*SAMPLED, Iterative(epochs=5, order="movement"), EXPECTED], ids=str)
+def test_a_child_in_the_module_of_another_is_a_child_of_its_own(digits: Data, law: Law, structure: str) -> None:
+    torch.manual_seed(0)
+    parent = SmallResNet(1, 10, 8, 2).to(memory_format=torch.channels_last)
+    masks = [pruning.prune(parent, s, structure=structure, example=torch.zeros(1, 1, 8, 8)) for s in (0.5, 0.7)]
+    before = TemperatureAnnealing(epochs=5, expected=True) if law.expected else RandomAnnealing(epochs=5)
+    reused = Subnetwork(copy.deepcopy(parent), masks[0], before, seed=9, masked_weights="freeze")
+    Training(reused, digits, RECIPE, 0).run_epoch()
+    reused.restart(parent, masks[1], law, seed=1)
+    own = Subnetwork(copy.deepcopy(parent), masks[1], law, seed=1)
+    for child in (reused, own):
+        Training(child, digits, RECIPE, 0).run_epoch()
+    one, two = own.state_dict(), reused.state_dict()
+    assert one.keys() == two.keys()
+    assert all(torch.equal(one[name], two[name]) for name in one)
 
 
 @pytest.mark.usefixtures("fresh")
