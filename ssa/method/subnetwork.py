@@ -450,7 +450,8 @@ class Subnetwork(nn.Module):
 
     def _follow(self, stepped: set[int]) -> None:
         """Add ``-w * gradient`` of the ``stepped`` weights, as the optimiser saw both, to the movement."""
-        if self.movement is None or self.time is None or self.time >= self.law.epochs:
+        assert self.movement is not None
+        if self.time is None or self.time >= self.law.epochs:
             return
         for name in self._layout:
             weight, movement = self._weight(name), self._layout.view(self.movement, name)
@@ -665,9 +666,14 @@ class Subnetwork(nn.Module):
                 weight = self._weight(name)  # an optimiser may step within the backward pass
                 weight.copy_(torch.where(self._entry(shown, name), weight, value.to(weight.device)))
 
-    def after_step(self, stepped: set[int]) -> None:
-        """Follow an optimiser that has updated the weights of these ids: count, and undo what must not move."""
-        self._follow(stepped)
+    def after_step(self, stepped: set[int], found_inf: Tensor | None) -> None:
+        """Follow an optimiser that has updated the weights of these ids: count, and undo what must not move.
+
+        ``found_inf``: 1 where a GradScaler had an optimiser that looks at it itself change nothing; None for others,
+        whose step is not called then.
+        """
+        if self.movement is not None and not bool(found_inf):
+            self._follow(stepped)
         self._updated = True
         self._unseen, self._seen, self._fingerprint = None, False, None
         self._restore()
@@ -774,13 +780,11 @@ def _restored(module: nn.Module, state: dict[str, Any]) -> Subnetwork:
 
 
 def _note_update(optimizer: torch.optim.Optimizer, *_: Any) -> None:
-    """After any optimiser's step: let the children that it has updated follow, unless a GradScaler made it skip."""
-    if bool(getattr(optimizer, "found_inf", None) or False):  # of optimisers that look at it themselves
-        return
+    """After any optimiser's step, which a GradScaler may have made it skip: let the children that it updates follow."""
     stepped = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
     for child in list(_LIVE):
         if any(id(parameter) in stepped for parameter in child.module.parameters()):
-            child.after_step(stepped)
+            child.after_step(stepped, getattr(optimizer, "found_inf", None))
 
 
 _CALLING: weakref.WeakKeyDictionary[type[nn.Module], type[Subnetwork]] = weakref.WeakKeyDictionary()
