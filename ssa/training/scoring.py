@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -21,6 +21,7 @@ from ssa.training.step import autocast
 
 ECE_BINS = 15
 BATCH = 500
+MOVED = 0.1  # standard deviations by which rounding may move a channel; in healthy networks it is below 0.02
 NORMS = (nn.modules.batchnorm._BatchNorm,)
 OTHER_NORMS = (nn.LayerNorm, nn.GroupNorm, nn.modules.instancenorm._InstanceNorm)
 UNTRACED = (*OTHER_NORMS, nn.MultiheadAttention, Members)  # what mixes values, or scales them by other than weights
@@ -79,23 +80,57 @@ def bin_of(confidence: Tensor, bins: int = ECE_BINS) -> Tensor:
 def reestimated_batchnorm(network: nn.Module, batches: Batches, images: int, seed: int) -> Iterator[None]:
     """Within it, BatchNorm statistics are those of ``images`` training images under the target mask.
 
-    The running statistics are put back at the end.
+    They are computed in fp32, but if the recipe's precision moves a channel's mean by more than :data:`MOVED`, in that
+    precision. The running statistics are put back at the end.
     """
-    buffers = [buffer for module in network.modules() if isinstance(module, NORMS) for buffer in module.buffers()]
+    norms = [module for module in network.modules() if isinstance(module, NORMS)]
+    buffers = [buffer for module in norms for buffer in module.buffers()]
     if not buffers:
         yield
         return
     saved = [buffer.clone() for buffer in buffers]
-    target = _TargetInTraining(network)
-    count = math.ceil(images / batches.recipe.batch_size)
-    with torch.no_grad():
-        chosen = (batch for batch, _ in zip(batches.epoch(seed, 0), range(count), strict=False))
-        update_bn(chosen, target)
+    precision, device = batches.recipe.precision, batches.labels.device
+    _estimate(network, batches, images, seed)
+    if precision != "fp32":
+        exact = [buffer.clone() for buffer in buffers]
+        with autocast(precision, device):
+            _estimate(network, batches, images, seed)
+        if _moved(norms, exact) <= MOVED:
+            _put_back(buffers, exact)
     try:
         yield
     finally:
-        for buffer, value in zip(buffers, saved, strict=True):
-            buffer.copy_(value)
+        _put_back(buffers, saved)
+
+
+def _put_back(buffers: list[Tensor], values: list[Tensor]) -> None:
+    for buffer, value in zip(buffers, values, strict=True):
+        buffer.copy_(value)
+
+
+def _estimate(network: nn.Module, batches: Batches, images: int, seed: int) -> None:
+    """Let BatchNorm's running statistics be the mean of those of the batches that hold ``images``."""
+    count = math.ceil(images / batches.recipe.batch_size)
+    with torch.no_grad():
+        chosen = (batch for batch, _ in zip(batches.epoch(seed, 0), range(count), strict=False))
+        update_bn(chosen, _TargetInTraining(network))
+
+
+def _moved(norms: Sequence[nn.Module], exact: list[Tensor]) -> float:
+    """How far the furthest channel's mean lies from that in ``exact`` (buffers in order), in standard deviations.
+
+    The deviation is the one that the layer divides by. A channel of hardly any variance, such as one that sees a
+    constant image through a single weight, is multiplied by up to 1 / sqrt(eps), 316. What bf16 rounds away of its mean
+    then shifts it by whole standard deviations: the network scored in bf16 is another than the one that was measured.
+    """
+    before, furthest = iter(exact), 0.0
+    for norm in norms:
+        now = dict(norm.named_buffers(recurse=False))
+        was = {name: next(before) for name in now}
+        if "running_mean" in now:
+            scale = (was["running_var"] + float(norm.eps)).sqrt()  # type: ignore[arg-type]
+            furthest = max(furthest, float(((now["running_mean"] - was["running_mean"]) / scale).abs().max()))
+    return furthest
 
 
 class _TargetInTraining(nn.Module):

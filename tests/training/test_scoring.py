@@ -101,3 +101,47 @@ def test_effective_sparsity_is_blank_where_paths_cannot_be_traced() -> None:
         assert math.isnan(scoring.effective_sparsity(model, pruning.prune(model, 0.5), torch.zeros(1, 2)))
     members = BatchEnsemble(nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2)), 2)
     assert math.isnan(scoring.effective_sparsity(members, pruning.prune(members, 0.5), torch.zeros(1, 2)))
+
+
+class Constant(nn.Module):
+    """A channel that is 1.003 everywhere beside one that is the image, each with BatchNorm; bf16 rounds 1.003 to 1."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.norm = nn.Conv2d(1, 2, 1), nn.BatchNorm2d(2)
+        with torch.no_grad():
+            self.conv.weight.copy_(torch.tensor([0.0, 1.0]).view(2, 1, 1, 1))
+            self.conv.bias.copy_(torch.tensor([1.003, 0.0]))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.norm(self.conv(x))
+
+
+def test_a_channel_without_variance_is_not_shifted_by_what_bf16_rounds_away() -> None:
+    digits = splits.load(DataSpec("digits", 100, 50, "parent"), Path("unused"), 0)
+    shifts = {}
+    for precision in ("fp32", "bf16"):
+        model = Constant()
+        batches = Batches(digits.train, digits, Recipe(epochs=1, batch_size=50, augment="none", precision=precision))
+        images, _ = next(batches.epoch(0, 0))
+        with (
+            scoring.reestimated_batchnorm(model, batches, 100, 0),
+            torch.autocast("cpu", torch.bfloat16),
+            torch.no_grad(),
+        ):
+            shifts[precision] = float(model.eval()(images)[:, 0].mean())
+    assert shifts["bf16"] == pytest.approx(0, abs=1e-3)
+    # statistics of fp32 in a network of bf16: (1 - 1.003) / sqrt(1e-5), the collapse that the first line is about
+    assert shifts["fp32"] == pytest.approx(-0.003 / math.sqrt(1e-5), abs=0.02)
+
+
+def test_a_healthy_networks_statistics_are_those_of_fp32_to_the_bit() -> None:
+    digits = splits.load(DataSpec("digits", 100, 50, "parent"), Path("unused"), 0)
+    found = []
+    for precision in ("fp32", "bf16"):
+        torch.manual_seed(0)
+        model = SmallResNet(1, 10, 8, 2)
+        batches = Batches(digits.train, digits, Recipe(epochs=1, batch_size=50, augment="none", precision=precision))
+        with scoring.reestimated_batchnorm(model, batches, 100, 0):
+            found.append([buffer.clone() for buffer in model.buffers()])
+    assert all(torch.equal(one, other) for one, other in zip(*found, strict=True))
