@@ -13,7 +13,7 @@ import pandas as pd
 
 from ssa.analysis.statistics import Interval, over_parents, spread_ratio
 from ssa.errors import UserError
-from ssa.results.children import CELL, devices, pairs, read_children
+from ssa.results.children import CELL, collapsed, devices, pairs, read_children
 from ssa.study.claims import CONTROLS
 from ssa.study.methods import CATALOGUE, label
 
@@ -48,12 +48,13 @@ class Signature:
 
 @dataclass(frozen=True)
 class Setting:
-    """One setting of a method in one cell: what was measured there, and how many of its children diverged."""
+    """One setting of a method in one cell: what was measured, and how many children diverged or collapsed."""
 
     cell: Mapping[str, Any]
     values: Mapping[str, Any]
     measured: tuple[tuple[Signature, Interval], ...]
     diverged: int
+    collapsed: int
 
     @property
     def shown(self) -> list[tuple[Signature, Interval]]:
@@ -170,7 +171,7 @@ def _measure(rows: pd.DataFrame, children: pd.DataFrame) -> Iterator[Setting]:
         for values, group in cell.groupby(SETTING, dropna=False):
             measured = tuple((signature, signature.measure(group, one_shot)) for signature in SIGNATURES)
             keys = dict(zip(CELL, cell_values, strict=True)), dict(zip(SETTING, values, strict=True))
-            yield Setting(*keys, measured, int(group["diverged"].sum()))
+            yield Setting(*keys, measured, int(group["diverged"].sum()), int(collapsed(group).sum()))
 
 
 def _counts(settings: list[Setting]) -> str:
@@ -189,6 +190,7 @@ def _lines(setting: Setting) -> Iterator[str]:
     tau = "" if pd.isna(values["tau"]) else f", tau {values['tau']:g}"
     schedule = "" if pd.isna(values["anneal_schedule"]) else f", {values['anneal_schedule']}"
     diverged = f"; {setting.diverged} diverged" if setting.diverged else ""
+    diverged += f"; {setting.collapsed} collapsed when BatchNorm was re-estimated" if setting.collapsed else ""
     yield f"  {label(values['method'])}{tau}, annealed for {values['anneal_epochs']:g} epochs{schedule}{diverged}"
     for signature, found in setting.shown:
         evidence = signature.evidence.format(found.mean)

@@ -1,19 +1,17 @@
-"""Intervals, tests and verdicts over parents: small pure functions. The parent is the unit of inference."""
+"""Intervals and tests over parents: small pure functions. The parent is the unit of inference."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
+from scipy import special, stats
 
 PARENT = ["parent", "parent_seed"]
-SUPPORTED, NEGLIGIBLE = "supported", "supported, negligible"
-CONTRADICTED, UNDECIDED, NOT_TESTABLE = "contradicted", "undecided", "not testable"
 DASH = "–"  # where there is no number
 WIDEST = 6  # medians, beyond which an interval goes on beyond the axis
 ROUNDING = 1e-9  # what is equal on paper is no further apart
@@ -59,9 +57,9 @@ def t_interval(values: ArrayLike, confidence: float = 0.95) -> Interval:
     mean = float(x.mean())
     if n == 1 or np.ptp(x) <= ROUNDING * max(1.0, float(np.abs(x).max())):
         return Interval(mean, math.nan, math.nan, math.nan, n)
-    test = stats.ttest_1samp(x, 0)
-    low, high = test.confidence_interval(confidence)
-    return Interval(mean, float(low), float(high), float(test.pvalue), n)
+    error = float(x.std(ddof=1)) / math.sqrt(n)
+    half = float(special.stdtrit(n - 1, (1 + confidence) / 2)) * error
+    return Interval(mean, mean - half, mean + half, 2 * float(special.stdtr(n - 1, -abs(mean) / error)), n)
 
 
 def over_parents(frame: pd.DataFrame, column: str, confidence: float = 0.95) -> Interval:
@@ -156,75 +154,6 @@ def spread_ratio(paired: pd.DataFrame, confidence: float = 0.95) -> Interval:
     """
     means = paired.groupby(PARENT)[["accuracy", "difference"]].mean().dropna()
     return variance_ratio(means["accuracy"], means["accuracy"] - means["difference"], confidence)
-
-
-def gain_verdict(interval: Interval, smallest: float) -> str:
-    """A claimed gain: supported above 0, contradicted where the interval lies below ``smallest`` points."""
-    if interval.low > 0:
-        return NEGLIGIBLE if interval.high < smallest else SUPPORTED
-    return CONTRADICTED if interval.high < smallest else UNDECIDED
-
-
-def holm_gain_verdict(interval: Interval, adjusted: float, smallest: float, confidence: float = 0.95) -> str:
-    """As :func:`gain_verdict`, but a gain must also be significant after Holm's adjustment, else it is undecided."""
-    verdict = gain_verdict(interval, smallest)
-    return UNDECIDED if interval.low > 0 and not adjusted + confidence < 1 else verdict
-
-
-def rival_verdict(interval: Interval, smallest: float) -> str:
-    """A setting claimed best, given a rival's gain over it: contradicted above 0, supported below ``smallest``."""
-    if interval.low > 0:
-        return CONTRADICTED
-    return SUPPORTED if interval.high <= smallest else UNDECIDED
-
-
-def quoted_verdict(interval: Interval, quoted: float) -> str:
-    """A quoted gain: supported inside or below the interval, contradicted above it."""
-    if math.isnan(interval.high):
-        return UNDECIDED
-    return SUPPORTED if quoted <= interval.high else CONTRADICTED
-
-
-def ratio_verdict(ratio: Interval, fewest: int) -> str:
-    """A claimed lower variance: supported below a ratio of 1, contradicted above; ``fewest`` parents at least."""
-    if ratio.n < fewest:
-        return f"{UNDECIDED} (n < {fewest})"
-    if ratio.high < 1:
-        return SUPPORTED
-    return CONTRADICTED if ratio.low > 1 else UNDECIDED
-
-
-def small_gain_verdict(interval: Interval, bound: float) -> str:
-    """A gain claimed small: supported where the interval lies below ``bound`` points, contradicted above it."""
-    if interval.high < bound:
-        return SUPPORTED
-    return CONTRADICTED if interval.low > bound else UNDECIDED
-
-
-def overall_verdict(verdicts: Iterable[str]) -> str:
-    """All supported: supported (negligible if all are). Any contradicted: contradicted. None testable: not testable.
-
-    Else undecided.
-    """
-    found = list(verdicts)
-    if found and all(verdict.startswith(NOT_TESTABLE) for verdict in found):
-        return NOT_TESTABLE
-    if CONTRADICTED in found:
-        return CONTRADICTED
-    if found and all(verdict == NEGLIGIBLE for verdict in found):
-        return NEGLIGIBLE
-    return SUPPORTED if found and all(verdict.startswith(SUPPORTED) for verdict in found) else UNDECIDED
-
-
-def majority_verdict(verdicts: Iterable[str]) -> str:
-    """The verdict of more than half of the comparisons, for a claim about most cells; undecided without one."""
-    found = list(verdicts)
-    if found and all(verdict.startswith(NOT_TESTABLE) for verdict in found):
-        return NOT_TESTABLE
-    for verdict in (SUPPORTED, CONTRADICTED):
-        if 2 * sum(item.startswith(verdict) for item in found) > len(found):
-            return verdict
-    return UNDECIDED
 
 
 def is_usual(width: pd.Series) -> pd.Series:

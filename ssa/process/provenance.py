@@ -49,6 +49,28 @@ def git_commit() -> str:
     return commit + ("+" if changed else "")
 
 
+def whereabouts(commit: str, started: str) -> str:
+    """Where the source of a run is, in words: its ``commit``, or if the repository has it no longer, a guess.
+
+    The guess is the last commit before the run ``started`` (ISO time), and is called a guess.
+    """
+    name = commit.removesuffix("+")
+    changed = " with changes that were not committed" if commit.endswith("+") else ""
+    if not name:
+        return "not recorded"
+    try:
+        _git("rev-parse", "--git-dir")
+    except (OSError, subprocess.CalledProcessError):
+        return "not known here: this is no checkout"
+    try:
+        _git("cat-file", "-e", f"{name}^{{commit}}")
+        return f"in this repository{changed}"
+    except subprocess.CalledProcessError:
+        near = _git("log", "-1", f"--before={started}", "--format=%h of %cs") if started else ""
+        guess = f"; the last commit before the run began is {near}, a guess by date" if near else ""
+        return f"not kept: this repository has no commit {name}{guess}"
+
+
 def _git(*args: str) -> str:
     return subprocess.run(
         ("git", *args), cwd=FOLDER, check=True, capture_output=True, text=True, encoding="utf-8"

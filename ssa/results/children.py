@@ -24,6 +24,18 @@ TEXT = [
 ]
 
 
+COLLAPSE = 5.0  # points
+USED = "test_accuracy_used"  # of the history: the accuracy of the network as training uses it
+
+
+def collapsed(children: pd.DataFrame) -> pd.Series:
+    """Whether each child loses more than :data:`COLLAPSE` points when its BatchNorm statistics are re-estimated.
+
+    Such a child is a fact of its statistics, not of its weights: curves and tests that re-estimate mark it.
+    """
+    return children["accuracy"] - children["accuracy_bn"] > COLLAPSE
+
+
 def read_children(results: Path) -> pd.DataFrame:
     """``results``/children.csv, one row per child; blank cells are NaN, and columns of names are text."""
     return pd.read_csv(results / "children.csv", dtype=dict.fromkeys(TEXT, "str"))

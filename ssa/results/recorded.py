@@ -148,6 +148,8 @@ def read(folder: Path) -> Collected | None:
 def show(folder: Path, child_id: str) -> dict[str, Any]:
     """One recorded child: its row, its history, its whole specification, the commit, and how to train it again.
 
+    ``commit_is``: whether the repository still has the commit, else a guess by date, which is called so.
+
     The command is for the checkout that holds the record: the specification names the version of the training
     semantics, so that code which would train it otherwise does not know the child.
     """
@@ -162,6 +164,7 @@ def show(folder: Path, child_id: str) -> dict[str, Any]:
         "history": found.history[found.history.child_id == child_id].drop(columns="child_id").to_dict("records"),
         "specification": specs[child_id].content(),
         "commit": row.git_commit,
+        "commit_is": provenance.whereabouts(str(row.git_commit), _started(folder, str(row.parent_id))),
         "rerun": f"{again} --results rerun",
     }
 
@@ -183,6 +186,11 @@ def _value(column: str, text: str) -> str | float | bool | None:
         return int(text) if text.lstrip("-").isdigit() else float(text)
     except ValueError:
         return text
+
+
+def _started(folder: Path, parent_id: str) -> str:
+    """When the addition that holds this parent began to train."""
+    return next((run["started"] for run in _runs(folder) if parent_id in run["parents"]), "")
 
 
 def _joined(old: Collected | None, new: Collected) -> Collected:

@@ -28,15 +28,18 @@ def setting(
     added: bool = False,
     permits: bool = False,
     percent: bool = False,
+    listed: bool = False,
 ) -> Any:
     """A field that allows ``choices``, or numbers in [low, high] and under ``below``; ``source`` labels its default.
+
+    ``listed``: a list is one of allowed values, at least one, each once.
 
     ``added``: the setting came after results had been recorded. Its default is what they were made with, for good, and
     is left out of ids and listings. ``permits``: it only lets something through or not, which makes no other result,
     and is in no id. ``percent``: a value above 0 and below 1 is taken for a fraction, and asked about.
     """
-    metadata = {"source": source, "choices": choices, "low": low, "high": high, "below": below}
-    metadata |= {"added": added or permits, "permits": permits, "percent": percent}
+    metadata: dict[str, Any] = {"source": source, "choices": choices, "low": low, "high": high, "below": below}
+    metadata |= {"added": added or permits, "permits": permits, "percent": percent, "listed": listed}
     return dataclasses.field(default=default, metadata=metadata)
 
 
@@ -105,19 +108,27 @@ def check(cls: type, name: str, value: Any, where: str) -> Any:
         converted = _convert(value, _types(cls)[name])
     except TypeError:
         converted = dataclasses.MISSING
-    numeric = isinstance(converted, (int, float)) and not isinstance(converted, bool)
-    if (
-        converted is dataclasses.MISSING
-        or (meta.get("choices") and converted not in meta["choices"])
-        or (numeric and not (meta.get("low", -math.inf) <= converted <= meta.get("high", math.inf)))
-        or (numeric and "below" in meta and not converted < meta["below"])
-    ):
+    items = converted if meta.get("listed") and isinstance(converted, tuple) else (converted,)
+    if not items or len(set(items)) < len(items) or not all(_holds(meta, item) for item in items):
         raise UserError(f"{where}: {value!r} is not allowed; allowed: {allowed(cls, field)}")
     if meta.get("percent") and 0 < converted < 1:
         raise UserError(
             f"{where}: {value!r} is below one percent; did you mean {100 * converted:.10g}? It is in percent"
         )
     return converted
+
+
+def _holds(meta: Mapping[str, Any], value: Any) -> bool:
+    """Whether a field with this metadata may hold ``value``."""
+    if value is None and meta.get("listed"):
+        return True
+    if value is dataclasses.MISSING or (meta.get("choices") and value not in meta["choices"]):
+        return False
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return True
+    return bool(meta.get("low", -math.inf) <= value <= meta.get("high", math.inf)) and (
+        "below" not in meta or value < meta["below"]
+    )
 
 
 @cache
@@ -158,10 +169,22 @@ def _words(kind: Any) -> str:
 
 def allowed(cls: type, field: dataclasses.Field[Any]) -> str:
     """What ``field`` of ``cls`` may be, in words."""
-    meta = field.metadata
+    meta, kind = field.metadata, _types(cls)[field.name]
+    if not meta.get("listed"):
+        return _allowed(meta, kind)
+    options = typing.get_args(kind) if isinstance(kind, types.UnionType) else (kind,)
+    lists = [option for option in options if typing.get_origin(option) is tuple]
+    single = [_allowed(meta, option) for option in options if option not in (*lists, type(None))]
+    return " or ".join(
+        [*single, *(f"a list, each once, of: {_allowed(meta, typing.get_args(one)[0])}" for one in lists)]
+    )
+
+
+def _allowed(meta: Mapping[str, Any], kind: Any) -> str:
+    """What one value of ``kind`` may be, in words."""
     if meta.get("choices"):
         return ", ".join(str(choice) for choice in meta["choices"])
-    words = _words(_types(cls)[field.name])
+    words = _words(kind)
     low, high, below = meta.get("low", -math.inf), meta.get("high", math.inf), meta.get("below", math.inf)
     if below < math.inf:
         return f"{words} in [{low:g}, {below:g})"

@@ -2,139 +2,276 @@
 
 from __future__ import annotations
 
-import difflib
-import math
-from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass, field
+import dataclasses
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import date
 from typing import Any
 
+from ssa.errors import UserError
 from ssa.method.schedules import SCHEDULES
+from ssa.specs import settings
+from ssa.specs.settings import setting
 from ssa.specs.specs import Recipe
 from ssa.study.methods import CATALOGUE
 from ssa.vocabulary import ALLOCATIONS, CRITERIA, STRUCTURES
 
-# Rules in words; the braces take the study's own numbers.
-GAIN = (
-    "supported where the interval of the difference lies above 0 (negligible if it also lies below {smallest:g} "
-    "points), contradicted where it lies below {smallest:g} points, else undecided"
-)
-SMALL = "Supported where the interval lies below {small:g} points, contradicted where it lies above, else undecided."
-ALL = "Overall: supported if all comparisons are, contradicted if any is (uncorrected), else undecided."
-MOST = "Overall: what more than half of the comparisons say, else undecided."
+LR_SCHEDULES = Recipe.__dataclass_fields__["lr_schedule"].metadata["choices"]
+LOOK = 0.97  # the confidence that one interim look asks for
+ENOUGH = 40  # parents below which a difference in stability cannot be seen
+CONTROLS = ("temperature-all", "expected", "dense-then-cut", "constant-temperature", "frozen", "shuffled")
+# What the reviews quote is very probably ResNet-18 on CIFAR-100, the earlier version's ablation.
+QUOTED_OF = {"dataset": ("cifar100",), "model": ("resnet18", "resnet18-maxpool")}
 
-# Which children a claim looks at; None stands for every value that the study has.
-RECIPE: dict[str, Any] = {
-    "parents": None,
-    "structure": "connections",
-    "allocation": "layerwise",
-    "stem": "pruned",
-    "epochs": None,
-    "lr": None,
+
+@dataclass(frozen=True)
+class SSA:
+    """What stands for SSA in a study's tables and claims, fixed beforehand."""
+
+    method: str = setting("temperature")
+    tau: float = setting(0.5, low=0, high=1)
+    anneal_fraction: float = setting(0.25, low=0.001, high=1)
+    anneal_schedule: str = setting("linear", choices=tuple(SCHEDULES))
+
+
+@dataclass(frozen=True)
+class Cells:
+    """Which children a claim looks at; null stands for every value that the study has.
+
+    Criteria are arms of their own, and so are numbers of epochs; sparsities and schedules are averaged.
+    """
+
+    parents: tuple[str, ...] | None = setting(None, listed=True)
+    structure: str = setting("connections", choices=STRUCTURES)
+    allocation: str = setting("layerwise", choices=ALLOCATIONS)
+    stem: str = setting("pruned", choices=("pruned", "dense"))
+    epochs: int | tuple[int, ...] | None = setting(None, low=1, listed=True)
+    criteria: tuple[str, ...] | None = setting(("random",), choices=CRITERIA, listed=True)
+    sparsities: tuple[float, ...] | None = setting(None, low=1, below=100, listed=True)
+    lr_schedules: tuple[str, ...] | None = setting(None, choices=LR_SCHEDULES, listed=True)
+
+
+@dataclass(frozen=True)
+class Said:
+    """What a study says of a claim beside its cells: when its rule was ``fixed``, and a ``remark`` for its readers."""
+
+    fixed: str | None = setting(None)
+    remark: str | None = setting(None)
+
+
+@dataclass(frozen=True)
+class Gain(Cells, Said):
+    """A claim about differences to ``baselines``.
+
+    ``tuned``: each method at the peak rate at which its mean validation accuracy over all parents is highest.
+    """
+
+    tuned: bool = setting(False)
+    baselines: tuple[str, ...] | None = setting(("one-shot", "iterative"), listed=True)
+
+
+@dataclass(frozen=True)
+class OverBoth(Gain):
+    """The gain at high sparsity."""
+
+    sparsities: tuple[float, ...] | None = setting((95.0, 98.0), low=1, below=100, listed=True)
+
+
+@dataclass(frozen=True)
+class OverRandom(Gain):
+    """The gain over random annealing."""
+
+    baselines: tuple[str, ...] | None = setting(("random",), listed=True)
+
+
+@dataclass(frozen=True)
+class OverOneShot(Gain):
+    """A difference to one-shot pruning."""
+
+    baselines: tuple[str, ...] | None = setting(("one-shot",), listed=True)
+
+
+@dataclass(frozen=True)
+class OverControls(Gain):
+    """The gain over the controls; null stands for those that were run."""
+
+    baselines: tuple[str, ...] | None = setting(None, listed=True)
+
+
+@dataclass(frozen=True)
+class OfEnsembles(Said):
+    """The claim about ensembles: those of SSA, and those they are compared with, by name."""
+
+    ensembles: tuple[str, ...] | None = setting(None, listed=True)
+    baselines: tuple[str, ...] | None = setting(None, listed=True)
+
+
+@dataclass(frozen=True)
+class BestLength(Cells, Said):
+    """The claim about the length of annealing, in epochs."""
+
+    best: tuple[float, ...] = setting((5.0, 10.0), low=0.001, listed=True)
+
+
+@dataclass(frozen=True)
+class Quoted(Cells, Said):
+    """The claim about quoted figures: points by learning-rate schedule."""
+
+    sparsities: tuple[float, ...] | None = setting((98.0,), low=1, below=100, listed=True)
+
+
+@dataclass(frozen=True)
+class SmallGain(Gain):
+    """A claim that a gain is below ``small`` points."""
+
+    criteria: tuple[str, ...] | None = setting(("magnitude",), choices=CRITERIA, listed=True)
+    baselines: tuple[str, ...] | None = setting(("iterative",), listed=True)
+    small: float = setting(0.5, low=0)
+
+
+@dataclass(frozen=True)
+class SmallInMost(SmallGain):
+    """A claim that a gain is small in most cells."""
+
+    criteria: tuple[str, ...] | None = setting(("random", "magnitude"), choices=CRITERIA, listed=True)
+    baselines: tuple[str, ...] | None = setting(("one-shot",), listed=True)
+
+
+@dataclass(frozen=True)
+class Section(Said):
+    """What a study says of all its claims.
+
+    ``planned``: how many parents were fixed before the first run. ``looks``: after how many parents the results were
+    looked at before.
+    """
+
+    smallest_difference: float = setting(0.2, low=0)
+    confidence: float = setting(0.95, low=0.5, below=1)
+    planned: int | None = setting(None, low=2)
+    looks: tuple[int, ...] = setting((), low=1)
+
+
+MAPPINGS: dict[str, dict[str, Any]] = {  # keys that hold a mapping, and their defaults
+    "lr": {},
+    "quoted": {"constant": 6.0, "one-cycle": 4.0},
 }
-CELLS = {**RECIPE, "criteria": ["random"], "sparsities": None, "lr_schedules": None}
-SECTION: dict[str, Any] = {
-    "smallest_difference": 0.2,
-    "confidence": 0.95,
-    "ssa": {"method": "temperature", "tau": 0.5, "anneal_fraction": 0.25, "anneal_schedule": "linear"},
-    "cells": RECIPE,
-}
+
+# Rules in words; the braces take the study's own numbers.
+POOLED = (
+    "For each baseline the difference is averaged within each parent over the cells of the arm (sparsities and "
+    "learning-rate schedules), then a t-interval over parents. "
+)
+GAIN = (
+    f"{POOLED}Supported if the {{level}} interval lies above 0 against every baseline (negligible if one also lies "
+    "below {smallest:g} points). Contradicted if, against any of k baselines, the interval at 1 − {alpha:g}/k lies "
+    "below {smallest:g} points. Else undecided. Single cells stand beside it; the arm is mixed if one cell of a "
+    "baseline is significantly above 0 and another below (one-sided at {tail:g}, Holm over the arm's cells in each "
+    "direction)."
+)
 
 
 @dataclass(frozen=True)
 class Claim:
-    """A claim, where it was made, how it is judged, and the keys that a study may give it with their defaults.
+    """A claim, where it was made, how it is judged, and the settings that a study may give it.
 
-    ``unit``: what its intervals are over.
+    ``unit``: what its intervals are over. ``mappings``: those of :data:`MAPPINGS` that it has.
     """
 
     statement: str
     source: str
     rule: str
+    settings: type
     measure: str = "difference in test accuracy (points)"
-    defaults: Mapping[str, Any] = field(default_factory=lambda: CELLS)
     unit: str = "parents"
+    mappings: tuple[str, ...] = ("lr",)
 
+    @property
+    def defaults(self) -> dict[str, Any]:
+        """Every setting's default."""
+        own = dataclasses.asdict(self.settings())
+        return {**own, **{key: MAPPINGS[key] for key in self.mappings}}
 
-FEWEST = 20  # parents below which a ratio of variances cannot tell
 
 CLAIMS: dict[str, Claim] = {
     "C1": Claim(
-        "SSA ends more accurate than one-shot and iterative pruning at high sparsity.",
-        "paper",
-        f"Each comparison: {GAIN}. Supported also needs p below {{alpha:g}} after Holm's adjustment over all "
-        f"comparisons of the arm (else undecided); the intervals shown are not adjusted. {ALL}",
-        defaults={**CELLS, "sparsities": [95, 98], "baselines": ["one-shot", "iterative"]},
+        "SSA ends more accurate than one-shot and iterative pruning at high sparsity.", "paper", GAIN, OverBoth
     ),
-    "C2": Claim(
-        "Temperature annealing ends more accurate than random annealing.",
-        "paper",
-        f"Each comparison: {GAIN}. {ALL}",
-        defaults={**CELLS, "baselines": ["random"]},
-    ),
+    "C2": Claim("Temperature annealing ends more accurate than random annealing.", "paper", GAIN, OverRandom),
     "C3": Claim(
         "Ensembles of SSA children beat other low-cost ensembles for less training.",
         "paper",
-        "Gains are paired by seed and above 0 where SSA is better: accuracy and ECE in points, NLL in nats / 100. "
-        f"Each comparison: {GAIN}. Compared with the plain twin, and with every other ensemble of the data set and "
-        "model but annealed ones and ensembles of independent networks that take more epochs. Supported also needs no "
-        "more training epochs and no more masked FLOPs than the other ensemble (else undecided); of the twin only the "
-        f"difference is asked: annealing keeps more weights for as many epochs. {ALL}",
-        "gain (points; NLL: nats / 100)",
-        {"ensembles": None, "baselines": None},
+        "Judged by accuracy only: the difference to each ensemble that the study names (if it names none: to every "
+        "other of the data set and model, but annealed ones and ensembles of independent networks that take more "
+        "epochs), paired by seed. Supported if every {level} interval lies above 0, also after Holm's adjustment; "
+        "contradicted if, against any of k, the interval at 1 − {alpha:g}/k lies below {smallest:g} points; else "
+        "undecided. NLL, ECE and what training costs stand beside it.",
+        OfEnsembles,
+        "gain in accuracy (points)",
         "seeds",
+        (),
     ),
     "C4": Claim(
         "At every sparsity the best length of annealing is one of those named.",
         "paper",
-        "The interval is of another length's gain over the better of those named (the lowest of its estimates and "
-        "bounds against each): contradicted where it lies above 0, supported where it does not exceed "
-        f"{{smallest:g}} points, else undecided. {ALL}",
-        defaults={**CELLS, "best": [5, 10]},
+        "For each other length, its gain over the better of those named (the lowest of its means and bounds against "
+        "each), averaged over the sparsities within each parent. Contradicted if a gain lies above 0, also after "
+        "Holm's adjustment over the lengths, unless it lies below {smallest:g} points; supported if no upper bound "
+        "exceeds {smallest:g} points; else undecided.",
+        BestLength,
     ),
     "C5": Claim(
         "The gain over one-shot is as large as the figures quoted.",
         "reviews",
-        f"Supported where the quoted figure lies inside or below the interval, contradicted where it lies above. {ALL}",
-        defaults={**CELLS, "sparsities": [98], "quoted": {"constant": 6.0, "one-cycle": 4.0}},
+        "Contradicted if the {level} interval lies below the quoted figure less 0.5 points (it is rounded, and its own "
+        "error is not known). Supported if the interval lies above half of the figure and reaches it. Else undecided. "
+        "Not testable on another network or data set than the one it was quoted of (ResNet-18, CIFAR-100).",
+        Quoted,
+        mappings=("lr", "quoted"),
     ),
     "C6": Claim(
         "Pruning at once costs accuracy in the first epochs, and annealing avoids the drop.",
         "paper",
-        "The drop is the parent's accuracy minus the target subnetwork's lowest, with batch-norm statistics "
-        "re-estimated, at the scored epochs from the first to the last that the SSA child anneals. Before the first "
-        "all methods have the same subnetwork; while it anneals, an SSA child trains sampled subnetworks, not this "
-        f"one. The difference is the baseline's drop minus SSA's: {GAIN}. {ALL}",
+        "The network is scored as training uses it in that epoch: one-shot its target mask, iterative its nested mask, "
+        "annealing masks drawn from its probabilities; BatchNorm is re-estimated under the same masks. The drop is the "
+        "parent's accuracy minus the mean over epochs 0 (before the first step) to e. The difference is the baseline's "
+        f"drop minus SSA's. {GAIN} Shown beside it and never judged: epoch 0; the mean of epochs 1 to e; "
+        "epoch e, the first with the exact mask; iterative pruning.",
+        OverOneShot,
         "difference in the drop (points)",
-        {**CELLS, "baselines": ["one-shot"]},
     ),
     "C7": Claim(
         "Temperature on the pruned weights alone is what helps: no variant of it does as well.",
         "paper",
-        f"Each comparison: {GAIN}. {ALL}",
-        defaults={**CELLS, "baselines": None},
+        f"{GAIN} An interval above 0 must also be significant after Holm's adjustment over the controls.",
+        OverControls,
     ),
     "C8": Claim(
         "Children tuned with SSA vary less over seeds.",
         "summary",
-        "Variance over parents of SSA's accuracy divided by the baseline's, paired (Pitman-Morgan): supported where "
-        f"the interval lies below 1, contradicted above 1, else undecided; undecided below {FEWEST} parents. {ALL}",
-        "ratio of variances",
-        {**CELLS, "baselines": ["one-shot", "iterative"]},
+        "For each parent, how much further SSA's accuracy lies from its median over parents than the baseline's from "
+        "its own (paired Brown-Forsythe), per cell. Supported if all means are significantly below 0, contradicted if "
+        f"any is above (one-sided at {{tail:g}}, Holm in each direction); below {ENOUGH} parents no verdict, only the "
+        "ratio of variances (Pitman-Morgan).",
+        Gain,
+        "difference in distance from the median (points)",
     ),
     "C9": Claim(
-        "With magnitude masks the gain over one-shot is small.",
+        "With magnitude masks the gain over iterative pruning is small.",
         "reviews",
-        f"{SMALL} {ALL}",
-        defaults={**CELLS, "criteria": ["magnitude"], "baselines": ["one-shot"], "small": 0.5},
+        f"{POOLED}The baseline is iterative pruning that is ranked anew by current magnitude. A loss if the {{level}} "
+        "interval lies below 0, which is said first. Else supported if it lies below {small:g} points, contradicted if "
+        "it lies above, undecided otherwise. The gain over one-shot is shown beside it.",
+        SmallGain,
     ),
     "C10": Claim(
         "Iterative pruning is hardly better than one-shot in most cells.",
         "reviews",
-        f"{SMALL} {MOST}",
-        defaults={**CELLS, "criteria": ["random", "magnitude"], "baselines": ["one-shot"], "small": 0.5},
+        "Each cell: supported if its gain is significantly below {small:g} points, contradicted if above (one-sided at "
+        "{tail:g}, Holm over the cells in each direction). Overall: what more than half of the cells say, else "
+        "undecided.",
+        SmallInMost,
     ),
 }
-CONTROLS = ("temperature-all", "expected", "dense-then-cut", "constant-temperature", "frozen", "shuffled")
 
 
 def validate_claims(
@@ -142,124 +279,106 @@ def validate_claims(
     methods: Collection[str] = tuple(CATALOGUE),
     parents: Collection[str] | None = None,
     ensembles: Collection[str] | None = None,
+    where: str = "claims",
 ) -> None:
-    """``ValueError`` with one line naming key, value and what is allowed unless ``section`` is a claims section.
+    """``UserError`` with one line naming key, value and what is allowed unless ``section`` is a claims section.
 
     ``methods``, ``parents`` and ``ensembles`` are the names that the study knows; any text is a name where the last
-    two are None.
+    two are None. ``where`` begins the line.
     """
-    kinds = _kinds(methods, parents)
-    among = _list_of(_name(ensembles))
-    of_ensembles = kinds | {"ensembles": among, "baselines": among}
-    _mapping(section, "claims", [*SECTION, *CLAIMS], kinds)
-    _mapping(section.get("ssa") or {}, "claims.ssa", SECTION["ssa"], kinds)
-    _mapping(section.get("cells") or {}, "claims.cells", RECIPE, kinds)
+    own = settings.names(Section)
+    for key in settings.mapping(section, "a mapping", where):
+        settings.check_key(key, [*own, "ssa", "cells", *CLAIMS], where)
+    top = settings.read(Section, {key: section[key] for key in own if key in section}, where)
+    _check_date(top.fixed, where)
+    if top.looks and top.confidence < LOOK:
+        raise UserError(
+            f"{where}.confidence: {top.confidence:g} is not allowed; an interim look needs {LOOK:g} or more"
+        )
+    ssa = settings.read(SSA, section.get("ssa") or {}, f"{where}.ssa")
+    _check_names((ssa.method,) if "method" in (section.get("ssa") or {}) else (), methods, f"{where}.ssa.method")
+    known = {"parents": parents, "ensembles": ensembles, "baselines": methods}
+    _check_settings(section.get("cells") or {}, Cells, ("lr",), known, f"{where}.cells")
     for name, claim in CLAIMS.items():
-        own = of_ensembles if "ensembles" in claim.defaults else kinds
-        _mapping(section.get(name) or {}, f"claims.{name}", claim.defaults, own)
+        of = {**known, "baselines": ensembles} if claim.settings is OfEnsembles else known
+        for values, here in _variants(section.get(name) or {}, claim, f"{where}.{name}"):
+            _check_settings(values, claim.settings, claim.mappings, of, here)
 
 
-def settings_of(section: Mapping[str, Any], name: str) -> dict[str, Any]:
-    """All settings of claim ``name``: its own in ``section``, else the section's ``cells``, else the defaults."""
-    claim = CLAIMS[name]
-    shared = {key: value for key, value in (section.get("cells") or {}).items() if key in claim.defaults}
-    return {**claim.defaults, **shared, **(section.get(name) or {})}
+def _variants(values: Any, claim: Claim, where: str) -> Iterator[tuple[Mapping[str, Any], str]]:
+    """A claim's own settings, and those of each of its exploratory arms."""
+    names = [*settings.names(claim.settings), *claim.mappings]
+    given = settings.mapping(values, f"a mapping of {', '.join([*names, 'exploratory'])}", where)
+    yield {key: value for key, value in given.items() if key != "exploratory"}, where
+    for i, more in enumerate(
+        settings.listed(given.get("exploratory") or [], "a list of mappings", f"{where}.exploratory")
+    ):
+        yield more, f"{where}.exploratory[{i}]"
+
+
+def _check_settings(
+    values: Any, kind: type, mappings: tuple[str, ...], known: Mapping[str, Collection[str] | None], where: str
+) -> None:
+    names = [*settings.names(kind), *mappings]
+    for key in settings.mapping(values, f"a mapping of {', '.join(names)}", where):
+        settings.check_key(key, names, where)
+    plain = {key: value for key, value in values.items() if key not in mappings}
+    read: Any = settings.read(kind, plain, where)
+    for key, allowed in known.items():
+        if key in values:
+            _check_names(getattr(read, key) or (), allowed, f"{where}.{key}")
+    _check_date(getattr(read, "fixed", None), where)
+    for key in mappings:
+        _check_by_schedule(values.get(key), f"{where}.{key}")
+
+
+def _check_names(values: Collection[str], allowed: Collection[str] | None, where: str) -> None:
+    if unknown := [value for value in values if allowed is not None and value not in allowed]:
+        raise UserError(f"{where}: {unknown[0]!r} is not allowed; allowed: {', '.join(allowed or ())}")
+
+
+def _check_date(text: str | None, where: str) -> None:
+    try:
+        date.fromisoformat(text or "2000-01-01")
+    except ValueError as error:
+        raise UserError(f"{where}.fixed: {text!r} is not allowed; allowed: a date such as '2026-11-28'") from error
+
+
+def _check_by_schedule(values: Any, where: str) -> None:
+    """A mapping from learning-rate schedules to positive numbers, or nothing."""
+    words = f"a mapping from {', '.join(LR_SCHEDULES)} to a number above 0"
+    for key, value in settings.mapping({} if values is None else values, words, where).items():
+        settings.check_key(key, LR_SCHEDULES, where)
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < float("inf"):
+            raise UserError(f"{where}.{key}: {value!r} is not allowed; allowed: a number above 0")
+
+
+def settings_of(section: Mapping[str, Any], name: str, more: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """All settings of claim ``name``: its own, the section's, else the defaults.
+
+    ``more``: those of an exploratory arm, of which nothing that is said of the claim's own holds.
+    """
+    defaults = CLAIMS[name].defaults
+    shared = {**section, **(section.get("cells") or {})}
+    own = {key: value for key, value in (section.get(name) or {}).items() if key != "exploratory"}
+    unsaid = {} if more is None else {**dict.fromkeys(settings.names(Said)), **more}
+    return {**defaults, **{key: value for key, value in shared.items() if key in defaults}, **own, **unsaid}
+
+
+def top_of(section: Mapping[str, Any]) -> Section:
+    """What ``section`` says of all claims, else the defaults."""
+    return settings.read(Section, {key: section[key] for key in settings.names(Section) if key in section}, "claims")
 
 
 def ssa_settings(section: Mapping[str, Any]) -> dict[str, Any]:
     """What stands for SSA in a study's tables and claims: what ``section`` says, else the defaults."""
-    return {**SECTION["ssa"], **(section.get("ssa") or {})}
+    return {**dataclasses.asdict(SSA()), **(section.get("ssa") or {})}
 
 
 def rule_of(section: Mapping[str, Any], name: str) -> str:
     """The rule of claim ``name`` in words, with the numbers of ``section``."""
-    top = {**SECTION, **section}
-    return CLAIMS[name].rule.format(
-        **settings_of(section, name), smallest=top["smallest_difference"], alpha=1 - top["confidence"]
-    )
-
-
-@dataclass(frozen=True)
-class _Kind:
-    allowed: str
-    accepts: Callable[[Any], bool]
-
-
-def _mapping(values: Any, where: str, keys: Iterable[str], kinds: Mapping[str, _Kind]) -> None:
-    known = list(keys)
-    names = ", ".join(known) or "none"
-    if not isinstance(values, Mapping):
-        raise ValueError(f"{where}: {values!r} is not allowed; allowed: a mapping of {names}")
-    for key, value in values.items():
-        if key not in known:
-            near = difflib.get_close_matches(str(key), known, 1)
-            hint = f"did you mean {near[0]!r}? " if near else ""
-            raise ValueError(f"{where}: unknown key {key!r}; {hint}allowed: {names}")
-        if key in kinds and not kinds[key].accepts(value):
-            raise ValueError(f"{where}.{key}: {value!r} is not allowed; allowed: {kinds[key].allowed}")
-
-
-def _kinds(methods: Collection[str], parents: Collection[str] | None) -> dict[str, _Kind]:
-    """What each key holds."""
-    schedules = Recipe.__dataclass_fields__["lr_schedule"].metadata["choices"]
-    epochs = _number("whole number, at least 1", lambda x: x >= 1 and x == int(x))
-    positive = _number("number above 0", lambda x: x > 0)
-    points = _number("points, at least 0", lambda x: x >= 0)
-    percent = _number("percent, at least 1 and below 100 (80, not 0.8)", lambda x: 1 <= x < 100)
-    return {
-        "smallest_difference": points,
-        "confidence": _number("number above 0 and below 1", lambda x: 0 < x < 1),
-        "method": _name(methods),
-        "tau": _number("number in [0, 1]", lambda x: 0 <= x <= 1),
-        "anneal_fraction": _number("number above 0, at most 1", lambda x: 0 < x <= 1),
-        "anneal_schedule": _name(SCHEDULES),
-        "parents": _list_of(_name(parents)),
-        "criteria": _list_of(_name(CRITERIA)),
-        "sparsities": _list_of(percent),
-        "lr_schedules": _list_of(_name(schedules)),
-        "structure": _name(STRUCTURES),
-        "allocation": _name(ALLOCATIONS),
-        "stem": _name(("pruned", "dense")),
-        "epochs": _either(epochs, _list_of(epochs)),
-        "lr": _by_schedule(schedules, positive),
-        "quoted": _by_schedule(schedules, points),
-        "baselines": _list_of(_name(methods)),
-        "best": _list_of(positive),
-        "small": points,
-    }
-
-
-def _number(allowed: str, within: Callable[[float], bool]) -> _Kind:
-    def accepts(value: Any) -> bool:
-        numeric = isinstance(value, (int, float)) and not isinstance(value, bool)
-        return numeric and math.isfinite(value) and within(value)
-
-    return _Kind(allowed, accepts)
-
-
-def _name(allowed: Collection[str] | None) -> _Kind:
-    words = "text" if allowed is None else ", ".join(allowed)
-    return _Kind(words, lambda value: isinstance(value, str) and (allowed is None or value in allowed))
-
-
-def _either(one: _Kind, other: _Kind) -> _Kind:
-    return _Kind(f"{one.allowed}, or {other.allowed}", lambda value: one.accepts(value) or other.accepts(value))
-
-
-def _list_of(kind: _Kind) -> _Kind:
-    def accepts(value: Any) -> bool:
-        return isinstance(value, list) and bool(value) and all(map(kind.accepts, value)) and _distinct(value)
-
-    return _Kind(f"a list, each once, of: {kind.allowed}", accepts)
-
-
-def _distinct(values: list[Any]) -> bool:
-    return len(set(values)) == len(values)
-
-
-def _by_schedule(schedules: Collection[str], kind: _Kind) -> _Kind:
-    def accepts(value: Any) -> bool:
-        known = isinstance(value, Mapping) and bool(value) and all(key in schedules for key in value)
-        return known and all(map(kind.accepts, value.values()))
-
-    return _Kind(f"a mapping from {', '.join(schedules)} to a {kind.allowed}", accepts)
+    top = top_of(section)
+    alpha = 1 - top.confidence
+    numbers = {"smallest": top.smallest_difference, "alpha": round(alpha, 6), "tail": round(alpha / 2, 6)}
+    own = {"small": 0.0, **settings_of(section, name)}
+    return CLAIMS[name].rule.format(**numbers, level=f"{top.confidence:.0%}", small=own["small"])

@@ -207,10 +207,7 @@ def expand(raw: Any, path: Path) -> Study:
         name: _read_parents(values, datasets, f"{where}parents.{name}") for name, values in raw["parents"].items()
     }
     defaults = blocks.checked(raw.get("children") or {}, methods, f"{where}children")
-    try:
-        validate_claims(raw.get("claims") or {}, methods, parents, _names(raw.get("ensembles")))
-    except ValueError as error:
-        raise UserError(f"{where}{error}") from error
+    validate_claims(raw.get("claims") or {}, methods, parents, _names(raw.get("ensembles")), f"{where}claims")
     reference = ssa_settings(raw.get("claims") or {})
     children: dict[str, Child] = {}
     for i, block in enumerate(raw["blocks"]):

@@ -29,7 +29,14 @@ def children(accuracies: Sequence[float], one_shot: Sequence[float], method: str
     annealed = {"method": method, "tau": 0.5, "anneal_epochs": 6.0, "anneal_schedule": "linear"}
     none = {"method": "one-shot", "tau": None, "anneal_epochs": None, "anneal_schedule": None}
     rows = [
-        {**FIXED, **setting, "parent_seed": i, "accuracy": accuracy, "child_id": f"{setting['method']}-{i}"}
+        {
+            **FIXED,
+            **setting,
+            "parent_seed": i,
+            "accuracy": accuracy,
+            "accuracy_bn": accuracy,
+            "child_id": f"{setting['method']}-{i}",
+        }
         for setting, values in ((annealed, accuracies), (none, one_shot))
         for i, accuracy in enumerate(values)
     ]

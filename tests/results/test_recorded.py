@@ -178,6 +178,7 @@ def test_one_recorded_child_shows_all_that_it_takes_to_run_it_again(
     assert shown["specification"]["parent"]["seed"] == child.parent.seed
     assert [row["epoch"] for row in shown["history"]] == [0, 1, 2]
     assert shown["commit"] == shown["row"]["git_commit"]
+    assert shown["commit_is"].startswith("in this repository")
     command = shown["rerun"].split()
     assert command[0] == "ssa"
     monkeypatch.chdir(tmp_path)  # where the command's rerun/ is made

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from ssa.analysis.statistics import Interval
 
 NONE = Interval(math.nan, math.nan, math.nan, math.nan, 0)
+JUDGED, SINGLE, BESIDE = "judged", "cell", "beside"  # what carries the verdict, its parts, and what is only shown
 
 
 class UntestableError(Exception):
@@ -16,14 +17,17 @@ class UntestableError(Exception):
 
 @dataclass(frozen=True)
 class Comparison:
-    """One comparison: what is compared, its estimate, and the verdict; ``measure`` where it is not the claim's own.
+    """One comparison: what is compared, its estimate, and what is said of it; ``measure`` where it is not the claim's.
 
-    ``against``: the value that the interval is judged by, beside any smallest difference of interest.
+    ``against``: the value that the interval is judged by, beside any smallest difference of interest. ``group``: the
+    baseline or setting whose pooled number it is, or is part of.
     """
 
     text: str
     interval: Interval
-    verdict: str
+    verdict: str = ""
     p_holm: float = math.nan
     measure: str | None = None
     against: float = 0.0
+    role: str = JUDGED
+    group: str = ""

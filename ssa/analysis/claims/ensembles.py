@@ -1,50 +1,47 @@
-"""The claim about ensembles: SSA's against the other low-cost ones, in accuracy and calibration, and in training."""
+"""The claim about ensembles: SSA's against other low-cost ones, by accuracy; calibration and cost stand beside it."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from typing import Any
 
 import pandas as pd
 
-from ssa.analysis.claims.comparison import NONE, Comparison, UntestableError
-from ssa.analysis.statistics import NOT_TESTABLE, SUPPORTED, UNDECIDED, Interval, gain_verdict, t_interval
-from ssa.results.ensembles import by_name, paired, twins
+from ssa.analysis.claims import verdicts
+from ssa.analysis.claims.comparison import BESIDE, NONE, Comparison, UntestableError
+from ssa.analysis.claims.verdicts import NOT_TESTABLE
+from ssa.analysis.statistics import Interval, holm, t_interval
+from ssa.results.ensembles import by_name, paired
 from ssa.study.methods import ANNEALED, label
 
-# A measure's name, its gain's unit, and what turns a difference into a gain in that unit.
-MEASURES = {
-    "accuracy": ("accuracy", "points", 1.0),
-    "nll": ("NLL", "nats / 100", -100.0),
-    "ece": ("ECE", "points", -1.0),
-}
-COSTS = {"epochs": "epochs", "masked_flops": "masked FLOPs"}
+# What stands beside accuracy: a measure's name, its gain's unit, and what turns a difference into a gain in that unit.
+BESIDE_IT = {"nll": ("NLL", "nats / 100", -100.0), "ece": ("ECE", "points", -1.0)}
+COSTS = {"epochs": "training epochs", "masked_flops": "masked FLOPs of training"}
 
 
 def compare_ensembles(
     ensembles: pd.DataFrame, settings: Mapping[str, Any], method: str, smallest: float, confidence: float
 ) -> list[Comparison]:
-    """Every SSA ensemble against every baseline, in each of :data:`MEASURES`; ``ensembles``: of one data set and model.
+    """Every SSA ensemble against every baseline; ``ensembles``: of one data set and model.
 
     ``settings`` may name ``ensembles`` and ``baselines``; else they are those tuned by ``method``, and all others but
-    annealed ones and ensembles of independent networks that take more epochs. ``UntestableError`` where either is
+    annealed ones and ensembles of independent networks that take more epochs. ``UntestableError`` if either is
     missing.
     """
     kinds = {name: rows.iloc[0] for name, rows in by_name(ensembles)}
     ours = [name for name in kinds if _named(settings["ensembles"], name, kinds[name]["tuning"] == method)]
     if not ours:
         raise UntestableError(f"no ensembles of {label(method)}")
-    equals = twins(ensembles)
-    found = [
-        _compare(ensembles, name, other, key, smallest, confidence, (name, other) in equals)
-        for name in ours
-        for other in _baselines(kinds, name, ours, settings["baselines"])
-        for key in MEASURES
-    ]
-    if not found:
+    sides = [(name, other) for name in ours for other in _baselines(kinds, name, ours, settings["baselines"])]
+    lacking = [name for name in settings["baselines"] or () if name not in kinds]
+    if not sides and not lacking:
         raise UntestableError("no other ensembles to compare with")
-    return found
+    missing = [
+        Comparison(f"{ours[0]} against {name}", NONE, f"{NOT_TESTABLE}: no ensembles {name}") for name in lacking
+    ]
+    judged = _judged(ensembles, sides, smallest, confidence)
+    return [*judged, *missing, *(one for pair in sides for one in _beside(ensembles, *pair, confidence))]
 
 
 def _named(names: list[str] | None, name: str, otherwise: bool) -> bool:
@@ -59,30 +56,33 @@ def _baselines(kinds: Mapping[str, pd.Series], name: str, ours: list[str], named
             yield other
 
 
-def _excess(mine: pd.Series, other: pd.Series) -> list[str]:
-    """What ``mine`` needs more of than ``other``; the same sum added up in another order is not more."""
-    return [words for key, words in COSTS.items() if mine[key] > other[key] * (1 + 1e-9)]
+def _judged(
+    ensembles: pd.DataFrame, sides: list[tuple[str, str]], smallest: float, confidence: float
+) -> Iterator[Comparison]:
+    """The gain in accuracy of each of ``sides``, a claimed gain over as many baselines, with Holm's adjustment."""
+    gains = [paired(ensembles, name, other, "accuracy") for name, other in sides]
+    intervals = [t_interval(values, confidence) for values in gains]
+    adjusted = holm([1.0 if math.isnan(interval.p) else interval.p for interval in intervals])
+    for (name, other), values, interval, p in zip(sides, gains, intervals, adjusted, strict=True):
+        text = f"{name} against {other}"
+        if values.empty:
+            yield Comparison(text, NONE, f"{NOT_TESTABLE}: no seeds in common", group=other)
+            continue
+        said = verdicts.gain(values, smallest, confidence, len(sides), float(p))
+        shown = math.nan if math.isnan(interval.p) else float(p)
+        yield Comparison(text, interval, said if interval.n > 1 else f"{said} (n < 2)", shown, group=other)
 
 
-def _compare(
-    ensembles: pd.DataFrame, name: str, other: str, key: str, smallest: float, confidence: float, twin: bool
-) -> Comparison:
-    words, unit, factor = MEASURES[key]
-    head = Comparison(f"{words}: {name} against {other}", NONE, "", measure=f"gain in {words} ({unit})")
-    gains = factor * paired(ensembles, name, other, key)
-    if gains.empty:
-        return replace(head, verdict=f"{NOT_TESTABLE}: no seeds in common")
-    interval = t_interval(gains, confidence)
+def _beside(ensembles: pd.DataFrame, name: str, other: str, confidence: float) -> Iterator[Comparison]:
+    """Calibration and the cost of training, which are not judged."""
+    text = f"{name} against {other}"
+    for key, (words, unit, factor) in BESIDE_IT.items():
+        gains = factor * paired(ensembles, name, other, key)
+        if len(gains):
+            interval = t_interval(gains, confidence)
+            yield Comparison(text, interval, measure=f"gain in {words} ({unit})", role=BESIDE)
     mine, theirs = (ensembles[ensembles["ensemble"] == one].iloc[0] for one in (name, other))
-    excess = [] if twin else _excess(mine, theirs)
-    return replace(head, interval=interval, verdict=_verdict(interval, smallest, excess))
-
-
-def _verdict(interval: Interval, smallest: float, excess: list[str]) -> str:
-    """As every claimed gain is judged, but one that takes more training is undecided."""
-    if interval.n < 2:
-        return f"{UNDECIDED} (n < 2)"
-    verdict = gain_verdict(interval, smallest)
-    if verdict.startswith(SUPPORTED) and excess:
-        return f"{UNDECIDED} (better for more {' and '.join(excess)})"
-    return verdict
+    for key, words in COSTS.items():
+        ratio = float(mine[key] / theirs[key])
+        bare = Interval(ratio, math.nan, math.nan, math.nan, 1)
+        yield Comparison(text, bare, measure=f"ratio of {words}", against=1.0, role=BESIDE)

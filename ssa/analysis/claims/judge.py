@@ -1,35 +1,41 @@
-"""The study's verdicts: each claim tested on the record by the rule fixed for it beforehand."""
+"""The study's verdicts: each claim tested on the record by the rule of docs/rules.md."""
 
 from __future__ import annotations
 
 import itertools
 import json
 import math
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from ssa.analysis import statistics
-from ssa.analysis.claims.comparison import NONE, Comparison, UntestableError
-from ssa.analysis.claims.tests import OVERALL, TESTS, Case
-from ssa.analysis.statistics import DASH, NOT_TESTABLE, p_text
-from ssa.results.children import devices, read_children
+from ssa.analysis.claims import verdicts
+from ssa.analysis.claims.cells import Case, arms
+from ssa.analysis.claims.comparison import JUDGED, NONE, SINGLE, Comparison, UntestableError
+from ssa.analysis.claims.standing import EARLIER, earlier_verdicts, note, plan, rules, standing
+from ssa.analysis.claims.tests import TESTS
+from ssa.analysis.claims.verdicts import NOT_TESTABLE
+from ssa.analysis.statistics import DASH, p_text
+from ssa.results.children import CELL, collapsed, devices, read_children
 from ssa.results.ensembles import groups, has_ensembles, read_ensembles
-from ssa.study.claims import CLAIMS, SECTION, rule_of, settings_of, ssa_settings
+from ssa.study.claims import CLAIMS, rule_of, settings_of, ssa_settings, top_of
 from ssa.study.methods import label
+
+OVERALL = "overall"
 
 
 @dataclass(frozen=True)
 class Row:
-    """One line of claims.csv."""
+    """One line of claims.csv; ``standing``, ``note`` and ``earlier`` are of the overall verdict on an arm."""
 
     claim: str
     statement: str
     source: str
     arm: str
+    role: str
     measure: str
     comparison: str
     estimate: float = math.nan
@@ -40,14 +46,20 @@ class Row:
     p_holm: float = math.nan
     against: float = math.nan
     verdict: str = field(default="", kw_only=True)
+    standing: str = field(default="", kw_only=True)
+    note: str = field(default="", kw_only=True)
+    earlier: str = field(default="", kw_only=True)
 
 
 def write_claims(results: Path, out: Path) -> None:
     """Test the claims of ``results``/study.json on the record beside it; write claims.csv and claims.md to ``out``."""
-    section = json.loads((results / "study.json").read_text(encoding="utf-8")).get("claims") or {}
+    study = json.loads((results / "study.json").read_text(encoding="utf-8"))
+    section, started = study.get("claims") or {}, study["record"]["started"]
     children = read_children(results)
     ensembles = read_ensembles(results) if has_ensembles(results) else None
-    rows = judge_claims(section, children, pd.read_parquet(results / "history.parquet"), ensembles)
+    before = earlier_verdicts(results / EARLIER)
+    history = pd.read_parquet(results / "history.parquet")
+    rows = judge_claims(section, children, history, ensembles, started, before)
     out.mkdir(parents=True, exist_ok=True)
     columns = list(Row.__dataclass_fields__)
     frame = pd.DataFrame([asdict(row) for row in rows], columns=columns).astype({"n": "Int64"})
@@ -60,31 +72,60 @@ def judge_claims(
     children: pd.DataFrame,
     history: pd.DataFrame,
     ensembles: pd.DataFrame | None = None,
+    started: str = "",
+    before: Mapping[tuple[str, str], str] | None = None,
 ) -> list[Row]:
     """A row for each comparison of each claim in ``section`` and arm, then one with the arm's overall verdict.
 
-    An arm is a kind of parents or, for the claim about ensembles where there are any, a data set and model.
+    ``started``: when the record's first run began, as an ISO time. ``before``: the verdicts by earlier rules, by claim
+    and kind of parents (of ensembles: data set and model).
     """
-    rows = []
+    rows: list[Row] = []
     for name in (name for name in CLAIMS if name in section):
-        if name == "C3" and ensembles is not None:
-            for dataset, model, mine in groups(ensembles):
-                rows += _judge(section, name, f"{dataset}, {model}", children[:0], history, mine)
-            continue
-        for arm in settings_of(section, name).get("parents") or sorted(children["parent"].unique()):
-            rows += _judge(section, name, arm, children[children["parent"] == arm], history)
+        extra = (section.get(name) or {}).get("exploratory") or []
+        for more in (None, *extra):
+            settings = settings_of(section, name, more)
+            told = standing(settings, started, chosen_after=more is not None)
+            for arm, case in _cases(section, name, settings, children, history, ensembles):
+                kind = arm if ensembles is not None and name == "C3" else arm.split(", ")[0]
+                old = "" if more else (before or {}).get((name, kind), "")
+                rows += _judge(name, arm, case, told, old)
     return rows
+
+
+def _cases(
+    section: Mapping[str, Any],
+    name: str,
+    settings: Mapping[str, Any],
+    children: pd.DataFrame,
+    history: pd.DataFrame,
+    ensembles: pd.DataFrame | None,
+) -> Iterator[tuple[str, Case]]:
+    """(arm, what is judged there): kinds of parents by criterion; of ensembles, a data set and model."""
+    top, ssa = top_of(section), ssa_settings(section)
+    limits = top.smallest_difference, top.confidence
+    if name == "C3":
+        found = [] if ensembles is None else list(groups(ensembles))
+        for dataset, model, mine in found:
+            yield f"{dataset}, {model}", Case(settings, ssa, children[:0], history, *limits, mine)
+        if not found:
+            yield "ensembles", Case(settings, ssa, children[:0], history, *limits)
+        return
+    for arm, mine in arms(children, settings, together=name == "C10"):
+        chosen = _select(mine, settings)
+        words = _spread(mine, settings), {} if settings.get("tuned") else _rates(mine, settings)
+        yield arm, Case(settings, ssa, chosen, history, *limits, None, *words)
 
 
 def markdown(section: Mapping[str, Any], rows: list[Row]) -> str:
     """``rows`` to read: for each claim its statement, rule, comparisons and verdicts."""
-    top = {**SECTION, **section}
-    ssa = ssa_settings(section)
+    top, ssa = top_of(section), ssa_settings(section)
     parts = [
         "# Claims\n",
         f"SSA stands for {label(ssa['method'])} with tau {ssa['tau']:g}, {ssa['anneal_schedule']}, annealed over "
-        f"{ssa['anneal_fraction']:g} of the epochs, fixed beforehand. Intervals are at {top['confidence']:.0%}, over "
+        f"{ssa['anneal_fraction']:g} of the epochs, fixed beforehand. Intervals are at {top.confidence:.0%}, over "
         "parents or, of ensembles, seeds (n); p is two-sided, against no difference (a ratio of 1).\n",
+        f"{rules()} {plan(top)}\n",
     ]
     if not rows:
         parts.append("This study tests no claims.\n")
@@ -98,14 +139,21 @@ def _markdown_claim(section: Mapping[str, Any], name: str, rows: list[Row]) -> I
     yield f"## {name}: {claim.statement}\n"
     yield f"Source: {claim.source}. {rule_of(section, name)}\n"
     for row in rows:
-        if row.comparison == "overall":
-            yield f"**{row.arm}: {row.verdict}**\n"
+        if row.role == OVERALL:
+            yield f"**{row.arm}: {row.verdict}**. {' '.join(_sentences(row))}\n"
     yield f"| arm | comparison | {claim.measure} | n | p | p (Holm) | verdict |\n|---|---|---|---|---|---|---|"
     for row in rows:
-        if row.comparison != "overall":
-            cells = (row.arm, row.comparison, _estimate(row), row.n, p_text(row.p), p_text(row.p_holm), row.verdict)
+        if row.role != OVERALL:
+            words = row.comparison if row.measure == claim.measure else f"{row.measure}: {row.comparison}"
+            words = f"(cell) {words}" if row.role == SINGLE else words
+            cells = (row.arm, words, _estimate(row), row.n, p_text(row.p), p_text(row.p_holm), row.verdict or "shown")
             yield f"| {' | '.join(str(cell).replace('|', chr(92) + '|') for cell in cells)} |"
     yield ""
+
+
+def _sentences(row: Row) -> Iterator[str]:
+    """What is said of an overall verdict."""
+    yield from (f"{text[:1].upper()}{text[1:]}." for text in (row.standing, row.earlier, row.note) if text)
 
 
 def _estimate(row: Row) -> str:
@@ -115,49 +163,57 @@ def _estimate(row: Row) -> str:
     return f"{row.estimate:.2f}{bounds}"
 
 
-def _judge(
-    section: Mapping[str, Any],
-    name: str,
-    arm: str,
-    children: pd.DataFrame,
-    history: pd.DataFrame,
-    ensembles: pd.DataFrame | None = None,
-) -> list[Row]:
+def _judge(name: str, arm: str, case: Case, told: str, old: str) -> list[Row]:
     """The rows of claim ``name`` for one arm."""
-    top = {**SECTION, **section}
-    settings = settings_of(section, name)
-    ssa = ssa_settings(section)
-    chosen = _select(children, settings) if "structure" in settings else children
-    spread, rates = _spread(children, settings), _rates(children, settings)
-    limits = top["smallest_difference"], top["confidence"]
-    case = Case(settings, ssa, chosen, history, *limits, ensembles, spread, rates)
     try:
         found = TESTS[name](case)
     except UntestableError as reason:
         found = [Comparison("all", NONE, f"{NOT_TESTABLE}: {reason}")]
     claim = CLAIMS[name]
-    overall = OVERALL.get(name, statistics.overall_verdict)(comparison.verdict for comparison in found)
-    if overall.startswith(statistics.SUPPORTED):
-        overall += _alone(settings.get("baselines") or (), claim.defaults.get("baselines") or ())
     head = (name, claim.statement, claim.source, arm)
+    verdict = overall(name, found, case.settings)
+    lost = int(collapsed(case.children).sum()) if name == "C6" else 0  # the one that re-estimates
+    said = note(verdict, found, case.settings, lost)
     rows = [_row(head, c.measure or claim.measure, c) for c in found]
-    return [*rows, Row(*head, claim.measure, "overall", verdict=overall)]
+    last = Row(*head, OVERALL, claim.measure, OVERALL, verdict=verdict, standing=told, note=said, earlier=old)
+    return [*rows, last]
 
 
-def _alone(compared: Collection[str], claimed: Collection[str]) -> str:
-    """What was compared with, where the claim is about more."""
+def overall(name: str, found: list[Comparison], settings: Mapping[str, Any]) -> str:
+    """The verdict on an arm: of its pooled numbers, unless single cells of one baseline lie on both sides of 0."""
+    judged = [c.verdict for c in found if c.role == JUDGED]
+    if name == "C10":
+        return verdicts.most(judged)
+    cells = [c for c in found if c.role == SINGLE]
+    for group in dict.fromkeys(c.group for c in cells) if name in ("C1", "C2", "C6", "C7") else ():
+        mine = [c for c in cells if c.group == group]
+        if verdicts.crossing(c.verdict for c in mine):
+            sides = (f"{side} in {_listed(mine, side)}" for side in (verdicts.ABOVE, verdicts.BELOW))
+            return f"{verdicts.MIXED}: {'; '.join(sides)}"
+    verdict = verdicts.overall(judged)
+    if verdict.startswith(verdicts.SUPPORTED):
+        verdict += _only(settings.get("baselines") or (), CLAIMS[name].defaults.get("baselines") or ())
+    return verdict
+
+
+def _listed(cells: list[Comparison], side: str) -> str:
+    return " and ".join(c.text for c in cells if c.verdict == side)
+
+
+def _only(compared: Any, claimed: Any) -> str:
+    """What was compared with, if the claim is about more."""
     lacks = set(claimed) - set(compared)
-    return f" (against {' and '.join(map(label, compared))} alone)" if lacks and compared else ""
+    return f" (against {' and '.join(map(label, compared))} only)" if lacks and compared else ""
 
 
 def _row(head: tuple[str, str, str, str], measure: str, found: Comparison) -> Row:
     at = found.interval
-    row = Row(*head, measure, found.text, at.mean, at.low, at.high, at.n, at.p, verdict=found.verdict)
+    row = Row(*head, found.role, measure, found.text, at.mean, at.low, at.high, at.n, at.p, verdict=found.verdict)
     return replace(row, p_holm=found.p_holm, against=found.against)
 
 
 def _spread(children: pd.DataFrame, settings: Mapping[str, Any]) -> str:
-    """The one allocation and the one stem that the claim looks at, where the arm's children have several."""
+    """The one allocation and the one stem that the claim looks at, if the arm's children have several."""
     several = len(children.loc[children["method"] != "dense", ["allocation", "stem"]].drop_duplicates()) > 1
     named = [f"{settings[key]} {key}" for key in ("allocation", "stem") if settings.get(key)]
     return ", ".join(named) if several else ""
@@ -178,4 +234,12 @@ def _select(children: pd.DataFrame, settings: Mapping[str, Any]) -> pd.DataFrame
             kept = kept[kept[key].isin(allowed)]
     for schedule, lr in (settings["lr"] or {}).items():
         kept = kept[(kept["lr_schedule"] != schedule) | (kept["lr"] == lr)]
-    return kept
+    return _tuned(kept) if settings.get("tuned") else kept
+
+
+def _tuned(children: pd.DataFrame) -> pd.DataFrame:
+    """The children at the peak rate that is best for their method and cell on validation images, as if of one rate."""
+    cell = [*(key for key in CELL if key != "lr"), "method", "tau", "anneal_epochs", "anneal_schedule"]
+    means = children.groupby([*cell, "lr"], dropna=False)["validation_accuracy"].transform("mean")
+    best = means.groupby([children[key] for key in cell], dropna=False).transform("max")
+    return children[means == best].assign(lr=0.0)

@@ -32,7 +32,7 @@ from ssa.report.figures.panels import (
     titles,
 )
 from ssa.report.figures.style import COLUMN, END, LEVEL, Style, blank, look, save, sentence, styles
-from ssa.results.children import read_children
+from ssa.results.children import USED, collapsed, read_children, read_epochs
 from ssa.results.ensembles import has_ensembles
 from ssa.study.methods import CATALOGUE, in_order, label
 
@@ -50,7 +50,9 @@ CAPTIONS: dict[str, str] = {
     "learning_curves": (
         "Test accuracy of the target subnetwork, with re-estimated batch-norm statistics, after each epoch (0: before "
         "the first step), at the two highest sparsities. Lines and bands: mean and 95% t-interval over parents; "
-        "dashed: the parents themselves; dotted: the end of the annealing. A ring marks a curve with a diverged child."
+        "dashed: the parents themselves; dotted: the end of the annealing. Until then the network is drawn as training "
+        "uses it, if the study scored it so. A ring marks a curve with a diverged child, or with one that loses more "
+        "than 5 points when its statistics are re-estimated."
     ),
     "ablation_heatmap": (
         "The initial probability tau and the length of the annealing: mean difference in test accuracy to the one-shot "
@@ -76,8 +78,7 @@ def write_figures(results: Path, out: Path) -> None:
     to draw, the figure says so. Where it has ensembles, their figures are drawn too.
     """
     children = usual_recipe(read_children(results))
-    curves = pd.read_parquet(results / "history.parquet", columns=["child_id", "epoch", "test_accuracy", "keep_pruned"])
-    history = curves.merge(children, on="child_id")
+    history = read_epochs(results, children)
     drawn = styles(children["method"])
     out.mkdir(parents=True, exist_ok=True)
     with look():
@@ -125,8 +126,9 @@ def accuracy_vs_sparsity(children: pd.DataFrame, drawn: dict[str, Style]) -> Fig
 
 
 def learning_curves(history: pd.DataFrame, drawn: dict[str, Style]) -> Figure:
-    """Accuracy of the target subnetwork per epoch at the two highest sparsities of each arm and criterion."""
-    scored = _main(history).dropna(subset="test_accuracy")
+    """Accuracy per epoch at the two highest sparsities of each arm and criterion, as :func:`as_used` has it."""
+    scored = as_used(_main(history)).dropna(subset="test_accuracy")
+    scored = scored.assign(diverged=scored["diverged"] | collapsed(scored))
     highest = [arm[arm["sparsity"].isin(sorted(arm["sparsity"].unique())[-2:])] for arm in split(scored, PANEL)]
     panels = [panel for panel in split(pd.concat([scored[:0], *highest]), CELL) if panel["epoch"].nunique() > 1]
     if not panels:
@@ -152,6 +154,19 @@ def learning_curves(history: pd.DataFrame, drawn: dict[str, Style]) -> Figure:
     outer_labels(figure, "Epoch", "Test accuracy (%)")
     legend(figure, drawn, in_order(shown["method"]), {"Parent": LEVEL, "Annealing ends": END} | diverged_entry(shown))
     return figure
+
+
+def as_used(history: pd.DataFrame) -> pd.DataFrame:
+    """``history`` with the test accuracy of the network as training uses it until annealing ends, then the target's.
+
+    While a child is annealed, its target subnetwork is not the network that is trained. Unchanged if the study did not
+    score the former.
+    """
+    if USED not in history or history[USED].isna().all():
+        return history
+    annealed = history["epoch"] < history["anneal_epochs"].fillna(0)
+    exact = history["test_accuracy"].fillna(history[USED])
+    return history.assign(test_accuracy=history[USED].where(annealed, exact))
 
 
 def keep_probability(history: pd.DataFrame, drawn: dict[str, Style]) -> Figure:

@@ -12,12 +12,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ssa.analysis.claims.comparison import JUDGED
 from ssa.analysis.statistics import DASH, is_usual, p_text
 from ssa.report.page.tables import Table, of_lines
 from ssa.report.tables.style import number, signed
-from ssa.study.claims import CLAIMS, SECTION, rule_of
+from ssa.study.claims import CLAIMS, rule_of, top_of
 
 HOLM = "p (Holm)"
+TEXT = dict.fromkeys(("role", "verdict", "standing", "note", "earlier"), "str")
 # Which of the study's figures shows more of a claim than its own intervals do.
 FIGURES = {
     **dict.fromkeys(("C1", "C2", "C5", "C7", "C9", "C10"), "forest_differences"),
@@ -26,7 +28,10 @@ FIGURES = {
     "C6": "learning_curves",
     "C8": "accuracy_vs_sparsity",
 }
-MARKS = {"supported": "✓", "contradicted": "✗", "undecided": "?", "not": "–"}
+MARKS = {
+    **{"supported": "✓", "contradicted": "✗", "loss": "✗", "mixed": "±", "undecided": "?", "not": "–"},
+    **{"above": "✓", "below": "✗", "either": "?", "shown": ""},
+}
 
 
 @dataclass(frozen=True)
@@ -90,13 +95,15 @@ class Panel:
 class Verdict:
     """A claim before one arm: the overall verdict, how many comparisons say what, these drawn, and in a table.
 
-    ``named``: the arm with the word for what it is. ``tally``: where nothing could be tested, why not.
+    ``named``: the arm with the word for what it is. ``tally``: if nothing could be tested, why not. ``told``: whether
+    the rule came before the data, what was said by an earlier rule, and what a reader should know beside it.
     """
 
     arm: str
     named: str
     text: str
     tally: str
+    told: list[str]
     panels: list[Panel]
     numbers: Table
 
@@ -129,8 +136,8 @@ class Claim:
 
 
 def kind_of(verdict: str) -> str:
-    """``supported``, ``contradicted``, ``undecided`` or ``not``: what a verdict begins with."""
-    return verdict.split(",")[0].split(":")[0].split(" ")[0]
+    """The word that a verdict begins with, an article aside; what is only shown has none, and is ``shown``."""
+    return verdict.removeprefix("a ").split(",")[0].split(":")[0].split(" ")[0] or "shown"
 
 
 def tally(verdicts: Iterable[str]) -> str:
@@ -141,9 +148,11 @@ def tally(verdicts: Iterable[str]) -> str:
 
 def read_claims(path: Path, section: dict[str, Any]) -> list[Claim]:
     """The claims of claims.csv in its order; ``section`` is the study's claims section, for the rules' numbers."""
-    confidence = {**SECTION, **section}["confidence"]
+    confidence = top_of(section).confidence
     claims = []
-    for key, rows in pd.read_csv(path).groupby("claim", sort=False):
+    for key, rows in (
+        pd.read_csv(path, dtype=TEXT, keep_default_na=True).fillna(dict.fromkeys(TEXT, "")).groupby("claim", sort=False)
+    ):
         name, found = str(key), rows[rows["comparison"] != "overall"]
         overall = rows[rows["comparison"] == "overall"].iloc[0]
         axes = {str(measure): _axis(part) for measure, part in found.groupby("measure", sort=False)}
@@ -185,8 +194,10 @@ def _verdict(rows: pd.DataFrame, axes: Mapping[str, Axis | None], confidence: fl
     ]
     arm = str(rows["arm"].iloc[0])
     named = f"Parents {arm}" if unit == "parents" else arm
-    said = tally(found["verdict"]) if kind_of(overall) != "not" else _why_not(found["verdict"])
-    return Verdict(arm, named, overall, said, panels, of_lines(f"{named}: {overall}", lines))
+    judged = found.loc[found["role"] == JUDGED, "verdict"]
+    said = tally(judged) if kind_of(overall) != "not" else _why_not(judged)
+    told = [capitalise(last[key]) + "." for key in ("standing", "earlier", "note") if last[key]]
+    return Verdict(arm, named, overall, said, told, panels, of_lines(f"{named}: {overall}", lines))
 
 
 def _why_not(verdicts: Iterable[str]) -> str:

@@ -15,6 +15,7 @@ import jinja2
 import pandas as pd
 from markupsafe import Markup
 
+from ssa.analysis.claims.standing import plan, rules
 from ssa.errors import UserError
 from ssa.report.figures.ensembles import CAPTIONS as ENSEMBLE_CAPTIONS
 from ssa.report.figures.study import CAPTIONS
@@ -23,7 +24,7 @@ from ssa.report.page.claims import MARKS, capitalise, read_claims, tally
 from ssa.report.page.explorer import explorer, library
 from ssa.report.page.tables import Table, blocks, duration, read_parents, read_tables
 from ssa.results.children import read_children
-from ssa.study.claims import SECTION, ssa_settings
+from ssa.study.claims import ssa_settings, top_of
 from ssa.study.methods import label
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -69,7 +70,7 @@ def write_report(results: Path, tables: Path, figures: Path, out: Path) -> None:
     claims = read_claims(_existing(tables / "claims.csv", "claims"), study["claims"])
     shown, shown_tables = read_figures(figures), _study_tables(tables)
     parents = pd.read_csv(_existing(results / "parents.csv", "aggregate"))
-    smallest = {**SECTION, **study["claims"]}["smallest_difference"]
+    smallest = top_of(study["claims"]).smallest_difference
     page = (
         environment()
         .get_template("report.html.j2")
@@ -78,6 +79,8 @@ def write_report(results: Path, tables: Path, figures: Path, out: Path) -> None:
             claims=claims,
             verdicts=tally(verdict.text for claim in claims for verdict in claim.verdicts),
             marks=MARKS,
+            rules=rules().replace("`", ""),
+            plan=plan(top_of(study["claims"])),
             figures=[image for image in shown if not image.name.startswith(ENSEMBLES)],
             tables=[part for name, part in shown_tables if not name.startswith(ENSEMBLES)],
             ensembles=_ensembles(results / "ensembles.csv", shown, shown_tables),

@@ -9,12 +9,13 @@ hold for the same names, ``benchmarks/*.json``, and, for what no record answers 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from ssa.analysis.claims.comparison import JUDGED
+from ssa.analysis.claims.verdicts import LOSS, NOT_TESTABLE
 from ssa.analysis.statistics import DASH, n_text
 from ssa.errors import UserError
 from ssa.files import write_atomically
@@ -27,6 +28,7 @@ from ssa.report.readme.records import Page, made, records
 from ssa.report.tables.style import grid, number, signed
 from ssa.results.children import CELL
 from ssa.specs import yaml_files
+from ssa.study.claims import top_of
 from ssa.study.methods import label
 from ssa.study.questions import FINDINGS
 
@@ -75,7 +77,7 @@ def _claims(page: Page) -> str:
     parts: list[str] = []
     for name, study in records(page.root).items():
         tables, drawn = page.root / "paper_tables" / name, page.root / "figures" / name
-        rows = list(_claim_rows(tables / "claims.csv"))
+        rows = _claim_rows(tables / "claims.csv", top_of(study["claims"]).confidence)
         if not rows:
             continue
         parts += [
@@ -121,20 +123,28 @@ def _list(title: str, lines: list[str]) -> str:
     return f"{title}:\n\n" + "\n".join(f"- {line}" for line in lines) if lines else ""
 
 
-def _claim_rows(path: Path) -> Iterator[dict[str, str]]:
-    """The cells of one row for each claim and arm of claims.csv."""
-    table = pd.read_csv(path)
-    for (claim, arm), rows in table.groupby(["claim", "arm"], sort=False):
-        judged = rows[rows["comparison"] != "overall"]
-        known = judged.dropna(subset="estimate")
-        yield {
-            "claim": f"{claim}: {rows['statement'].iloc[0]}",
-            "arm": str(arm),
-            "our estimate (95% CI)": _estimates(known),
-            "n": n_text(judged["n"]),
-            "verdict": str(rows.loc[rows["comparison"] == "overall", "verdict"].iloc[0]),
-            "what we saw": _saw(judged, known),
-        }
+def _claim_rows(path: Path, level: float) -> list[dict[str, str]]:
+    """The cells of one row for each claim and arm of claims.csv, losses first; intervals are at ``level``."""
+    table = pd.read_csv(path, dtype=dict.fromkeys(("standing", "note", "earlier"), "str"))
+    rows = [
+        _claim_row(str(claim), str(arm), part, level)
+        for (claim, arm), part in table.groupby(["claim", "arm"], sort=False)
+    ]
+    return sorted(rows, key=lambda row: row["verdict"] != LOSS)
+
+
+def _claim_row(claim: str, arm: str, rows: pd.DataFrame, level: float) -> dict[str, str]:
+    judged = rows[rows["role"] == JUDGED]
+    last = rows[rows["role"] == "overall"].iloc[0].fillna("")
+    return {
+        "claim": f"{claim}: {last['statement']}",
+        "arm": arm,
+        f"our estimate ({level:.0%} CI)": _estimates(judged.dropna(subset="estimate")),
+        "n": n_text(judged["n"]),
+        "verdict": f"{last['verdict']}" if last["verdict"] != NOT_TESTABLE else str(judged["verdict"].iloc[0]),
+        "standing": last["standing"].split(":")[0],
+        "beside it": ". ".join(text for text in (last["earlier"], last["note"]) if text),
+    }
 
 
 def _estimates(known: pd.DataFrame) -> str:
@@ -159,25 +169,6 @@ def _numbers(row: dict[Any, Any]) -> str:
 
 def _bracketed(mean: str, low: str, high: str) -> str:
     return mean if low == DASH else f"{mean} [{low}, {high}]"
-
-
-def _saw(judged: pd.DataFrame, known: pd.DataFrame) -> str:
-    """One sentence by rule: how many lie on which side of what they are judged against, and what each is said."""
-    if known.empty:
-        return "; ".join(dict.fromkeys(judged["verdict"])).capitalize() + "."
-    bounds = known["against"].unique()
-    what = f"{bounds[0]:g}" if len(bounds) == 1 else "what is quoted"
-    higher = int((known["estimate"] > known["against"]).sum())
-    above, below = int((known["low"] > known["against"]).sum()), int((known["high"] < known["against"]).sum())
-    verdicts = ", ".join(f"{count} {name}" for name, count in _short(judged["verdict"]).value_counts().items())
-    return (
-        f"{higher} of {len(known)} estimates above {what}; whole interval above it in {above}, below it in {below}. "
-        f"Comparisons: {verdicts}."
-    )
-
-
-def _short(verdicts: pd.Series) -> pd.Series:
-    return verdicts.str.replace(r"[:(].*", "", regex=True).str.strip()
 
 
 def _finding(name: str, page: Page) -> str:

@@ -8,7 +8,8 @@ from typing import Any
 
 import pandas as pd
 
-from ssa.analysis.statistics import PARENT, UNDECIDED, Interval, over_parents, t_interval
+from ssa.analysis.claims.verdicts import UNDECIDED
+from ssa.analysis.statistics import PARENT, Interval, over_parents, t_interval
 from ssa.report.tables.published import published, published_children
 from ssa.report.tables.style import Part, Table, number, plus_minus
 from ssa.results.children import devices, having

@@ -14,7 +14,7 @@ from ssa.analysis.statistics import DASH, p_text
 from ssa.report.tables.ensembles import write_ensemble_tables
 from ssa.report.tables.sanity import sanity
 from ssa.report.tables.style import Part, Table, bracketed, number, plus_minus, write
-from ssa.results.children import devices, differences, pairs, read_children
+from ssa.results.children import COLLAPSE, collapsed, devices, differences, pairs, read_children
 from ssa.results.ensembles import has_ensembles, read_ensembles
 from ssa.study.methods import in_order, label
 
@@ -80,13 +80,14 @@ def paired_differences(children: pd.DataFrame) -> Table:
     parts, rows = [], []
     compared = children[children["reference"] & (children["method"] != "dense")]
     paired = differences(compared, BASELINE)
-    paired["difference_bn"] = differences(compared, BASELINE, "accuracy_bn")["difference"]
+    reestimated = differences(compared.assign(diverged=collapsed(compared)), BASELINE, "accuracy_bn")
+    paired = paired.assign(difference_bn=reestimated["difference"], collapsed=reestimated["diverged"])
     for group, cells in _groups(paired, GROUP):
         found = [_difference(method, sparsity, part) for method, sparsity, part in _by_method(cells)]
         rows += [{**group, **row} for row in found]
         parts.append(_difference_part(group, pd.DataFrame(found), cells))
     extra = ["bootstrap_low", "bootstrap_high", "sd_between", "sd_within", "diverged"]
-    batchnorm = ["difference_bn", "difference_bn_low", "difference_bn_high"]
+    batchnorm = ["difference_bn", "difference_bn_low", "difference_bn_high", "collapsed"]
     columns = [*GROUP, "method", "sparsity", *DIFFERENCE, "n", "p", *extra, *batchnorm, "device"]
     return _table("table3_differences", "Paired differences to one-shot", parts, rows, columns, DIFFERENCE_HEAD)
 
@@ -234,6 +235,7 @@ def _difference(method: str, sparsity: float, part: pd.DataFrame) -> dict[str, A
         **{"bootstrap_low": low, "bootstrap_high": high, "sd_between": spread.between, "sd_within": spread.within},
         **{"diverged": int(part["diverged"].sum()), "device": devices(part)},
         **{"difference_bn": batchnorm.mean, "difference_bn_low": batchnorm.low, "difference_bn_high": batchnorm.high},
+        "collapsed": int(part["collapsed"].sum()),
     }
 
 
@@ -243,6 +245,7 @@ def _difference_part(group: dict[str, Any], found: pd.DataFrame, cells: pd.DataF
         mark = f" †{row['diverged']}" if row["diverged"] else ""
         text = bracketed(row["difference"], row["difference_low"], row["difference_high"])
         batchnorm = bracketed(row["difference_bn"], row["difference_bn_low"], row["difference_bn_high"])
+        batchnorm += f" ‡{row['collapsed']}" if row["collapsed"] else ""
         bootstrap = f"[{number(row['bootstrap_low'])}, {number(row['bootstrap_high'])}]"
         spread = [number(row["sd_between"]), number(row["sd_within"])]
         head = [label(row["method"]), f"{row['sparsity']:g}%", text + mark, row["n"], p_text(row["p"])]
@@ -252,7 +255,8 @@ def _difference_part(group: dict[str, Any], found: pd.DataFrame, cells: pd.DataF
         "over parents, one parent's children averaged first; p two-sided, uncorrected; the bootstrap draws parents, "
         f"then children within (2000 times, percentiles; not below {RESAMPLED} parents); SD: of the difference, "
         "between parents and within a parent; "
-        "last, the same difference with batch-norm statistics re-estimated. "
+        "last, the same difference with batch-norm statistics re-estimated; ‡k: k pairs with a child that loses more "
+        f"than {COLLAPSE:g} points then. "
         f"{DIVERGED.replace('diverged children', 'pairs with a diverged child')}. {_counts(found, cells)}"
     )
     return Part(caption, pd.DataFrame(lines, columns=DIFFERENCE_HEAD))

@@ -31,7 +31,14 @@ def frame(*rows: dict[str, object]) -> pd.DataFrame:
 
 
 def child(method: str, sparsity: float, parent_seed: int, accuracy: float, **others: object) -> dict[str, object]:
-    return {"method": method, "sparsity": sparsity, "parent_seed": parent_seed, "accuracy": accuracy, **others}
+    return {
+        "method": method,
+        "sparsity": sparsity,
+        "parent_seed": parent_seed,
+        "accuracy": accuracy,
+        "accuracy_bn": accuracy,
+        **others,
+    }
 
 
 TWO_PARENTS = frame(
@@ -283,3 +290,26 @@ def test_a_figure_without_data_says_so(name: str) -> None:
     figure = draw(name, rows)
     assert not figure.axes
     assert texts(figure).endswith(".")
+
+
+def test_learning_curves_are_of_the_network_as_used_until_annealing_ends() -> None:
+    rows = pd.DataFrame(
+        {
+            "epoch": [0, 1, 2, 3, 0, 2],
+            "anneal_epochs": [2.0, 2.0, 2.0, 2.0, np.nan, np.nan],
+            "test_accuracy": [10.0, 11.0, 52.0, 53.0, 30.0, np.nan],
+            "test_accuracy_used": [80.0, np.nan, 52.0, np.nan, 30.0, 41.0],
+        }
+    )
+    assert figures.as_used(rows)["test_accuracy"].tolist() == pytest.approx([80, np.nan, 52, 53, 30, 41], nan_ok=True)
+    without = rows.drop(columns="test_accuracy_used")
+    assert figures.as_used(without) is without
+
+
+def test_a_child_that_collapses_when_its_statistics_are_reestimated_is_ringed() -> None:
+    rows = curves(TWO_PARENTS, {0: 20.0, 1: 70.0}, {0: 0.5, 1: 0.0})
+    rows.loc[rows.index[-2:], "accuracy_bn"] = rows["accuracy"].iloc[-1] - 5.1
+    said = [[text.get_text() for text in draw("learning_curves", rows).legends[0].get_texts()]]
+    rows["accuracy_bn"] = rows["accuracy"] - 4.9
+    said += [[text.get_text() for text in draw("learning_curves", rows).legends[0].get_texts()]]
+    assert ["Diverged child" in one for one in said] == [True, False]

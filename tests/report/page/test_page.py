@@ -103,7 +103,7 @@ def test_every_claim_stands_with_its_rule_and_verdict(page: Page) -> None:
     assert "Holm's adjustment" in said(page)
     for verdict in ("supported", "contradicted", "undecided", "not testable"):
         assert verdict in said(page)
-    assert "SSA temperature minus One-shot: 98%, random masks, one-cycle rate" in said(page)
+    assert "SSA temperature minus One-shot: 98%, one-cycle rate" in said(page)
 
 
 def test_every_figure_is_within_the_page_with_its_caption(page: Page) -> None:
@@ -224,31 +224,33 @@ def test_parents_are_summed_up_by_kind(tmp_path: Path) -> None:
 def test_a_claims_intervals_are_drawn_on_one_axis(tmp_path: Path) -> None:
     path = tmp_path / "claims.csv"
     path.write_text(
-        "claim,statement,source,arm,measure,comparison,estimate,low,high,n,p,p_holm,verdict\n"
-        "C2,Better.,paper,small,difference (points),a,1,0,2,6,0.1,,undecided\n"
-        "C2,Better.,paper,small,difference (points),b,1,0,2,6,0.1,,supported\n"
-        "C2,Better.,paper,small,difference (points),c,9,-20,40,6,0.1,,undecided\n"
-        "C2,Better.,paper,small,difference (points),overall,,,,,,,undecided\n",
+        "claim,statement,source,arm,role,measure,comparison,estimate,low,high,n,p,p_holm,verdict,standing,note,earlier\n"
+        "C2,Better.,paper,small,judged,difference (points),a,1,0,2,6,0.1,,undecided,,,\n"
+        "C2,Better.,paper,small,cell,difference (points),b,1,0,2,6,0.1,,above 0,,,\n"
+        "C2,Better.,paper,small,judged,difference (points),c,9,-20,40,6,0.1,,undecided,,,\n"
+        "C2,Better.,paper,small,overall,difference (points),overall,,,,,,,a loss,exploratory: so,wide,by a rule: yes\n",
         encoding="utf-8",
     )
     claim = report_claims.read_claims(path, {})[0]
     assert claim.verdicts[0].panels[0].axis == report_claims.Axis(
         -0.12, 2.12, 0
     )  # 6% beyond 0 to 2; the widest does not set it
-    first, _, wide = claim.verdicts[0].panels[0].drawn
+    first, cell, wide = claim.verdicts[0].panels[0].drawn
+    assert (first.kind, cell.kind, claim.verdicts[0].kind) == ("undecided", "above", "loss")
     assert (first.mean, first.start, first.width) == (50.0, 5.36, 89.28)  # 0.12 / 2.24 of the axis is left of 0
     assert (first.numbers, first.left, first.right) == ("+1.00 (0.00 to +2.00)", False, False)
     assert (wide.mean, wide.start, wide.width, wide.left, wide.right) == (100.0, 0.0, 100.0, True, True)
-    assert claim.verdicts[0].tally == "2 undecided, 1 supported"
+    assert claim.verdicts[0].tally == "2 undecided"
+    assert claim.verdicts[0].told == ["Exploratory: so.", "By a rule: yes.", "Wide."]
 
 
 def test_a_claim_that_was_not_tested_says_why(tmp_path: Path) -> None:
     path = tmp_path / "claims.csv"
     path.write_text(
-        "claim,statement,source,arm,measure,comparison,estimate,low,high,n,p,p_holm,verdict\n"
-        "C3,Better.,paper,small,gain (points),a,,,,0,,,not testable: no ensembles in this study\n"
-        "C3,Better.,paper,small,gain (points),b,,,,0,,,not testable: no ensembles in this study\n"
-        "C3,Better.,paper,small,gain (points),overall,,,,,,,not testable\n",
+        "claim,statement,source,arm,role,measure,comparison,estimate,low,high,n,p,p_holm,verdict,standing,note,earlier\n"
+        "C3,Better.,paper,small,judged,gain (points),a,,,,0,,,not testable: no ensembles in this study,,,\n"
+        "C3,Better.,paper,small,judged,gain (points),b,,,,0,,,not testable: no ensembles in this study,,,\n"
+        "C3,Better.,paper,small,overall,gain (points),overall,,,,,,,not testable,,,\n",
         encoding="utf-8",
     )
     (verdict,) = report_claims.read_claims(path, {})[0].verdicts
@@ -336,8 +338,8 @@ def test_ensembles_have_a_section_where_they_were_scored(folder: Path, page: Pag
     assert all(caption in said(page) for caption in ENSEMBLE_CAPTIONS.values())
     assert said(page).count("Ensembles by how the members are combined: cifar10, lenet-l") == 1
     assert "published: PAT, from earlier papers" in said(page)
-    assert "Bars: gain (points; NLL: nats / 100), mean and interval over n seeds." in said(page)
-    assert "cifar10, wrn-28-10: ✗ contradicted" in said(page)
+    assert "Bars: gain in accuracy (points), mean and interval over n seeds." in said(page)
+    assert "cifar10, wrn-28-10: ✓ supported" in said(page)
     assert "Parents cifar10" not in said(page)
     assert said(page).count("Gain in NLL (nats / 100)") == 2  # a panel of its own for each arm
     assert "#ensemble_accuracy" in [link["href"] for link in page.all("a")]

@@ -86,16 +86,27 @@ def test_the_readme_has_a_row_for_each_claim_with_the_numbers_of_the_record(
     assert "](figures/synthetic-cpu/forest_differences.png)" in text
 
 
-def test_of_quoted_figures_and_of_several_measures_each_is_told_by_its_own() -> None:
-    rows = {"estimate": [1.0, 5.0], "low": [0.5, 4.5], "high": [1.5, 7.5], "verdict": ["contradicted", "supported"]}
-    quoted = pd.DataFrame({**rows, "against": [4.0, 4.0], "measure": "points", "comparison": ["a", "b"]})
-    assert results._saw(quoted, quoted).startswith(
-        "1 of 2 estimates above 4; whole interval above it in 1, below it in 1."
+def test_a_loss_comes_first_and_what_was_said_before_stands_beside_it(tmp_path: Path) -> None:
+    path = tmp_path / "claims.csv"
+    path.write_text(
+        "claim,statement,source,arm,role,measure,comparison,estimate,low,high,n,p,p_holm,against,verdict,standing,note,earlier\n"
+        "C2,Better.,paper,small,judged,difference (points),a,1,0.5,1.5,6,0.1,,0,supported,,,\n"
+        "C2,Better.,paper,small,overall,difference (points),overall,,,,,,,,supported,confirmatory: so,,\n"
+        "C9,Small.,reviews,small,judged,difference (points),a,-1,-1.5,-0.5,6,0.1,,0.5,a loss,,,\n"
+        "C9,Small.,reviews,small,cell,difference (points),b,-2,-2.5,-1.5,6,0.1,,0,below 0,,,\n"
+        "C9,Small.,reviews,small,overall,difference (points),overall,,,,,,,,a loss,exploratory: so,why,by a rule: x\n"
     )
-    both = quoted.assign(against=[4.0, 6.0])
-    assert results._saw(both, both).startswith("0 of 2 estimates above what is quoted")
-    mixed = pd.concat([quoted.assign(measure=f"gain in {key}") for key in ("accuracy (points)", "NLL (nats / 100)")])
-    assert results._estimates(mixed).count("hundredths of a nat") == 2
+    loss, gain = results._claim_rows(path, 0.97)
+    assert loss == {
+        "claim": "C9: Small.",
+        "arm": "small",
+        "our estimate (97% CI)": "−1.00 [−1.50, −0.50] (a)",
+        "n": "6",
+        "verdict": "a loss",
+        "standing": "exploratory",
+        "beside it": "by a rule: x. why",
+    }
+    assert (gain["verdict"], gain["standing"], gain["beside it"]) == ("supported", "confirmatory", "")
 
 
 def test_a_record_says_which_larger_one_holds_its_runs_too(checkout: Path) -> None:
