@@ -15,10 +15,14 @@ if TYPE_CHECKING:
     from ssa.specs.specs import Recipe
 
 
+TOGETHER = 1 << 22  # pixels of an epoch that a GPU makes at once: 4,096 images of CIFAR's size, in half a gigabyte
+
+
 class Batches:
     """The batches of one split under one recipe; each epoch is a pure function of (seed, epoch).
 
-    Order, crops and flips are drawn on the CPU, an epoch at a time, so that devices agree and no step waits.
+    What is random is drawn on the CPU, an epoch at a time, so that devices agree and no step waits. A GPU makes many
+    batches at once, since each operation costs its launch; a CPU makes one, which stays in its cache.
     """
 
     def __init__(self, split: Split, data: Data, recipe: Recipe) -> None:
@@ -29,32 +33,53 @@ class Batches:
         fill = data.mean if recipe.padding_value == "mean" else (0.0,) * len(data.mean)
         self.padding = 0 if recipe.augment == "none" else recipe.padding
         self.images = pad(split.images, self.padding, fill)
+        several = TOGETHER // (recipe.batch_size * self.side.numel())
+        self.together = 1 if self.labels.device.type == "cpu" else max(several, 3)  # batches that are made at once
+        if recipe.augment == "autoaugment":
+            from ssa.data.autoaugment import AutoAugment
+
+            self.autoaugment = AutoAugment(split.images.shape[1], self.side, self.labels.device)
 
     def __len__(self) -> int:
         whole, rest = divmod(len(self.labels), self.recipe.batch_size)
         return max(whole, 1) if self.recipe.drop_last else whole + bool(rest)
 
     def epoch(self, seed: int, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Normalised images, float32 (batch, channels, height, width) in channels-last memory, and their labels."""
-        generator = torch_generator("batches", seed, epoch)
-        device, count = self.labels.device, len(self.labels)
-        order = torch.randperm(count, generator=generator).to(device)
-        corners = torch.randint(0, 2 * self.padding + 1, (count, 2), generator=generator).to(device)
-        flips = (torch.rand(count, generator=generator) < 0.5).to(device)
-        for step in range(len(self)):
-            chosen = slice(step * self.recipe.batch_size, (step + 1) * self.recipe.batch_size)
-            images, labels = self._batch(order[chosen], corners[chosen], flips[chosen])
-            if self.recipe.augment == "autoaugment":
-                from ssa.data.autoaugment import autoaugment
+        """Normalised images, float32 (batch, channels, height, width), and their labels.
 
-                images = autoaugment(images, torch_generator("autoaugment", seed, epoch, step))
-            yield self.normalise(images), labels
+        Images lie in channels-last memory, those under AutoAugment in PyTorch's own.
+        """
+        generator = torch_generator("batches", seed, epoch)
+        device, count, size = self.labels.device, len(self.labels), self.recipe.batch_size
+        order = _sent(torch.randperm(count, generator=generator), device)
+        corners = _sent(torch.randint(0, 2 * self.padding + 1, (count, 2), generator=generator), device)
+        flips = _sent(torch.rand(count, generator=generator) < 0.5, device)
+        operations = _sent(self._operations(seed, epoch), device) if self.recipe.augment == "autoaugment" else None
+        for step in range(0, len(self), self.together):
+            chosen = slice(step * size, min(step + self.together, len(self)) * size)
+            images, labels = self._batch(order[chosen], corners[chosen], flips[chosen])
+            if operations is not None:
+                images = self.autoaugment(images, operations[:, chosen])
+            yield from zip(self.normalise(images).split(size), labels.split(size), strict=True)
 
     def _batch(self, which: Tensor, corners: Tensor, flips: Tensor) -> tuple[Tensor, Tensor]:
-        """uint8 (batch, height, width, channels) and labels: the images ``which``, cropped and flipped where asked."""
+        """uint8 (n, height, width, channels) and labels: the images ``which``, cropped and flipped where asked."""
         if self.recipe.augment == "none":
             return self.images.index_select(0, which), self.labels[which]
         return crop_and_flip(self.images, which, corners, flips, self.side), self.labels[which]
+
+    def _operations(self, seed: int, epoch: int) -> Tensor:
+        """int64 (2, n): AutoAugment's operations for an epoch's images, drawn apart for each step."""
+        from ssa.data.autoaugment import draw
+
+        sizes = torch.arange(len(self.labels)).split(self.recipe.batch_size)
+        drawn = [draw(len(s), torch_generator("autoaugment", seed, epoch, step)) for step, s in enumerate(sizes)]
+        return torch.cat(drawn, 1)
+
+
+def _sent(tensor: Tensor, device: torch.device) -> Tensor:
+    """``tensor``, from the CPU, on ``device``; a copy to a GPU goes by pinned memory, so that nothing waits for it."""
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
 
 
 class Normalise:

@@ -67,9 +67,7 @@ def train(store: Store, spec: ChildSpec, mask: Mask, cell: Cell, deadline: Deadl
     clock = time.monotonic() - run.seconds
     while training.epoch < spec.recipe.epochs:
         tick = time.monotonic()
-        epoch = training.run_epoch()
-        if cell.device.type == "cuda":
-            torch.cuda.synchronize()
+        epoch = training.run_epoch()  # which has waited for the device: it returns the losses
         run.train_seconds += time.monotonic() - tick
         run.history.append(scorer.row(epoch.number, epoch))
         run.diverged_step = epoch.diverged_step
