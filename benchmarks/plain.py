@@ -17,6 +17,7 @@ from torch.nn.utils import prune
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
+from benchmarks import machine
 from ssa.method.masks import Mask
 from ssa.specs.specs import Recipe
 
@@ -52,9 +53,8 @@ class Plain:
     """One pruned child in training."""
 
     def __init__(self, model: nn.Module, mask: Mask, data: Dataset[Any], recipe: Recipe, workers: int) -> None:
-        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.device = machine.device()
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
-        torch.backends.cudnn.benchmark = True
         self.model = pruned(model, mask).to(self.device)
         self.loader = DataLoader(
             data,

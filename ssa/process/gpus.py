@@ -6,6 +6,7 @@ The kernel drops the locks of a process that ends, however it ends: the lease of
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -26,12 +27,22 @@ def devices() -> list[str]:
     chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
     if chosen is not None:
         return [name.strip() for name in chosen.split(",") if name.strip() not in ("", "-1")]
+    return listed()
+
+
+def listed() -> list[str]:
+    """The GPUs that the driver lists, by UUID; one that is divided (MIG) as its instances."""
     try:
-        query = ("nvidia-smi", "--query-gpu=uuid", "--format=csv,noheader")
+        query = ("nvidia-smi", "-L")
         said = subprocess.run(query, check=True, capture_output=True, text=True, timeout=60, encoding="utf-8").stdout
     except (OSError, subprocess.SubprocessError):
         return []
-    return said.split()
+    found: list[str] = []
+    for name in re.findall(r"\(UUID: ([^)]+)\)", said):
+        if name.startswith("MIG-") and found and not found[-1].startswith("MIG-"):
+            found.pop()  # its instances come after a GPU, and stand for it
+        found.append(name)
+    return found
 
 
 def shares() -> int:

@@ -88,7 +88,7 @@ def train(store: Store, spec: ChildSpec, mask: Mask, cell: Cell, deadline: Deadl
         "train_seconds": run.train_seconds,
         "diverged_step": run.diverged_step,
     }
-    origin = provenance.of_run(cell.device, run.started, training.compile, cell.content.digest, run.hardware)
+    origin = provenance.of_run(cell.device, run.started, training.ran, cell.content.digest, run.hardware)
     made = {**origin, "seconds": time.monotonic() - clock}
     content = {"method": spec.method, "result": result, "history": run.history, "made": made}
     store.record_child(spec, content)

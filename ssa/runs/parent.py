@@ -109,7 +109,7 @@ def train(
                 return False
     trained_for = {"train_loss": loss, "train_seconds": earlier + time.monotonic() - clock}
     result = _scores(model, spec, content) | trained_for
-    made = provenance.of_run(device, started, training.compile, content.digest, hardware)
+    made = provenance.of_run(device, started, training.ran, content.digest, hardware)
     if before not in (None, result["nll"]):
         _refuse_another(store, spec, lacking)
     for number in lacking:

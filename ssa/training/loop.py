@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Hashable
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor, nn
@@ -58,6 +60,8 @@ class Training:
         self.batches = Batches(data.train, data, recipe)
         self.optimizer = optimizer(network, recipe)
         self.compile = step.resolve(compile, data.train.labels.device)
+        self._fast: step.Compiled | None = None  # once a step has run compiled
+        self.ran = self.compile  # how whole batches really ran, once they have
         self.epoch = 0
 
     def run_epoch(self) -> Epoch:
@@ -77,6 +81,7 @@ class Training:
             self.optimizer.step()
             losses.append(loss.detach())
         self.epoch += 1
+        self.ran = "off" if self._fast is None else self._fast.ran()
         progress.epoch()
         return _summary(self.epoch, torch.stack(losses).float().cpu(), rate.lr, first)
 
@@ -84,7 +89,15 @@ class Training:
         """The loss of a batch of so many images: compiled only for whole batches, since the last one is short."""
         if self.compile == "off" or images < self.recipe.batch_size or self.network.movement is not None:
             return step.loss
-        return step.compiled(self.compile)
+        self._fast = step.compiled(self.compile, self._kind)
+        return self._fast
+
+    @cached_property
+    def _kind(self) -> Hashable:
+        """What is the same for all networks that one compiled step serves."""
+        module, recipe = self.network.module, self.recipe
+        tensors = tuple((name, value.shape, value.dtype) for name, value in module.state_dict().items())
+        return str(module), tensors, recipe.batch_size, self.batches.side, recipe.precision
 
     def state(self) -> dict[str, Tensor]:
         """Weights and optimiser state by name, for a checkpoint."""

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+import shutil
+import sys
+import sysconfig
+from collections.abc import Callable, Hashable
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -53,7 +57,7 @@ def has_bf16(device: torch.device) -> bool:
 
 
 def resolve(mode: str, device: torch.device) -> str:
-    """``mode`` with "auto" decided: CUDA graphs on a GPU that Triton knows, no compilation on a CPU.
+    """``mode`` with "auto" decided: CUDA graphs on a GPU where Triton works, no compilation on a CPU.
 
     On CPUs compiling takes half a minute and gains a tenth.
     """
@@ -61,26 +65,76 @@ def resolve(mode: str, device: torch.device) -> str:
         raise ValueError(f"compile is {mode!r}; allowed: {', '.join(COMPILE)}")
     if mode != "auto":
         return mode
-    known = device.type == "cuda" and torch.cuda.get_device_capability(device) >= (7, 0) and find_spec("triton")
-    return "reduce-overhead" if known else "off"
+    known = device.type == "cuda" and torch.cuda.get_device_capability(device) >= (7, 0)
+    return "reduce-overhead" if known and _can_compile() else "off"
 
 
 @cache
-def compiled(mode: str) -> Loss:
-    """:func:`loss` compiled by ``mode``, "default" or "reduce-overhead".
+def _can_compile() -> bool:
+    """Whether Triton has what it builds with; one line says what is missing, and what that costs."""
+    compiler = (os.environ.get("CC", "").split() or ["gcc"])[0]
+    needed = {
+        "Triton": find_spec("triton"),
+        "a C compiler (gcc or clang)": shutil.which(compiler) or shutil.which("clang"),
+        "Python.h (python3-dev)": Path(sysconfig.get_path("include"), "Python.h").exists(),
+    }
+    lacking = [name for name, found in needed.items() if not found]
+    if lacking:
+        what = f"{', '.join(lacking)} {'is' if len(lacking) == 1 else 'are'} missing here"
+        print(f"training steps are not compiled, and take longer: {what}", file=sys.stderr)
+    return not lacking
 
-    One function for the whole process: what children differ by (weights, masks, probabilities, rates) are its inputs,
-    so that it is compiled for the first of them alone. ``UserError`` where compilation fails.
+
+class Compiled:
+    """:func:`loss` compiled by ``mode``, "default" or "reduce-overhead", for one kind of network.
+
+    What children differ by (weights, masks, probabilities, rates) are its inputs, so that it is compiled for the first
+    of them alone; once more where masks are numbers instead of bytes, or there are none.
     """
-    fast = torch.compile(loss, mode=mode, dynamic=False)
 
-    def call(network: nn.Module, images: Tensor, labels: Tensor, precision: str) -> Tensor:
+    def __init__(self, mode: str) -> None:
+        self.mode = mode
+        import torch._dynamo  # which takes seconds
+
+        torch._dynamo.config.fail_on_recompile_limit_hit = True
+        self._fast = torch.compile(loss, mode=mode, dynamic=False)
+        self._without_graphs = _graphs_skipped()
+
+    def __call__(self, network: nn.Module, images: Tensor, labels: Tensor, precision: str) -> Tensor:
+        """The loss of one batch; ``UserError`` where compilation fails, or is asked for again and again."""
         torch.compiler.cudagraph_mark_step_begin()
         try:
             # A copy: under CUDA graphs the next step would overwrite it.
-            return fast(network, images, labels, precision).clone()
+            return self._fast(network, images, labels, precision).clone()
+        except torch._dynamo.exc.FailOnRecompileLimitHit as error:
+            reason = f"something else each time: more than {torch._dynamo.config.recompile_limit} variants of one step"
+            raise UserError(f"the training step is compiled for {reason}; set compile: 'off'") from error
         except torch._dynamo.exc.TorchDynamoException as error:
             reason = " ".join(str(error).strip().split("\n\n")[0].split())
             raise UserError(f"the training step could not be compiled ({reason}); set compile: 'off'") from error
 
-    return call
+    def ran(self) -> str:
+        """How steps really ran: ``mode``, or "default" where CUDA graphs were asked for and left out."""
+        return "default" if self.mode == "reduce-overhead" and _graphs_skipped() > self._without_graphs else self.mode
+
+
+_held: tuple[tuple[str, Hashable], Compiled] | None = None  # what is compiled now, and for what
+
+
+def compiled(mode: str, kind: Hashable) -> Compiled:
+    """The step compiled by ``mode`` for networks of one ``kind``: one for the whole process, as long as these stay.
+
+    Another kind's takes its place, since its graphs hold GPU memory, and since Dynamo counts variants of one function
+    to a limit, after which it would go on without compiling and without a word: here that is an error.
+    """
+    global _held
+    if _held is None or _held[0] != (mode, kind):
+        if _held is not None:
+            torch.compiler.reset()
+        _held = (mode, kind), Compiled(mode)
+    return _held[1]
+
+
+def _graphs_skipped() -> int:
+    """How often Inductor has left out CUDA graphs, for a tensor on the CPU for example."""
+    return int(torch._dynamo.utils.counters["inductor"]["cudagraph_skips"])

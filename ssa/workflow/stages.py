@@ -10,7 +10,7 @@ from functools import cache, partial
 from typing import TYPE_CHECKING, TypeVar
 
 from ssa.errors import UserError
-from ssa.process import gpus, locks
+from ssa.process import devices, gpus, locks
 from ssa.process.deadline import Deadline
 from ssa.store.store import Store
 from ssa.study.blocks import Child
@@ -249,13 +249,8 @@ def fetch_data(study: Study) -> None:
 
 
 def choose_device(study: Study) -> torch.device:
-    """The study's device; ``UserError`` where it asks for a GPU and there is none."""
-    import torch
-
-    if study.device == "cuda" and not torch.cuda.is_available():
-        raise UserError(f"{study.path}: device is cuda, but PyTorch finds no GPU here; set device: auto or cpu")
-    wants_gpu = study.device != "cpu" and torch.cuda.is_available()
-    device = torch.device("cuda" if wants_gpu else "cpu")
+    """The study's device; ``UserError`` where it asks for a GPU and there is none, or none that can be used."""
+    device = devices.choose(study.device, str(study.path))
     recipes = [spec.recipe for spec in study.all_parents().values()] + [spec.recipe for spec in all_children(study)]
     if any(recipe.precision == "bf16" for recipe in recipes):
         _warn_of_emulation(device)

@@ -118,9 +118,30 @@ def test_gpus_are_those_that_are_visible_or_that_the_driver_lists(
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
     monkeypatch.setenv("PATH", str(tmp_path))
     assert gpus.devices() == []
-    (tmp_path / "nvidia-smi").write_text("#!/bin/sh\necho GPU-aa\necho GPU-bb\n", encoding="utf-8")
-    (tmp_path / "nvidia-smi").chmod(0o755)
+    says(tmp_path, ["GPU 0: NVIDIA A100 (UUID: GPU-aa)", "GPU 1: NVIDIA A100 (UUID: GPU-bb)"])
     assert gpus.devices() == ["GPU-aa", "GPU-bb"]
+
+
+def test_a_divided_gpu_is_its_instances(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    lines = [
+        "GPU 0: NVIDIA A100-SXM4-40GB (UUID: GPU-aa)",
+        "  MIG 3g.20gb     Device  0: (UUID: MIG-1)",
+        "  MIG 1g.5gb      Device  1: (UUID: MIG-2)",
+        "GPU 1: NVIDIA A100-SXM4-40GB (UUID: GPU-bb)",
+        "GPU 2: NVIDIA A100-SXM4-40GB (UUID: GPU-cc)",
+        "  MIG 7g.40gb     Device  0: (UUID: MIG-3)",
+    ]
+    says(tmp_path, lines)
+    assert gpus.devices() == ["MIG-1", "MIG-2", "GPU-bb", "MIG-3"]
+
+
+def says(folder: Path, lines: list[str]) -> None:
+    """Let ``nvidia-smi -L`` in ``folder`` print ``lines``."""
+    script = ["#!/bin/sh", '[ "$*" = -L ] || exit 1', *(f"echo '{line}'" for line in lines)]
+    (folder / "nvidia-smi").write_text("\n".join(script), encoding="utf-8")
+    (folder / "nvidia-smi").chmod(0o755)
 
 
 def test_a_share_that_is_no_number_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

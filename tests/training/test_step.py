@@ -51,13 +51,12 @@ def digits() -> Data:
 
 
 @pytest.fixture
-def fresh() -> Iterator[None]:
+def fresh(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Nothing compiled before, nothing left behind."""
     torch._dynamo.reset()
-    step.compiled.cache_clear()
+    monkeypatch.setattr(step, "_held", None)
     yield
     torch._dynamo.reset()
-    step.compiled.cache_clear()
 
 
 class Doubles(nn.Module):
@@ -72,10 +71,10 @@ class Doubles(nn.Module):
 
 
 def training(
-    digits: Data, law: Law, compile: str, recipe: Recipe = RECIPE, seed: int = 0, exact: bool = False
+    digits: Data, law: Law, compile: str, recipe: Recipe = RECIPE, seed: int = 0, exact: bool = False, width: int = 8
 ) -> Training:
     torch.manual_seed(0)
-    model: nn.Module = SmallResNet(1, 10, 8, 2).to(memory_format=torch.channels_last)
+    model: nn.Module = SmallResNet(1, 10, width, 2).to(memory_format=torch.channels_last)
     model = Doubles(model) if exact else model
     return Training(Subnetwork(model, pruning.prune(model, 0.7), law, seed=seed), digits, recipe, seed, compile=compile)
 
@@ -160,8 +159,10 @@ def test_a_short_batch_and_movement_are_not_compiled(digits: Data, monkeypatch: 
     def refuse(*_: object) -> None:
         raise AssertionError("compiled")
 
-    monkeypatch.setattr(step, "compiled", lambda mode: refuse)
-    training(digits, Iterative(epochs=5, order="movement"), "default").run_epoch()
+    monkeypatch.setattr(step, "compiled", lambda mode, kind: refuse)
+    movement = training(digits, Iterative(epochs=5, order="movement"), "default")
+    movement.run_epoch()
+    assert (movement.compile, movement.ran) == ("default", "off")
     training(digits, OneShot(), "default", Recipe(epochs=1, batch_size=101, augment="none")).run_epoch()
     with pytest.raises(AssertionError, match="compiled"):
         training(digits, OneShot(), "default", Recipe(epochs=1, batch_size=100, augment="none")).run_epoch()
@@ -176,6 +177,59 @@ def test_a_failing_compiler_is_named_with_the_way_out(digits: Data, monkeypatch:
     monkeypatch.setattr(torch, "compile", functools.partial(lambda f, mode, dynamic: real(f, backend=broken)))
     with pytest.raises(UserError, match=r"could not be compiled .*no compiler here.*set compile: 'off'"):
         training(digits, OneShot(), "default").run_epoch()
+
+
+@pytest.mark.usefixtures("fresh")
+def test_each_kind_of_network_is_compiled_once_for_each_type_of_mask(
+    digits: Data, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Twelve kinds pass Dynamo's limit of eight variants, after which it would run the step as it is written."""
+    compile_with(monkeypatch, "eager")
+    counted = torch._dynamo.utils.counters["stats"]
+    for width in range(8, 20):
+        before = counted["unique_graphs"]
+        for law, variants in ((OneShot(), 1), (SAMPLED[0], 1), (EXPECTED, 2), (SAMPLED[3], 2)):
+            run = training(digits, law, "default", width=width)
+            run.run_epoch()
+            assert run.ran == "default"
+            assert counted["unique_graphs"] - before == variants
+
+
+@pytest.mark.usefixtures("fresh")
+def test_a_step_that_changes_from_one_to_the_next_is_an_error(digits: Data, monkeypatch: pytest.MonkeyPatch) -> None:
+    compile_with(monkeypatch, "eager")
+    run = training(digits, OneShot(), "default")
+    (images, labels), *_ = run.batches.epoch(0, 0)
+    fast = step.compiled("default", "one kind")
+    for size in range(1, 9):
+        fast(run.network, images[:size], labels[:size], "fp32")
+    with pytest.raises(UserError, match="compiled for something else each time: more than 8 variants"):
+        fast(run.network, images[:9], labels[:9], "fp32")
+
+
+def test_without_a_compiler_auto_says_so_once_and_does_without(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (9, 0))
+    monkeypatch.setattr(step, "find_spec", lambda name: True)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("CC", raising=False)
+    step._can_compile.cache_clear()
+    cuda = torch.device("cuda")
+    assert [step.resolve("auto", cuda) for _ in range(2)] == ["off", "off"]
+    said = "training steps are not compiled, and take longer: a C compiler (gcc or clang) is missing here\n"
+    assert capsys.readouterr().err == said
+    assert step.resolve("reduce-overhead", cuda) == "reduce-overhead"  # asked for by name: the compiler's error is said
+    (tmp_path / "gcc").write_text("#!/bin/sh\n")
+    (tmp_path / "gcc").chmod(0o755)
+    step._can_compile.cache_clear()
+    monkeypatch.setattr(step.sysconfig, "get_path", lambda name: str(tmp_path))
+    assert step.resolve("auto", cuda) == "off"
+    assert "Python.h (python3-dev) is missing here" in capsys.readouterr().err
+    (tmp_path / "Python.h").touch()
+    step._can_compile.cache_clear()
+    assert step.resolve("auto", cuda) == "reduce-overhead"
+    step._can_compile.cache_clear()
 
 
 def test_on_a_cpu_nothing_is_compiled_unless_asked_for() -> None:
