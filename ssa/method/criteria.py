@@ -131,15 +131,17 @@ def _synaptic_flow(flow: nn.Module, weights: Tensors, gone: Tensors, inputs: Ten
 def lowest(score: Tensor, count: int) -> Tensor:
     """A bool tensor of ``score``'s shape, True at its ``count`` lowest entries, the earlier of equals first.
 
-    A selection, not a sort: re-ranking asks at every step.
+    A selection, not a sort: re-ranking asks at every step. Nothing of it comes back to the CPU, so that none waits.
     """
     flat = score.flatten()
     if count == 0:
         return torch.zeros_like(score, dtype=torch.bool)
     limit = flat.kthvalue(count).values
-    chosen = flat < limit
-    equal = (flat == limit).nonzero().flatten()
-    chosen[equal[: count - int(chosen.sum())]] = True
+    chosen = flat <= limit
+    if not flat.is_cpu or int(chosen.sum()) > count:  # a GPU is not asked, since the answer would have to be waited for
+        equal = flat == limit
+        surplus = chosen.sum() - count
+        chosen &= ~equal | (equal.cumsum(0, dtype=torch.int32) <= equal.sum() - surplus)
     return chosen.view(score.shape)
 
 

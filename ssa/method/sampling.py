@@ -81,5 +81,9 @@ def sample(target: Tensor, kept: Probability, pruned: Probability, bits: Bits) -
 
 def either(target: Tensor, kept: Probability, pruned: Probability) -> Tensor:
     """float32 of the shape of ``target``: ``kept`` where it is True, ``pruned`` elsewhere."""
-    kept, pruned = (torch.as_tensor(p, dtype=torch.float32, device=target.device) for p in (kept, pruned))
+    # Filled where they are: no step waits for a number to reach the device.
+    kept, pruned = (
+        p.float() if isinstance(p, Tensor) else torch.full((), p, dtype=torch.float32, device=target.device)
+        for p in (kept, pruned)
+    )
     return torch.where(target, kept, pruned)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import warnings
 from collections.abc import Iterable
 from functools import cache
 from typing import TYPE_CHECKING
@@ -92,3 +93,4 @@ def be_deterministic() -> None:
     torch.use_deterministic_algorithms(True, warn_only=True)  # cuDNN's and the compiler's too
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # which nothing reads
     torch.backends.cudnn.benchmark = False
+    warnings.filterwarnings("ignore", "kthvalue CUDA")  # whose values are the same; which of equals it took, none asks
