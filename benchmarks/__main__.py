@@ -2,16 +2,18 @@
 
 python -m benchmarks [--quick] [--only NAME ...]
 
-Each part is written as soon as it is measured, in the place of what was measured of it before; ``--quick`` writes none.
+Each number is written as soon as it is measured, a part in the place of what was measured of it before; ``--quick``
+writes none.
 """
 
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -78,12 +80,26 @@ def rounds(case: Case) -> int:
     return 40 if torch.cuda.is_available() else 60 if case.network == "resnet-small" else 12
 
 
+def each(listed: Iterable[Case], measure: Callable[[Case], Iterator[Row]]) -> Iterator[Row]:
+    """The rows of every case; one that needs more memory than the GPU has is left out, and a line says so."""
+    for case in listed:
+        try:
+            yield from measure(case)
+        except torch.OutOfMemoryError as error:
+            print(f"{case.network} is left out: {str(error).splitlines()[0]}", file=sys.stderr)
+        gc.collect()
+        if torch.cuda.is_available():
+            torch.compiler.reset()  # whose graphs hold memory
+            torch.cuda.empty_cache()
+
+
 def epoch_rows(quick: bool) -> Iterator[Row]:
     """Epochs by network and law, and what share of the device's matrix rate they reach."""
     precision = machine.precision()
     rate = machine.matrix_rate(torch.bfloat16 if precision == "bf16" else torch.float32)
     yield Row(f"matrix rate, {precision}, one thread", "", "TFLOP/s", **one(rate / 1e12))
-    for case in cases(quick):
+
+    def measure(case: Case) -> Iterator[Row]:
         found = epochs.by_law(case, precision, rounds(case))
         base = epochs.spread(found["one-shot"])
         target = at_most(SECONDS[case.network], base["value"]) if case.images == 50_000 else {}
@@ -94,22 +110,27 @@ def epoch_rows(quick: bool) -> Iterator[Row]:
         for law in ("temperature", "random"):
             ratio = epochs.spread([a / b for a, b in zip(found[law], found["one-shot"], strict=True)])
             yield Row(f"epoch of {law} over one-shot", case.network, "x", **ratio, **at_most(NOISE, ratio["value"]))
+
+    yield from each(cases(quick), measure)
     yield Row("peak memory", "all of the above", "GB", **one(machine.peak_memory()))
 
 
 def profile_rows(quick: bool) -> Iterator[Row]:
     """Where an epoch of temperature annealing goes."""
-    for case in cases(quick):
+
+    def measure(case: Case) -> Iterator[Row]:
         for kind, share in profiling.shares(case, machine.precision()).items():
             yield Row(f"share of an epoch: {kind}", case.network, "", **one(share))
+
+    yield from each(cases(quick), measure)
 
 
 def plain_rows(quick: bool) -> Iterator[Row]:
     """The whole machine's throughput beside the plain way's, with its best number of workers."""
     cuda, bf16 = torch.cuda.is_available(), machine.has_bf16()
     wanted = 15.0 if cuda else 2.0 if bf16 else 1.2
-    listed = cases(quick)[:2] if cuda else cases(quick)[:1]
-    for case in listed:
+
+    def measure(case: Case) -> Iterator[Row]:
         workers = (0, 2) if quick else (0, 1, 2, 4, 8, 16)
         fast, slow = epochs.against_plain(case, machine.precision(), 3 if quick else 7, workers)
         best = max(slow, key=lambda n: epochs.spread(slow[n])["value"])
@@ -118,14 +139,20 @@ def plain_rows(quick: bool) -> Iterator[Row]:
         ratio = epochs.spread([a / b for a, b in zip(fast, slow[best], strict=True)])
         yield Row("ours over the plain way", case.network, "x", **ratio, **at_least(wanted, ratio["value"]))
 
+    yield from each(cases(quick)[: 2 if cuda else 1], measure)
+
 
 def sharing_rows(quick: bool) -> Iterator[Row]:
     """Several children at once on one GPU, each in a process of its own, as ``--resources gpu=N`` runs them."""
     if not torch.cuda.is_available():
         return
-    case = cases(quick)[0]
-    for count, found in epochs.at_once(case, machine.precision(), (1, 2, 4), 3).items():
-        yield Row(f"images, children at once on the card: {count}", case.network, "1/s", **epochs.spread(found))
+
+    def measure(case: Case) -> Iterator[Row]:
+        for count in (1, 2, 4):
+            found = epochs.at_once(case, machine.precision(), (count,), 3)[count]
+            yield Row(f"images, children at once on the card: {count}", case.network, "1/s", **epochs.spread(found))
+
+    yield from each(cases(quick)[:1], measure)
 
 
 def job_rows(quick: bool) -> Iterator[Row]:
@@ -210,8 +237,8 @@ def main() -> int:
         for row in PARTS[part](chosen.quick):
             found.append(row)
             print(" | ".join(cell for cell in row.cells() if cell), flush=True)
-        if found and not chosen.quick:
-            write(about, part, {**beside, "rows": [asdict(row) for row in found]})
+            if not chosen.quick:
+                write(about, part, {**beside, "rows": [asdict(row) for row in found]})
         rows += found
     missed = [row for row in rows if row.met is False]
     print(f"{len(missed)} of {sum(row.met is not None for row in rows)} targets missed")

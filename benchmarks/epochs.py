@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import multiprocessing
 import os
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -30,6 +31,7 @@ LAWS: dict[str, Law] = {
     "random": laws.RandomAnnealing(epochs=10_000),
 }
 LONGEST = 600  # seconds that a process waits for the others: one that died is noticed
+AUGMENT = {"vit": "autoaugment"}  # as config/paper.yaml trains it; all others with crops and flips
 OPTIONS: dict[str, dict[str, Any]] = {"resnet-small": {"width": 16, "stages": 4, "stem_stride": 2}}
 
 
@@ -42,8 +44,9 @@ class Case:
     images: int
 
     def recipe(self, precision: str) -> Recipe:
-        """The authors' recipe at this batch size."""
-        return Recipe(epochs=100_000, batch_size=self.batch, precision=precision)
+        """The authors' recipe at this batch size, with the augmentation that studies use."""
+        augment = AUGMENT.get(self.network, "crop-flip")
+        return Recipe(epochs=100_000, batch_size=self.batch, precision=precision, augment=augment)
 
     def model(self) -> nn.Module:
         """The untrained network, channels last."""
@@ -138,8 +141,11 @@ def _together(case: Case, precision: str, count: int) -> Iterator[Callable[[], N
         process.start()
 
     def run() -> None:
-        barrier.wait()
-        barrier.wait()
+        try:
+            barrier.wait()
+            barrier.wait()
+        except threading.BrokenBarrierError as error:
+            raise torch.OutOfMemoryError(f"{count} at once need more memory than the GPU has") from error
 
     try:
         yield run
@@ -151,11 +157,14 @@ def _together(case: Case, precision: str, count: int) -> Iterator[Callable[[], N
 
 def _epochs(case: Case, precision: str, barrier: Any) -> None:
     torch.set_num_threads(1)
-    run = ours(case, LAWS["one-shot"], precision)
-    while True:
-        barrier.wait()
-        run.run_epoch()
-        barrier.wait()
+    try:
+        run = ours(case, LAWS["one-shot"], precision)
+        while True:
+            barrier.wait()
+            run.run_epoch()
+            barrier.wait()
+    except torch.OutOfMemoryError:
+        barrier.abort()  # which ends the wait of all others
 
 
 def macs(case: Case) -> float:

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
+from conftest import TINY
+from studies import expand
+from torch.autograd import DeviceType
+from torch.autograd.profiler_util import Interval
 
 from benchmarks import __main__ as bench
-from benchmarks import epochs, profiling, scaling
+from benchmarks import epochs, estimate, profiling, scaling
 from benchmarks.epochs import Case
+from ssa.specs.specs import Recipe
 
 CASE = Case("resnet-small", 8, 16)
 
@@ -36,9 +43,56 @@ def test_the_profile_adds_up_and_finds_the_convolutions_and_the_sampling() -> No
     assert min(shares[kind] for kind in wanted) > 0
 
 
+def test_kernels_of_a_cuda_graph_are_told_apart_by_name_and_by_the_scope_around_them() -> None:
+    """A scope of 10 us with a kernel of 2 in it, an optimiser's of 3, and in graphs 8, 4, 2 and 1 us."""
+    events = [
+        *(kernel("ssa: at", 0, 10), kernel("distribution_elementwise", 4, 6)),
+        *(kernel("Optimizer.step#SGD.step", 20, 30), kernel("multi_tensor_apply", 20, 23)),
+        *(kernel("sm90_xmma_fprop_implicit_gemm", 40, 48), kernel("triton_red_fused__native_batch_norm_mul_1", 50, 54)),
+        *(kernel("triton_poi_fused_convolution_mul_2", 60, 62), kernel("triton_poi_fused_relu_3", 70, 71)),
+    ]
+    shares = {kind: 20 * share for kind, share in profiling._by_kind(events).items() if share}
+    assert shares == pytest.approx(
+        {
+            "sampling the mask": 2,
+            "optimiser": 3,
+            "convolutions and matrix products": 8,
+            "batch normalisation": 4,
+            "weights times mask, forwards and back": 2,
+            "other operations and Python": 1,
+        }
+    )
+
+
+def kernel(name: str, start: int, end: int) -> SimpleNamespace:
+    return SimpleNamespace(name=name, device_type=DeviceType.CUDA, time_range=Interval(start, end))
+
+
 def test_multiply_accumulates_by_hand() -> None:
     """A 3x3 stem, a block of two 3x3 convolutions, all 4 channels on 32x32 pixels, and a classifier of 10."""
     assert epochs.macs(CASE) == 32 * 32 * 9 * (3 * 4 + 2 * 4 * 4) + 4 * 10
+
+
+def test_an_estimated_step_by_hand() -> None:
+    """300e9 FLOPs at 1e15 x 0.3 a second are 1 ms, 2e9 bytes at 2e12 x 0.5 are 2 ms, and 500 kernels are 1 ms."""
+    assumed = estimate.Assumed(
+        **{"teraflops": 1000, "reached": 0.3, "gigabytes": 2000, "streamed": 0.5, "passes": 4, "kernel": 2e-6},
+        **{"launch": 1e-5, "step": 1e-3, "beside": 20},
+    )
+    one = estimate.Network(flops=1e9, bytes=5e6, kernels=500)
+    assert estimate.seconds_of_step(one, 100, assumed) == pytest.approx((4e-3, 1.2e-3))
+    training, _ = estimate.seconds_of_run(one, Recipe(epochs=2, batch_size=100), 1000, 0, assumed)
+    assert training == pytest.approx(2 * 10 * 4e-3)
+    assert estimate.seconds_of_step(one, 100, assumed.cautious()) == pytest.approx((7e-3, 2.4e-3))
+
+
+def test_a_study_is_estimated_part_by_part() -> None:
+    study = expand(copy.deepcopy(TINY) | {"datasets": {"digits": {"source": "cifar10"}}})
+    found = estimate.parts(study, [], [0], estimate.Assumed())
+    assert list(found) == [
+        *("starting", "small: compiling", "small: 1 parents", "small: children, training", "small: children, scoring")
+    ]
+    assert min(found.values()) > 0
 
 
 @pytest.mark.slow
@@ -76,6 +130,35 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[object]:
 
     yield main
     torch.set_num_threads(threads)
+
+
+def test_what_does_not_fit_into_memory_is_left_out_and_the_rest_is_measured(capsys: pytest.CaptureFixture[str]) -> None:
+    def measure(case: Case) -> Iterator[bench.Row]:
+        yield bench.Row("first", case.network, "s", **bench.one(1.0))
+        if case.network == "large":
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 90.00 GiB.\nMore")
+        yield bench.Row("second", case.network, "s", **bench.one(2.0))
+
+    rows = list(bench.each([Case("large", 1, 1), Case("small", 1, 1)], measure))
+    assert [(row.network, row.measure) for row in rows] == [("large", "first"), ("small", "first"), ("small", "second")]
+    assert capsys.readouterr().err == "large is left out: CUDA out of memory. Tried to allocate 90.00 GiB.\n"
+
+
+def test_each_number_is_written_as_soon_as_it_is_measured(
+    run: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A part that stops in its middle has left the rows before."""
+
+    def stops(quick: bool) -> Iterator[bench.Row]:
+        yield from parts(1.0)["one"](quick)  # type: ignore[operator]
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(bench, "PARTS", {"one": stops})
+    monkeypatch.setattr(sys, "argv", ["benchmarks"])
+    with pytest.raises(KeyboardInterrupt):
+        bench.main()
+    (file,) = tmp_path.iterdir()
+    assert len(json.loads(file.read_text())["parts"]["one"]["rows"]) == 1
 
 
 def test_a_missed_target_is_an_exit_code_and_a_word(run: object, capsys: pytest.CaptureFixture[str]) -> None:

@@ -57,16 +57,16 @@ class Batches:
         operations = _sent(self._operations(seed, epoch), device) if self.recipe.augment == "autoaugment" else None
         for step in range(0, len(self), self.together):
             chosen = slice(step * size, min(step + self.together, len(self)) * size)
-            images, labels = self._batch(order[chosen], corners[chosen], flips[chosen])
-            if operations is not None:
-                images = self.autoaugment(images, operations[:, chosen])
-            yield from zip(self.normalise(images).split(size), labels.split(size), strict=True)
+            augmented = None if operations is None else operations[:, chosen]
+            images = self._images(order[chosen], corners[chosen], flips[chosen], augmented)
+            yield from zip(images.split(size), self.labels[order[chosen]].split(size), strict=True)
 
-    def _batch(self, which: Tensor, corners: Tensor, flips: Tensor) -> tuple[Tensor, Tensor]:
-        """uint8 (n, height, width, channels) and labels: the images ``which``, cropped and flipped where asked."""
+    def _images(self, which: Tensor, corners: Tensor, flips: Tensor, operations: Tensor | None) -> Tensor:
+        """Normalised float32 (n, channels, height, width): the images ``which``, augmented as the recipe asks."""
         if self.recipe.augment == "none":
-            return self.images.index_select(0, which), self.labels[which]
-        return crop_and_flip(self.images, which, corners, flips, self.side), self.labels[which]
+            return self.normalise(self.images.index_select(0, which))
+        images = crop_and_flip(self.images, which, corners, flips, self.side)
+        return self.normalise(images if operations is None else self.autoaugment(images, operations))
 
     def _operations(self, seed: int, epoch: int) -> Tensor:
         """int64 (2, n): AutoAugment's operations for an epoch's images, drawn apart for each step."""

@@ -93,4 +93,5 @@ def be_deterministic() -> None:
     torch.use_deterministic_algorithms(True, warn_only=True)  # cuDNN's and the compiler's too
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # which nothing reads
     torch.backends.cudnn.benchmark = False
+    torch.backends.cuda.enable_cudnn_sdp(False)  # whose attention has no deterministic way back; the others' have
     warnings.filterwarnings("ignore", "kthvalue CUDA")  # whose values are the same; which of equals it took, none asks

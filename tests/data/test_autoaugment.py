@@ -13,8 +13,8 @@ from torchvision.transforms import InterpolationMode
 from torchvision.transforms.autoaugment import _apply_op
 
 from ssa.data import autoaugment, splits
-from ssa.data.batches import Batches
 from ssa.data.autoaugment import CIFAR, OPERATIONS, AutoAugment, draw
+from ssa.data.batches import Batches
 from ssa.specs.specs import DataSpec, Recipe
 
 CPU = torch.device("cpu")

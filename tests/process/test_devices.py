@@ -26,6 +26,7 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     yield
     devices._checked.cache_clear()
     torch.use_deterministic_algorithms(False)
+    torch.backends.cuda.enable_cudnn_sdp(True)
     os.environ.pop("CUBLAS_WORKSPACE_CONFIG", None)
 
 
@@ -78,6 +79,7 @@ def test_a_gpu_that_can_be_used_is_made_deterministic(monkeypatch: pytest.Monkey
     assert torch.are_deterministic_algorithms_enabled()
     assert torch.is_deterministic_algorithms_warn_only_enabled()
     assert not torch.backends.cudnn.benchmark
+    assert not torch.backends.cuda.cudnn_sdp_enabled()
     assert not torch.utils.deterministic.fill_uninitialized_memory
     assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
 
