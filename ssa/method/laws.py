@@ -49,6 +49,11 @@ class Law:
         return None
 
     @property
+    def ordered(self) -> bool:
+        """Whether the state is each pruned weight's turn, from 0: at progress a, ``round(a * pruned)`` have had it."""
+        return False
+
+    @property
     def regenerable(self) -> bool:
         """Whether :meth:`prepare` gives the same whenever it is asked, whatever the weights are by then."""
         return True
@@ -124,6 +129,11 @@ class Iterative(Law):
     def ranking(self) -> str | None:
         """What the order follows as training goes."""
         return {"reranked": "magnitude", "movement": "movement"}.get(self.order)
+
+    @property
+    def ordered(self) -> bool:
+        """Unless it is ranked anew, or a law of one's own anneals in another way."""
+        return not self.ranking and type(self).anneal is Iterative.anneal and type(self).sample is Law.sample
 
     @property
     def regenerable(self) -> bool:

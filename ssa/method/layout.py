@@ -19,6 +19,7 @@ class Layout:
     def __init__(self, entries: Mapping[str, Tensor]) -> None:
         self._places: dict[str, tuple[int, torch.Size, tuple[int, ...]]] = {}
         self.count = 0
+        self._sizes: Tensor | None = None
         for name, entry in entries.items():
             strides = torch.empty_like(entry, device="meta").stride()  # dense, in the entry's own order
             self._places[name] = (self.count, entry.shape, strides)
@@ -36,6 +37,12 @@ class Layout:
     def shape(self, name: str) -> torch.Size:
         """The shape of ``name``."""
         return self._places[name][1]
+
+    def sizes(self, device: torch.device) -> Tensor:
+        """How many elements each has: int64 on ``device``, where it is kept."""
+        if self._sizes is None or self._sizes.device != device:
+            self._sizes = torch.tensor([shape.numel() for _, shape, _ in self._places.values()], device=device)
+        return self._sizes
 
     def strides(self) -> Tensor:
         """All strides in one int64 tensor: two layouts of the same tensors are the same where these are."""

@@ -415,6 +415,8 @@ class Subnetwork(nn.Module):
         if not self._layout:
             return self.multiplier
         state = self._state()
+        if self.law.elementwise and self.alive is None:
+            return either(self.target, *self.law.probability(t, self.target, state))
         return self._layout.flatten({name: self._keep(name, t, state) for name in self._layout})
 
     def _draw(self, t: float, seed: int) -> Tensor:
@@ -426,12 +428,21 @@ class Subnetwork(nn.Module):
         a, state, device = self.law.progress(t), self._state(), self.target.device
         if self.law.elementwise:
             return self.law.sample(a, self.target, state, Bits(self.target.shape, seed, device))
+        if self.law.ordered and state is not None:
+            return (state >= self._gone(a)) | self.target
         drawn = {}
         for number, name in enumerate(self._layout):
             target = self._layout.view(self.target, name)
             own = None if state is None else self._layout.view(state, name)
             drawn[name] = self.law.sample(a, target, own, Bits(target.shape, seed + number, device))
         return self._layout.flatten(drawn)
+
+    def _gone(self, a: float) -> Tensor:
+        """int32, laid end to end: how many weights of each one's tensor have had their turn at progress ``a``."""
+        counts = torch.tensor([round(a * number) for number in self._pruned.values()], dtype=torch.int32)
+        if self.target.is_cuda:  # no step waits for the copy
+            counts = counts.pin_memory().to(self.target.device, non_blocking=True)
+        return counts.repeat_interleave(self._layout.sizes(self.target.device), output_size=self._layout.count)
 
     def _rerank(self, t: float, alive: Tensor) -> None:
         """Remove the weights whose turn has come, and let the target be what a cut at this moment would leave."""
