@@ -439,7 +439,7 @@ class Subnetwork(nn.Module):
 
     def _gone(self, a: float) -> Tensor:
         """int32, laid end to end: how many weights of each one's tensor have had their turn at progress ``a``."""
-        counts = torch.tensor([round(a * number) for number in self._pruned.values()], dtype=torch.int32)
+        counts = torch.tensor([round(a * number) for number in self._pruned.values()]).int()
         if self.target.is_cuda:  # no step waits for the copy
             counts = counts.pin_memory().to(self.target.device, non_blocking=True)
         return counts.repeat_interleave(self._layout.sizes(self.target.device), output_size=self._layout.count)

@@ -9,6 +9,7 @@ from functools import cached_property
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import parametrize
 
 from ssa.data.batches import Batches
 from ssa.data.splits import Data
@@ -87,17 +88,23 @@ class Training:
 
     def _loss(self, images: int) -> step.Loss:
         """The loss of a batch of so many images: compiled only for whole batches, since the last one is short."""
-        if self.compile == "off" or images < self.recipe.batch_size or self.network.movement is not None:
+        if self.compile == "off" or images < self.recipe.batch_size:
             return step.loss
-        self._fast = step.compiled(self.compile, self._kind)
+        self._fast = step.compiled(self.compile, self._kind, self._layers)
         return self._fast
 
     @cached_property
     def _kind(self) -> Hashable:
         """What is the same for all networks that one compiled step serves."""
-        module, recipe = self.network.module, self.recipe
-        tensors = tuple((name, value.shape, value.dtype) for name, value in module.state_dict().items())
-        return str(module), tensors, recipe.batch_size, self.batches.side, recipe.precision
+        recipe = self.recipe
+        weights = tuple((name, weight.shape) for name, weight in self.network.weights.items())
+        kind = parametrize.type_before_parametrizations(self.network.module)
+        return kind, weights, recipe.batch_size, self.batches.side, recipe.precision
+
+    @cached_property
+    def _layers(self) -> Hashable:
+        """The types of the module's layers: what tells two modules of one kind apart, to a compiler."""
+        return frozenset(type(module) for module in self.network.module.modules())
 
     def state(self) -> dict[str, Tensor]:
         """Weights and optimiser state by name, for a checkpoint."""

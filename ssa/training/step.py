@@ -88,8 +88,8 @@ def _can_compile() -> bool:
 class Compiled:
     """:func:`loss` compiled by ``mode``, "default" or "reduce-overhead", for one kind of network.
 
-    What children differ by (weights, masks, probabilities, rates) are its inputs, so that it is compiled for the first
-    of them alone; once more where masks are numbers instead of bytes, or there are none.
+    What children in one module differ by (weights, masks, probabilities, rates) are its inputs, so that it is compiled
+    for the first of them only; once more for a module whose masks are numbers instead of bytes, or that has none.
     """
 
     def __init__(self, mode: str) -> None:
@@ -118,21 +118,37 @@ class Compiled:
         return "default" if self.mode == "reduce-overhead" and _graphs_skipped() > self._without_graphs else self.mode
 
 
-_held: tuple[tuple[str, Hashable], Compiled] | None = None  # what is compiled now, and for what
+MODULES = 7  # modules that one compiled step serves: Dynamo keeps eight variants of it
 
 
-def compiled(mode: str, kind: Hashable) -> Compiled:
+class _Held:
+    """What is compiled now: ``step`` by one mode for one kind of network, and the layers of the modules it has seen."""
+
+    def __init__(self, mode: str, kind: Hashable) -> None:
+        self.of = (mode, kind)
+        self.step = Compiled(mode)
+        self.seen: set[Hashable] = set()
+
+
+_held: _Held | None = None
+
+
+def compiled(mode: str, kind: Hashable, layers: Hashable) -> Compiled:
     """The step compiled by ``mode`` for networks of one ``kind``: one for the whole process, as long as these stay.
 
-    Another kind's takes its place, since its graphs hold GPU memory, and since Dynamo counts variants of one function
-    to a limit, after which it would go on without compiling and without a word: here that is an error.
+    ``layers``: the types of the module's layers. Masked layers have types of their own in each module, so that each
+    module is a variant. Another kind's step takes its place, and so does a new one after :data:`MODULES` modules:
+    graphs hold GPU memory, and Dynamo counts variants to a limit, after which it would go on without compiling and
+    without a word. Here that is an error.
     """
     global _held
-    if _held is None or _held[0] != (mode, kind):
+    full = _held is not None and layers not in _held.seen and len(_held.seen) >= MODULES
+    if _held is None or _held.of != (mode, kind) or full:
         if _held is not None:
             torch.compiler.reset()
-        _held = (mode, kind), Compiled(mode)
-    return _held[1]
+        _held = _Held(mode, kind)
+    _held.seen.add(layers)
+    return _held.step
 
 
 def _graphs_skipped() -> int:
