@@ -287,7 +287,7 @@ def test_without_a_compiler_auto_says_so_once_and_does_without(
     said = "training steps are not compiled, and take longer: a C compiler (gcc or clang) is missing here\n"
     assert capsys.readouterr().err == said
     assert step.resolve("reduce-overhead", cuda) == "reduce-overhead"  # asked for by name: the compiler's error is said
-    (tmp_path / "gcc").write_text("#!/bin/sh\n")
+    (tmp_path / "gcc").write_text("#!/bin/sh\n", encoding="utf-8")
     (tmp_path / "gcc").chmod(0o755)
     step._can_compile.cache_clear()
     monkeypatch.setattr(step.sysconfig, "get_path", lambda name: str(tmp_path))
