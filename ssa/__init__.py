@@ -29,7 +29,9 @@ __version__ = "0.1.0"
 
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
-        raise AttributeError(f"module 'ssa' has no attribute {name!r}")
+        modules = {home.rpartition(".")[2]: home for home in _HOMES.values()}
+        hint = f": import ssa.{modules[name]}" if name in modules else ""
+        raise AttributeError(f"module 'ssa' has no attribute {name!r}{hint}")
     return getattr(import_module(f"ssa.{_HOMES[name]}"), name)
 
 

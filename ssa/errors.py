@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
+from operator import index
 from pathlib import Path
 
 
@@ -15,6 +16,14 @@ def choose(key: str, value: object, allowed: Collection[str]) -> None:
     """``ValueError`` saying what is allowed unless ``value`` is."""
     if value not in allowed:
         raise ValueError(f"{key} is {value!r}; allowed: {', '.join(allowed)}")
+
+
+def whole(key: str, value: object) -> int:
+    """``value`` as an int, also of NumPy's types; ``TypeError`` where it is no whole number."""
+    try:
+        return index(value)  # type: ignore[arg-type]
+    except TypeError:
+        raise TypeError(f"{key} is {value!r}; it is a whole number") from None
 
 
 @contextmanager

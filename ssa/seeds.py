@@ -27,4 +27,4 @@ def torch_generator(*purpose: object) -> torch.Generator:
     """A torch generator on the CPU for ``purpose``."""
     import torch
 
-    return torch.Generator().manual_seed(derive(*purpose))
+    return torch.Generator("cpu").manual_seed(derive(*purpose))

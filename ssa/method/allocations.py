@@ -38,8 +38,15 @@ def lamp(weights: Mapping[str, Tensor], scores: Mapping[str, Tensor], sparsity: 
     all units of its weight that rank above it. The highest unit of each weight scores 1 and all others at most 1/2,
     so that every weight keeps one unit as long as there are units to keep for each.
     """
-    energies = {name: over_units(weights[name].detach().double() ** 2, score.shape) for name, score in scores.items()}
+    energies = {name: over_units(_scaled(weights[name]) ** 2, score.shape) for name, score in scores.items()}
     return by_score(weights, {name: _layer_adaptive(energy) for name, energy in energies.items()}, sparsity)
+
+
+def _scaled(weight: Tensor) -> Tensor:
+    """The weight in float64, by a power of two so that the largest is near 1: squares keep their digits and range."""
+    value = weight.detach().double()
+    exponent = value.abs().amax().frexp().exponent.double().clamp(-1000, 1000)
+    return value / 2.0**exponent
 
 
 def _layer_adaptive(energy: Tensor) -> Tensor:

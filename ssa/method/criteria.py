@@ -23,8 +23,9 @@ SYNFLOW_ROUNDS = 100
 
 
 def magnitude(weight: Tensor, shape: Size) -> Tensor:
-    """``|w|`` as float32 of ``shape``."""
-    return over_units(weight.detach().abs().float(), shape)
+    """``|w|`` of ``shape``, in the weight's own precision, at least float32."""
+    size = weight.detach().abs()
+    return over_units(size if size.dtype == torch.float64 else size.float(), shape)
 
 
 def over_units(values: Tensor, shape: Size) -> Tensor:
@@ -34,8 +35,9 @@ def over_units(values: Tensor, shape: Size) -> Tensor:
 
 def uniform(weights: Tensors, shapes: Shapes, seed: int) -> dict[str, Tensor]:
     """Independent uniform scores in [0, 1): random pruning. Drawn on the CPU, so that devices agree."""
-    generator = torch.Generator().manual_seed(seed)
-    return {name: torch.rand(shapes[name], generator=generator).to(weights[name].device) for name in weights}
+    generator = torch.Generator("cpu").manual_seed(seed)  # neither the type nor the device that PyTorch defaults to
+    own = {"generator": generator, "dtype": torch.float32, "device": "cpu"}
+    return {name: torch.rand(shapes[name], **own).to(weights[name].device) for name in weights}
 
 
 def opposite(scores: Tensors) -> dict[str, Tensor]:

@@ -151,7 +151,7 @@ class Iterative(Law):
 
             key = magnitude(weight, mask.shape)
         else:
-            key = torch.rand(mask.shape, generator=generator, device=mask.device)
+            key = torch.rand(mask.shape, generator=generator, dtype=torch.float32, device=mask.device)
         order = key.masked_fill(mask, math.inf).flatten().argsort(stable=True)
         rank = torch.empty_like(order, dtype=torch.int32)
         rank[order] = torch.arange(order.numel(), dtype=torch.int32, device=mask.device)
@@ -186,9 +186,9 @@ class RandomAnnealing(Law):
         """The distance of p from the target at the start, in 1/256, as uint8."""
         import torch
 
-        u, rounding = torch.rand((2, *mask.shape), generator=generator, device=mask.device)
+        u, rounding = torch.rand((2, *mask.shape), generator=generator, dtype=torch.float32, device=mask.device)
         if self.draw == "coupled":
-            kept = mask.count_nonzero() / mask.numel()
+            kept = mask.count_nonzero().float() / mask.numel()
             u *= torch.where(mask, kept, 1 - kept)
         return (u * 256 + rounding).clamp_max_(255).to(torch.uint8)
 

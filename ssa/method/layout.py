@@ -46,7 +46,8 @@ class Layout:
 
     def strides(self) -> Tensor:
         """All strides in one int64 tensor: two layouts of the same tensors are the same where these are."""
-        return torch.tensor([stride for _, _, strides in self._places.values() for stride in strides])
+        every = [stride for _, _, strides in self._places.values() for stride in strides]
+        return torch.tensor(every, device="cpu")
 
     def view(self, flat: Tensor, name: str) -> Tensor:
         """``name`` within ``flat``, in its own shape."""

@@ -56,6 +56,8 @@ def check(model: nn.Module, mask: Mapping[str, Tensor]) -> None:
             raise KeyError(
                 f"mask entry {name!r} is no parameter of the model; its parameters begin {list(parameters)[:3]}"
             )
+        if not isinstance(entry, Tensor):
+            raise TypeError(f"mask of {name!r} is {entry!r}; it is a bool tensor: leave out what is not pruned")
         shape = parameters[name].shape
         rows = (shape[0], *[1] * (len(shape) - 1))
         if tuple(entry.shape) not in (tuple(shape), rows):

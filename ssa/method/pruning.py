@@ -10,8 +10,9 @@ from typing import Any, TypeAlias
 
 import torch
 from torch import Size, Tensor, nn
+from torch.nn.parameter import is_lazy
 
-from ssa.errors import choose
+from ssa.errors import choose, whole
 from ssa.method import criteria
 from ssa.method.allocations import FUNCTIONS, Counts
 from ssa.method.criteria import Batches, Tensors, evaluating, lowest
@@ -44,21 +45,17 @@ def prunable(model: nn.Module, select: Select | None = None) -> dict[str, Tensor
     with a layer's name and module. A shared weight appears once, and not where the classifier shares it. ``ValueError``
     where nothing is chosen, or where a weight is computed from others.
     """
-    found = layers(model)
-    if select is None:
-        last = _classifier(model, found)
-        chosen = [layer for layer in found.values() if not {id(p) for p in layer.parameters(recurse=False)} & last]
-    else:
-        predicate = _predicate(select, list(found))
-        chosen = [layer for name, layer in found.items() if predicate(name, layer)]
-    if not chosen:
+    chosen = _chosen(model, select)
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    if select is None:  # a layer that computes its weights is left as it is, unless that leaves nothing
+        own = {name: layer for name, layer in chosen.items() if all(id(w) in names for w in _weights(layer).values())}
+        chosen = own or chosen
+    weights = [weight for layer in chosen.values() for weight in _weights(layer).values()]
+    if not weights:
         raise ValueError(
             f"select={select!r} leaves no layer to prune; by default the last layer, the classifier, is left out; "
-            f"layers are {', '.join(map(repr, found)) or 'missing'}"
+            f"layers are {', '.join(map(repr, layers(model))) or 'missing'}"
         )
-    names = {id(parameter): name for name, parameter in model.named_parameters()}
-    own = [getattr(layer, key, None) for layer in chosen for key in (*BIASES, *SEPARATE)]
-    weights = [weight for weight in own if weight is not None]
     if any(id(weight) not in names for weight in weights):
         raise ValueError(
             "a layer computes its weight from others (a parametrization, or another mask): remove that first, as "
@@ -67,6 +64,34 @@ def prunable(model: nn.Module, select: Select | None = None) -> dict[str, Tensor
     if any(weight.is_meta for weight in weights):
         raise ValueError("the model is on the meta device, without values; build it on a real one")
     return {names[id(weight)]: weight for weight in weights}
+
+
+def effective(model: nn.Module, select: Select | None = None) -> dict[str, Tensor]:
+    """The weights of the chosen layers as they are used now, also those that PyTorch's own pruning computes."""
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    return {
+        names.get(id(weight), f"{layer}.{key}"): weight
+        for layer, module in _chosen(model, select).items()
+        for key, weight in _weights(module).items()
+    }
+
+
+def _chosen(model: nn.Module, select: Select | None) -> dict[str, nn.Module]:
+    found = layers(model)
+    if select is None:
+        last = _classifier(model, found)
+        return {n: layer for n, layer in found.items() if not {id(p) for p in layer.parameters(recurse=False)} & last}
+    predicate = _predicate(select, list(found))
+    return {name: layer for name, layer in found.items() if predicate(name, layer)}
+
+
+def _weights(layer: nn.Module) -> dict[str, Tensor]:
+    """The weights of one layer that have entries, by their names there."""
+    own = {key: getattr(layer, key, None) for key in (*BIASES, *SEPARATE)}
+    weights = {key: weight for key, weight in own.items() if weight is not None}
+    if any(is_lazy(weight) for weight in weights.values()):
+        raise ValueError(f"a {type(layer).__name__} has no weights yet: call the model once with an input")
+    return {key: weight for key, weight in weights.items() if weight.numel()}
 
 
 def _classifier(model: nn.Module, found: Mapping[str, nn.Module]) -> set[int]:
@@ -120,6 +145,7 @@ def prune(
     """
     if not (isinstance(sparsity, Real) and 0 <= sparsity < 1):
         raise ValueError(f"sparsity is {sparsity!r}; allowed: a fraction in [0, 1)")
+    seed = whole("seed", seed)
     choose("criterion", criterion, CRITERIA)
     choose("structure", structure, STRUCTURES)
     choose("allocation", allocation, ALLOCATIONS)
@@ -151,6 +177,7 @@ def partition(
     The parts of one seed share no weight (or neuron) and leave none out; their sizes differ by one at most.
     ``structure``, ``select`` and ``example`` as in :func:`prune`. ``ValueError`` where a tensor has too few to share.
     """
+    seed = whole("seed", seed)
     if not 0 <= part < parts:
         raise ValueError(f"part is {part!r}; allowed: 0 to {parts - 1}, since there are {parts} parts")
     choose("structure", structure, STRUCTURES)

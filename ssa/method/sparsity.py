@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from ssa.method.pruning import Select, prunable
+from ssa.method.pruning import Select, effective, prunable
 from ssa.method.subnetwork import within
 
 
@@ -62,7 +62,7 @@ def sparsity(model: nn.Module, select: Select | None = None) -> Report:
         rows = {name: weight for name, weight in child.weights.items() if name in mask and name not in mask.tied}
         gone = {name: (~mask[name]).expand(weight.shape) for name, weight in rows.items() if name in chosen}
     else:
-        gone = {name: weight == 0 for name, weight in prunable(model, select).items()}
+        gone = {name: weight == 0 for name, weight in effective(model, select).items()}
     return Report(tuple(_row(name, pruned) for name, pruned in gone.items()))
 
 
