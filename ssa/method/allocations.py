@@ -7,6 +7,7 @@ criterion's scores, one for each unit, and the sparsity in [0, 1), and answers w
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from fractions import Fraction
 
@@ -16,7 +17,7 @@ from torch import Tensor
 from ssa.method.criteria import lowest, over_units
 
 Counts = dict[str, int]
-Allocation = Callable[[Mapping[str, Tensor], Mapping[str, Tensor], float], Counts]
+Allocation = Callable[..., Counts]
 
 
 def layerwise(weights: Mapping[str, Tensor], scores: Mapping[str, Tensor], sparsity: float) -> Counts:
@@ -24,14 +25,42 @@ def layerwise(weights: Mapping[str, Tensor], scores: Mapping[str, Tensor], spars
     return {name: round(sparsity * score.numel()) for name, score in scores.items()}
 
 
-def by_score(weights: Mapping[str, Tensor], scores: Mapping[str, Tensor], sparsity: float) -> Counts:
-    """The lowest scores over all weights together; of equals the earlier one."""
+def by_score(
+    weights: Mapping[str, Tensor], scores: Mapping[str, Tensor], sparsity: float, floor: float = 0.0
+) -> Counts:
+    """The lowest scores over all weights together; of equals the earlier one.
+
+    Of the n units of each weight the highest ``ceil(floor * n)`` stay; ``ValueError`` where that leaves too few to go.
+    """
+    if floor:
+        scores = {name: _with_floor(score, floor) for name, score in scores.items()}
     joined = torch.cat([score.flatten() for score in scores.values()])
+    spare = int((joined < math.inf).sum()) if floor else len(joined)
+    if round(sparsity * len(joined)) > spare:
+        raise ValueError(
+            f"sparsity {sparsity} is not to be had where each tensor keeps a fraction {floor}: lower either"
+        )
     parts = lowest(joined, round(sparsity * len(joined))).split([score.numel() for score in scores.values()])
     return {name: int(part.sum()) for name, part in zip(scores, parts, strict=True)}
 
 
-def lamp(weights: Mapping[str, Tensor], scores: Mapping[str, Tensor], sparsity: float) -> Counts:
+def _with_floor(score: Tensor, floor: float) -> Tensor:
+    """The scores in float64, the highest fraction of them, rounded up, above all others."""
+    stay = math.ceil(floor * score.numel())
+    return score.double().masked_fill(~lowest(score, score.numel() - stay), math.inf)
+
+
+def normalised(scores: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """float64: each weight's scores divided by their mean, so that weights of other fan-in can be compared.
+
+    As structured pruners do (Fang et al., 2023, section 3.3, arXiv 2301.12900). Scores below 0, of what has gone, stay
+    so and do not count in the mean; where the mean is 0 scores stay as they are.
+    """
+    means = {name: score.double().clamp(min=0).sum() / (score >= 0).sum() for name, score in scores.items()}
+    return {name: score.double() / torch.where(means[name] > 0, means[name], 1.0) for name, score in scores.items()}
+
+
+def lamp(weights: Mapping[str, Tensor], scores: Mapping[str, Tensor], sparsity: float, floor: float = 0.0) -> Counts:
     """The lowest layer-adaptive scores over all weights together (Lee et al., 2021, arXiv 2010.07611).
 
     A unit's layer-adaptive score is its w^2 (the mean over a neuron's weights) divided by the sum of w^2 over it and
@@ -39,7 +68,7 @@ def lamp(weights: Mapping[str, Tensor], scores: Mapping[str, Tensor], sparsity: 
     so that every weight keeps one unit as long as there are units to keep for each.
     """
     energies = {name: over_units(_scaled(weights[name]) ** 2, score.shape) for name, score in scores.items()}
-    return by_score(weights, {name: _layer_adaptive(energy) for name, energy in energies.items()}, sparsity)
+    return by_score(weights, {name: _layer_adaptive(energy) for name, energy in energies.items()}, sparsity, floor)
 
 
 def _scaled(weight: Tensor) -> Tensor:
@@ -90,4 +119,5 @@ def _rounded(quota: Mapping[str, Fraction], total: int) -> Counts:
     return counts
 
 
+FLOORED = ("global", "lamp")  # the allocations that take a floor
 FUNCTIONS: dict[str, Allocation] = {"layerwise": layerwise, "global": by_score, "erk": erk, "lamp": lamp}

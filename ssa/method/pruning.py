@@ -14,7 +14,7 @@ from torch.nn.parameter import is_lazy
 
 from ssa.errors import choose, whole
 from ssa.method import criteria
-from ssa.method.allocations import FUNCTIONS, Counts
+from ssa.method.allocations import FLOORED, FUNCTIONS, Counts, normalised
 from ssa.method.criteria import Batches, Tensors, evaluating, lowest
 from ssa.method.masks import Mask
 from ssa.vocabulary import ALLOCATIONS, CRITERIA, STRUCTURES
@@ -127,6 +127,9 @@ def prune(
     select: Select | None = None,
     example: Tensor | None = None,
     batches: Batches | None = None,
+    *,
+    normalise: bool | None = None,
+    floor: float = 0.0,
 ) -> Mask:
     """The mask that removes the fraction ``sparsity``, in [0, 1), of the prunable weights of ``model``.
 
@@ -139,6 +142,11 @@ def prune(
     shared out by the criterion's own scores, by the tensors' shapes, or by layer-adaptive magnitudes.
     Ties go in the order of the weights: the earlier one is removed, on every device.
 
+    Where scores of several tensors are compared, by ``global``, ``normalise`` divides each tensor's by their mean; by
+    default those of neurons but not those of connections, and never random ones, which have one scale. Untrained
+    networks need it: their weights are of a size by the layer's fan-in. ``floor``, a fraction in [0, 1), is what
+    ``global`` and ``lamp`` leave of each tensor at least, rounded up.
+
     With ``structure="neurons"`` whole output rows go, with their bias and BatchNorm; ``example``, one input batch,
     tells which BatchNorm follows which layer. ``select``: see :func:`prunable`. ``ValueError`` for a setting outside
     these, where ``example`` or ``batches`` is needed and missing, and where a layer would be left empty.
@@ -149,13 +157,19 @@ def prune(
     choose("criterion", criterion, CRITERIA)
     choose("structure", structure, STRUCTURES)
     choose("allocation", allocation, ALLOCATIONS)
+    _check_floor(floor, allocation)
     from ssa.method.subnetwork import within  # which imports this module
 
     if within(model) is not None:
         raise ValueError("the model is, or holds, a subnetwork, whose own mask would not count: prune child.fold()")
     weights = prunable(model, select)
     shapes = {name: _shape_of_units(weight, structure) for name, weight in weights.items()}
-    count = partial(FUNCTIONS[allocation], weights)
+    count: Callable[[Tensors, float], Counts] = partial(FUNCTIONS[allocation], weights)
+    if floor:
+        count = partial(count, floor=floor)
+    scaled = structure == "neurons" if normalise is None else normalise
+    if scaled and allocation == "global" and criterion not in ("random", "anti-random"):
+        count = partial(_count_normalised, count)
     scores = _scores(model, weights, shapes, criterion, sparsity, count, seed, example, batches)
     counts = count(scores, sparsity)
     _check(scores, counts, sparsity, allocation)
@@ -224,15 +238,27 @@ def _scores(
     return criteria.synflow(model, weights, shapes, example, sparsity, count)
 
 
+def _count_normalised(count: Callable[[Tensors, float], Counts], scores: Tensors, sparsity: float) -> Counts:
+    return count(normalised(scores), sparsity)
+
+
+def _check_floor(floor: float, allocation: str) -> None:
+    if not (isinstance(floor, Real) and 0 <= floor < 1):
+        raise ValueError(f"floor is {floor!r}; allowed: a fraction in [0, 1)")
+    if floor and allocation not in FLOORED:
+        raise ValueError(f"floor goes with allocation {' or '.join(FLOORED)}; {allocation!r} gives each tensor its own")
+
+
 def _check(scores: Tensors, counts: Counts, sparsity: float, allocation: str) -> None:
     """``ValueError`` where scores rank nothing, or a weight would be left empty."""
     for name, score in scores.items():
         if not score.isfinite().all():
             raise ValueError(f"the scores of {name!r} are not finite; has the model diverged?")
         if counts[name] == score.numel():
+            floored = "give each tensor a floor=, " if allocation in FLOORED else ""
             raise ValueError(
-                f"sparsity {sparsity} would leave nothing of {name!r} ({score.numel()} to prune); lower it, choose "
-                f"another allocation than {allocation!r}, or leave the layer out with select="
+                f"sparsity {sparsity} would leave nothing of {name!r} ({score.numel()} to prune); lower it, {floored}"
+                f"choose another allocation than {allocation!r}, or leave the layer out with select="
             )
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from ssa.method import pruning
-from ssa.method.allocations import FUNCTIONS, by_score, erk, lamp, layerwise
+from ssa.method.allocations import FUNCTIONS, by_score, erk, lamp, layerwise, normalised
 
 SHAPES = st.lists(
     st.one_of(
@@ -188,3 +188,73 @@ def test_an_allocation_that_empties_a_layer_is_refused() -> None:
     assert int(pruning.prune(model, 0.6, allocation="lamp")["0.weight"].sum()) == 1
     with pytest.raises(ValueError, match=r"leave nothing of '0.weight' \(3 to prune\).*another allocation than 'lamp'"):
         pruning.prune(model, 0.8, allocation="lamp")
+
+
+# --- scores of layers of other fan-in ---------------------------------------------------------------------------
+
+
+def test_normalised_scores_by_hand() -> None:
+    scores = {"a": torch.tensor([1.0, 3.0]), "b": torch.tensor([-1.0, 20.0, 60.0]), "c": torch.zeros(2)}
+    assert {name: score.tolist() for name, score in normalised(scores).items()} == {
+        "a": [0.5, 1.5],
+        "b": [-1 / 40, 0.5, 1.5],  # -1 is what has gone
+        "c": [0.0, 0.0],
+    }
+
+
+def test_neurons_of_other_fan_in_are_compared_by_their_layers_mean() -> None:
+    model = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 3), nn.Linear(3, 2))
+    with torch.no_grad():
+        model[0].weight.copy_(torch.tensor([[1.0, 1.0], [3.0, 3.0]]))  # 1/2 and 3/2 of the mean 2
+        model[1].weight.copy_(torch.tensor([[10.0, 10.0], [40.0, 40.0], [70.0, 70.0]]))  # 1/4, 1 and 7/4 of 40
+    mask = pruning.prune(model, 0.4, structure="neurons", allocation="global")
+    assert mask["0.weight"].flatten().tolist() == [False, True]
+    assert mask["1.weight"].flatten().tolist() == [False, True, True]
+    with pytest.raises(ValueError, match=r"leave nothing of '0\.weight'.*give each tensor a floor="):
+        pruning.prune(model, 0.4, structure="neurons", allocation="global", normalise=False)
+
+
+def untrained() -> nn.Sequential:
+    """Of three fan-ins: weights are up to 1/8, 1/16 and 1/32 in size."""
+    torch.manual_seed(0)
+    return nn.Sequential(
+        nn.Linear(64, 256), nn.ReLU(), nn.Linear(256, 1024), nn.ReLU(), nn.Linear(1024, 64), nn.Linear(64, 2)
+    )
+
+
+@pytest.mark.parametrize(("sparsity", "floor"), [(0.1, 0.0), (0.5, 0.0), (0.8, 0.05)])
+def test_neurons_of_untrained_networks_are_pruned_globally(sparsity: float, floor: float) -> None:
+    mask = pruning.prune(untrained(), sparsity, structure="neurons", allocation="global", floor=floor)
+    leaders = [mask[name] for name in mask if name not in mask.tied]
+    assert sum(int((~entry).sum()) for entry in leaders) == round(sparsity * 1344)
+    assert all(int(entry.sum()) >= max(1, floor * len(entry)) for entry in leaders)
+
+
+def test_connections_of_untrained_networks_too_where_scores_are_normalised_or_have_a_floor() -> None:
+    with pytest.raises(ValueError, match=r"would leave nothing of '4\.weight'"):
+        pruning.prune(untrained(), 0.97, allocation="global")
+    even = pruning.prune(untrained(), 0.97, allocation="global", normalise=True)
+    for entry in even.values():  # each layer's weights are uniform, and so are a share of it
+        assert float(entry.float().mean()) == pytest.approx(0.03, abs=0.005)
+    floored = pruning.prune(untrained(), 0.97, allocation="global", floor=0.01)
+    assert int(floored["4.weight"].sum()) == 656  # ceil(0.01 * 65,536), where without a floor none would stay
+    assert sum(int((~entry).sum()) for entry in floored.values()) == round(0.97 * 344064)
+
+
+def test_a_floor_by_hand() -> None:
+    given_ = weights(a=[1.0, 2.0, 3.0, 4.0], b=[5.0, 6.0])
+    assert by_score(given_, given_, 0.5, floor=0.5) == {"a": 2, "b": 1}  # 3 and 4 stay, and so does 6
+    with pytest.raises(ValueError, match=r"sparsity 0\.6 is not to be had where each tensor keeps a fraction 0\.5"):
+        by_score(given_, given_, 0.6, floor=0.5)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"floor": 1.0}, "floor is 1.0; allowed"),
+        ({"floor": 0.1, "allocation": "erk"}, "floor goes with allocation global or"),
+    ],
+)
+def test_a_wrong_floor_is_refused(wrong: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        pruning.prune(untrained(), 0.5, **wrong)  # type: ignore[arg-type]

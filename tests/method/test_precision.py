@@ -1,4 +1,4 @@
-"""Masks that depend on the weights and the seed alone: not on precision that is thrown away, nor on PyTorch's defaults."""
+"""Masks depend on the weights and the seed alone, not on lost precision nor on PyTorch's defaults; and small things."""
 
 from __future__ import annotations
 
