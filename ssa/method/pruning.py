@@ -15,7 +15,8 @@ from torch.nn.parameter import is_lazy
 from ssa.errors import choose, whole
 from ssa.method import criteria
 from ssa.method.allocations import FLOORED, FUNCTIONS, Counts, normalised
-from ssa.method.criteria import Batches, Tensors, evaluating, lowest
+from ssa.method.criteria import Batches, Scorer, Tensors, lowest
+from ssa.method.feeding import Loss, call, moved, scratch
 from ssa.method.masks import Mask
 from ssa.vocabulary import ALLOCATIONS, CRITERIA, STRUCTURES
 
@@ -120,24 +121,28 @@ def _predicate(select: Select, names: Sequence[str]) -> Predicate:
 def prune(
     model: nn.Module,
     sparsity: float,
-    criterion: str = "magnitude",
+    criterion: str | Tensors | Scorer = "magnitude",
     structure: str = "connections",
     allocation: str = "layerwise",
     seed: int = 0,
     select: Select | None = None,
-    example: Tensor | None = None,
+    example: Any = None,
     batches: Batches | None = None,
     *,
     normalise: bool | None = None,
     floor: float = 0.0,
+    loss: Loss | None = None,
 ) -> Mask:
     """The mask that removes the fraction ``sparsity``, in [0, 1), of the prunable weights of ``model``.
 
     ``criterion`` says which weights go: ``random``; ``anti-random``, those that ``random`` of the same seed ranks
     last, and so keeps where half of each layer goes (of an odd number both round alike, and one weight is in both masks
     or in neither); ``magnitude``, the smallest;
-    ``taylor``, the least w * gradient over ``batches`` of (images, labels); ``synflow``, the least synaptic flow for an
-    input of ``example``'s shape. ``allocation`` says how many of each tensor's n weights (or neurons) go:
+    ``taylor``, the least w * gradient over ``batches`` of (images, labels) or of a model's keyword arguments;
+    ``synflow``, the least synaptic flow for an input of ``example``'s shape, a tensor or a mapping of arguments; both
+    of ``loss(outputs, batch)`` where that is given. Or scores of one's own, the lowest of which go: a mapping from each
+    weight's name to a tensor of its shape, or a function from the weights, so mapped, to such a mapping. The model
+    stays as it was. ``allocation`` says how many of each tensor's n weights (or neurons) go:
     ``layerwise``, ``round(sparsity * n)``; ``global``, ``erk`` and ``lamp``, that many over all tensors together,
     shared out by the criterion's own scores, by the tensors' shapes, or by layer-adaptive magnitudes.
     Ties go in the order of the weights: the earlier one is removed, on every device.
@@ -154,7 +159,8 @@ def prune(
     if not (isinstance(sparsity, Real) and 0 <= sparsity < 1):
         raise ValueError(f"sparsity is {sparsity!r}; allowed: a fraction in [0, 1)")
     seed = whole("seed", seed)
-    choose("criterion", criterion, CRITERIA)
+    if not (isinstance(criterion, Mapping) or callable(criterion)):
+        choose("criterion", criterion, CRITERIA)
     choose("structure", structure, STRUCTURES)
     choose("allocation", allocation, ALLOCATIONS)
     _check_floor(floor, allocation)
@@ -170,7 +176,7 @@ def prune(
     scaled = structure == "neurons" if normalise is None else normalise
     if scaled and allocation == "global" and criterion not in ("random", "anti-random"):
         count = partial(_count_normalised, count)
-    scores = _scores(model, weights, shapes, criterion, sparsity, count, seed, example, batches)
+    scores = _scores(model, weights, shapes, criterion, sparsity, count, seed, example, batches, loss)
     counts = count(scores, sparsity)
     _check(scores, counts, sparsity, allocation)
     mask = Mask({name: ~lowest(score, counts[name]) for name, score in scores.items()})
@@ -184,7 +190,7 @@ def partition(
     structure: str = "connections",
     seed: int = 0,
     select: Select | None = None,
-    example: Tensor | None = None,
+    example: Any = None,
 ) -> Mask:
     """The mask that keeps part ``part``, from 0, of a random partition of each prunable tensor into ``parts``.
 
@@ -216,13 +222,19 @@ def _scores(
     model: nn.Module,
     weights: Tensors,
     shapes: Mapping[str, Size],
-    criterion: str,
+    criterion: str | Tensors | Scorer,
     sparsity: float,
     count: Callable[[Tensors, float], Counts],
     seed: int,
-    example: Tensor | None,
+    example: Any,
     batches: Batches | None,
+    loss: Loss | None,
 ) -> dict[str, Tensor]:
+    if not isinstance(criterion, str):
+        own = (
+            criterion({name: weight.detach() for name, weight in weights.items()}) if callable(criterion) else criterion
+        )
+        return criteria.given(own, weights, shapes)
     if criterion == "random":
         return criteria.uniform(weights, shapes, seed)
     if criterion == "anti-random":
@@ -231,11 +243,13 @@ def _scores(
         return {name: criteria.magnitude(weight, shapes[name]) for name, weight in weights.items()}
     if criterion == "taylor":
         if batches is None:
-            raise ValueError("criterion 'taylor' needs batches=, an iterable of (images, labels)")
-        return criteria.taylor(model, weights, shapes, batches)
+            raise ValueError(
+                "criterion 'taylor' needs batches=, an iterable of (images, labels) or of a model's arguments"
+            )
+        return criteria.taylor(model, weights, shapes, batches, loss)
     if example is None:
         raise ValueError("criterion 'synflow' needs example=, one input batch")
-    return criteria.synflow(model, weights, shapes, example, sparsity, count)
+    return criteria.synflow(model, weights, shapes, example, sparsity, count, loss)
 
 
 def _count_normalised(count: Callable[[Tensors, float], Counts], scores: Tensors, sparsity: float) -> Counts:
@@ -262,7 +276,7 @@ def _check(scores: Tensors, counts: Counts, sparsity: float, allocation: str) ->
             )
 
 
-def _with_companions(model: nn.Module, mask: Mask, example: Tensor | None) -> Mask:
+def _with_companions(model: nn.Module, mask: Mask, example: Any) -> Mask:
     """Tie each pruned neuron's bias, and the BatchNorm that reads nothing but its layer, to its mask."""
     norms = _following_norms(model, example)
     parameters = {id(parameter): name for name, parameter in model.named_parameters()}
@@ -283,13 +297,15 @@ def _with_companions(model: nn.Module, mask: Mask, example: Tensor | None) -> Ma
     return Mask({**mask, **{name: mask[weight].flatten() for name, weight in tied.items()}}, tied)
 
 
-def _following_norms(model: nn.Module, example: Tensor | None) -> dict[int, list[nn.Module]]:
+def _following_norms(model: nn.Module, example: Any) -> dict[int, list[nn.Module]]:
     """id of a layer to the BatchNorms that read its output and nothing else's, found by running ``example``."""
-    norms = [module for module in model.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
-    if not norms:
+    if not any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in model.modules()):
         return {}
     if example is None:
         raise ValueError("structure 'neurons' on a model with BatchNorm needs example=, one input batch")
+    probe = scratch(model)
+    norms: list[nn.Module] = [m for m in probe.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    own = dict(zip(probe.modules(), model.modules(), strict=True))
     producers: dict[int, tuple[nn.Module, Tensor]] = {}
     read: dict[nn.Module, set[int]] = {norm: set() for norm in norms}  # ids of layers, 0 for anything else
 
@@ -297,18 +313,17 @@ def _following_norms(model: nn.Module, example: Tensor | None) -> dict[int, list
         producers[id(output)] = (layer, output)  # holding the output keeps its id from being used again
 
     def consumed(norm: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        read[norm].add(id(producers[id(inputs[0])][0]) if id(inputs[0]) in producers else 0)
+        read[norm].add(id(own[producers[id(inputs[0])][0]]) if id(inputs[0]) in producers else 0)
 
-    hooks = [m.register_forward_hook(produced) for m in model.modules() if isinstance(m, PRUNABLE)]
-    hooks += [norm.register_forward_pre_hook(consumed) for norm in norms]
-    try:
-        with evaluating(model), torch.no_grad():
-            model(example)
-    finally:
-        for hook in hooks:
-            hook.remove()
+    for module in probe.modules():
+        if isinstance(module, PRUNABLE):
+            module.register_forward_hook(produced)
+    for norm in norms:
+        norm.register_forward_pre_hook(consumed)
+    with torch.no_grad():
+        call(probe, moved(example, next(probe.parameters()).device))
     found: dict[int, list[nn.Module]] = {}
     for norm, sources in read.items():
         if len(sources) == 1:
-            found.setdefault(sources.pop(), []).append(norm)
+            found.setdefault(sources.pop(), []).append(own[norm])
     return found
