@@ -11,7 +11,7 @@ from functools import partial
 import torch
 from torch import nn
 
-from ssa.method import laws, pruning
+from ssa.method import laws, pruning, selection
 from ssa.method.subnetwork import Subnetwork
 from ssa.training import models
 
@@ -48,7 +48,7 @@ def float_matrices(model: nn.Module) -> float:
 
 def parent(model: nn.Module) -> float:
     """The same for the weights themselves."""
-    weights = list(pruning.prunable(model).values())
+    weights = list(selection.prunable(model).values())
     return sum(w.numel() * w.element_size() for w in weights) / sum(w.numel() for w in weights)
 
 

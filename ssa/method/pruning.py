@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from fnmatch import fnmatchcase
+import warnings
+from collections.abc import Callable, Mapping
 from functools import partial
 from numbers import Real
-from typing import Any, TypeAlias
+from typing import Any
 
 import torch
 from torch import Size, Tensor, nn
-from torch.nn.parameter import is_lazy
 
 from ssa.errors import choose, whole
 from ssa.method import criteria
@@ -18,104 +17,8 @@ from ssa.method.allocations import FLOORED, FUNCTIONS, Counts, normalised
 from ssa.method.criteria import Batches, Scorer, Tensors, lowest
 from ssa.method.feeding import Loss, call, moved, scratch
 from ssa.method.masks import Mask
+from ssa.method.selection import BIASES, PRUNABLE, SEPARATE, Select, prunable, uncovered
 from ssa.vocabulary import ALLOCATIONS, CRITERIA, STRUCTURES
-
-PRUNABLE = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.MultiheadAttention)
-
-# The weights of a layer, and the bias of the same output rows. Attention keeps its projections as raw parameters:
-# one for all three, or one each, and then the three share a bias.
-BIASES = {"weight": "bias", "in_proj_weight": "in_proj_bias"}
-SEPARATE = ("q_proj_weight", "k_proj_weight", "v_proj_weight")
-
-Predicate: TypeAlias = Callable[[str, nn.Module], bool]
-Select: TypeAlias = Predicate | type[nn.Module] | tuple[type[nn.Module], ...] | str | Sequence[str]
-
-
-def layers(model: nn.Module) -> dict[str, nn.Module]:
-    """The layers whose weights may be pruned, by name, in the model's order, the classifier included."""
-    return {name: layer for name, layer in model.named_modules() if isinstance(layer, PRUNABLE)}
-
-
-def prunable(model: nn.Module, select: Select | None = None) -> dict[str, Tensor]:
-    """The weights that may be pruned, in the model's order.
-
-    By default those of every convolution, linear layer and attention but the classifier: what the model's
-    ``get_classifier()`` gives, as timm's models have it, which may be nothing, else the last layer. Transposed
-    convolutions, embeddings and recurrent layers are none of these. ``select`` chooses among all of them instead: a
-    type or a tuple of types, a pattern of layer names or a list of patterns (``"blocks.*.fc1"``), or a predicate called
-    with a layer's name and module. A shared weight appears once, and not where the classifier shares it. ``ValueError``
-    where nothing is chosen, or where a weight is computed from others.
-    """
-    chosen = _chosen(model, select)
-    names = {id(parameter): name for name, parameter in model.named_parameters()}
-    if select is None:  # a layer that computes its weights is left as it is, unless that leaves nothing
-        own = {name: layer for name, layer in chosen.items() if all(id(w) in names for w in _weights(layer).values())}
-        chosen = own or chosen
-    weights = [weight for layer in chosen.values() for weight in _weights(layer).values()]
-    if not weights:
-        raise ValueError(
-            f"select={select!r} leaves no layer to prune; by default the last layer, the classifier, is left out; "
-            f"layers are {', '.join(map(repr, layers(model))) or 'missing'}"
-        )
-    if any(id(weight) not in names for weight in weights):
-        raise ValueError(
-            "a layer computes its weight from others (a parametrization, or another mask): remove that first, as "
-            "torch.nn.utils.parametrize.remove_parametrizations does, or leave the layer out with select="
-        )
-    if any(weight.is_meta for weight in weights):
-        raise ValueError("the model is on the meta device, without values; build it on a real one")
-    return {names[id(weight)]: weight for weight in weights}
-
-
-def effective(model: nn.Module, select: Select | None = None) -> dict[str, Tensor]:
-    """The weights of the chosen layers as they are used now, also those that PyTorch's own pruning computes."""
-    names = {id(parameter): name for name, parameter in model.named_parameters()}
-    return {
-        names.get(id(weight), f"{layer}.{key}"): weight
-        for layer, module in _chosen(model, select).items()
-        for key, weight in _weights(module).items()
-    }
-
-
-def _chosen(model: nn.Module, select: Select | None) -> dict[str, nn.Module]:
-    found = layers(model)
-    if select is None:
-        last = _classifier(model, found)
-        return {n: layer for n, layer in found.items() if not {id(p) for p in layer.parameters(recurse=False)} & last}
-    predicate = _predicate(select, list(found))
-    return {name: layer for name, layer in found.items() if predicate(name, layer)}
-
-
-def _weights(layer: nn.Module) -> dict[str, Tensor]:
-    """The weights of one layer that have entries, by their names there."""
-    own = {key: getattr(layer, key, None) for key in (*BIASES, *SEPARATE)}
-    weights = {key: weight for key, weight in own.items() if weight is not None}
-    if any(is_lazy(weight) for weight in weights.values()):
-        raise ValueError(f"a {type(layer).__name__} has no weights yet: call the model once with an input")
-    return {key: weight for key, weight in weights.items() if weight.numel()}
-
-
-def _classifier(model: nn.Module, found: Mapping[str, nn.Module]) -> set[int]:
-    """The ids of the classifier's parameters."""
-    ask: Any = getattr(model, "get_classifier", None)
-    given = ask() if callable(ask) else ()
-    heads = [head for head in (given if isinstance(given, (tuple, list)) else [given]) if isinstance(head, nn.Module)]
-    last = [layer for head in heads for layer in layers(head).values()] if heads else list(found.values())[-1:]
-    return {id(parameter) for layer in last for parameter in layer.parameters(recurse=False)}
-
-
-def _predicate(select: Select, names: Sequence[str]) -> Predicate:
-    if callable(select) and not isinstance(select, type):
-        return select
-    wanted = [select] if isinstance(select, (str, type)) else list(select)
-    for one in wanted:
-        if not isinstance(one, (str, type)):
-            raise TypeError(f"select={select!r}: {one!r} is neither a type nor a pattern of names")
-        if isinstance(one, str) and not any(fnmatchcase(name, one) for name in names):
-            raise ValueError(f"select: {one!r} matches no layer; layers are {', '.join(map(repr, names))}")
-    types = tuple(kind for kind in wanted if isinstance(kind, type))
-    patterns = [pattern for pattern in wanted if isinstance(pattern, str)]
-    return lambda name, layer: isinstance(layer, types) or any(fnmatchcase(name, pattern) for pattern in patterns)
 
 
 def prune(
@@ -169,7 +72,8 @@ def prune(
     if within(model) is not None:
         raise ValueError("the model is, or holds, a subnetwork, whose own mask would not count: prune child.fold()")
     weights = prunable(model, select)
-    shapes = {name: _shape_of_units(weight, structure) for name, weight in weights.items()}
+    _warn_of_uncovered(model, weights)
+    shapes = _shapes_of_units(model, weights, structure)
     count: Callable[[Tensors, float], Counts] = partial(FUNCTIONS[allocation], weights)
     if floor:
         count = partial(count, floor=floor)
@@ -202,7 +106,8 @@ def partition(
         raise ValueError(f"part is {part!r}; allowed: 0 to {parts - 1}, since there are {parts} parts")
     choose("structure", structure, STRUCTURES)
     weights = prunable(model, select)
-    shapes = {name: _shape_of_units(weight, structure) for name, weight in weights.items()}
+    _warn_of_uncovered(model, weights)
+    shapes = _shapes_of_units(model, weights, structure)
     kept = {}
     for name, score in criteria.uniform(weights, shapes, seed).items():
         units = score.numel()
@@ -214,8 +119,32 @@ def partition(
     return Mask(kept) if structure == "connections" else _with_companions(model, Mask(kept), example)
 
 
-def _shape_of_units(weight: Tensor, structure: str) -> Size:
-    return weight.shape if structure == "connections" else Size((len(weight), *[1] * (weight.dim() - 1)))
+def _warn_of_uncovered(model: nn.Module, weights: Tensors) -> None:
+    """Say what stays dense beside the classifier, where that is more than 1% of all matrix weights."""
+    left = {name: one for name, one in uncovered(model, weights).items() if one.why != "classifier"}
+    total = sum(one.total for one in uncovered(model, ()).values())
+    share = sum(one.total for one in left.values()) / total if total else 0.0
+    if share > 0.01:
+        named = ", ".join(f"{name} ({one.why})" for name, one in list(left.items())[:3])
+        more = f" and {len(left) - 3} more" if len(left) > 3 else ""
+        warnings.warn(
+            f"{share:.1%} of all matrix weights are not selected and stay as they are: {named}{more}; select= names "
+            "what else is to be pruned",
+            stacklevel=3,
+        )
+
+
+def _shapes_of_units(model: nn.Module, weights: Tensors, structure: str) -> dict[str, Size]:
+    """The shape of each weight's scores: its own, or a column of its output rows."""
+    if structure == "connections":
+        return {name: weight.shape for name, weight in weights.items()}
+    rows = {id(p) for m in model.modules() if isinstance(m, PRUNABLE) for p in m.parameters(recurse=False)}
+    for name, weight in weights.items():
+        if id(weight) not in rows:
+            raise ValueError(
+                f"structure 'neurons' cannot prune {name!r}, whose rows are no outputs; leave it out with select="
+            )
+    return {name: Size((len(weight), *[1] * (weight.dim() - 1))) for name, weight in weights.items()}
 
 
 def _scores(

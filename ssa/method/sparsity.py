@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from torch import Tensor, nn
 
-from ssa.method.pruning import Select, effective, prunable
+from ssa.method.selection import Left, Select, effective, prunable, uncovered
 from ssa.method.subnetwork import within
 
 
@@ -26,9 +27,13 @@ class Row:
 
 @dataclass(frozen=True)
 class Report:
-    """A row for each weight tensor, in the model's order; as text, a table that ends in the row of all."""
+    """A row for each weight tensor, in the model's order; as text, a table that ends in the row of all.
+
+    ``left``: the matrix weights that are not selected, by name, with their size and why; they are in no row.
+    """
 
     rows: tuple[Row, ...]
+    left: Mapping[str, Left] = field(default_factory=dict, compare=False)
 
     @property
     def overall(self) -> Row:
@@ -40,11 +45,20 @@ class Report:
         """The fraction of all values that is pruned, in [0, 1]."""
         return self.overall.sparsity
 
+    @property
+    def covered(self) -> float:
+        """The share of all matrix weights that the rows are about, in [0, 1]."""
+        total = self.overall.total + sum(one.total for one in self.left.values())
+        return self.overall.total / total if total else 1.0
+
     def __str__(self) -> str:
         rows = [*self.rows, self.overall]
         width = max(len("weight"), *(len(row.name) for row in rows))
         lines = [f"{'weight':<{width}}  {'total':>11}  {'zeros':>11}  {'sparsity':>8}"]
         lines += [f"{row.name:<{width}}  {row.total:>11,}  {row.zeros:>11,}  {row.sparsity:>8.2%}" for row in rows]
+        if self.left:
+            named = ", ".join(f"{name} ({one.why})" for name, one in self.left.items())
+            lines.append(f"{1 - self.covered:.2%} of all matrix weights are not selected: {named}")
         return "\n".join(lines)
 
 
@@ -63,7 +77,8 @@ def sparsity(model: nn.Module, select: Select | None = None) -> Report:
         gone = {name: (~mask[name]).expand(weight.shape) for name, weight in rows.items() if name in chosen}
     else:
         gone = {name: weight == 0 for name, weight in effective(model, select).items()}
-    return Report(tuple(_row(name, pruned) for name, pruned in gone.items()))
+    left = uncovered(model if child is None else child.fold(), gone)
+    return Report(tuple(_row(name, pruned) for name, pruned in gone.items()), left)
 
 
 def _row(name: str, pruned: Tensor) -> Row:

@@ -14,7 +14,8 @@ from ssa.data.splits import Data
 from ssa.errors import UserError
 from ssa.files import read_tensors, write_tensors
 from ssa.method.masks import Mask, pack, unpack
-from ssa.method.pruning import Predicate, layers, partition, prune
+from ssa.method.pruning import partition, prune
+from ssa.method.selection import Predicate, layers
 from ssa.seeds import derive
 from ssa.specs.specs import MaskSpec, ParentSpec
 from ssa.training.scoring import BATCH

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from ssa.method import pruning
+from ssa.method import pruning, selection
 from ssa.method.allocations import FUNCTIONS, by_score, erk, lamp, layerwise, normalised
 
 SHAPES = st.lists(
@@ -169,7 +169,7 @@ def test_lamp_keeps_a_weight_of_each_layer_even_among_equals_and_zeros(layers: l
 def test_the_criterion_decides_which_weights_go(allocation: str) -> None:
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(20, 30), nn.Linear(30, 10), nn.Linear(10, 2))
-    given_ = pruning.prunable(model)
+    given_ = selection.prunable(model)
     counts = allocated(allocation, given_, 0.8)
     assert counts["0.weight"] / 600 != pytest.approx(counts["1.weight"] / 300, abs=0.02)
     for criterion in ("random", "magnitude"):

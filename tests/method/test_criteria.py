@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from ssa.method import allocations, criteria, pruning
+from ssa.method import allocations, criteria, pruning, selection
 from ssa.training.networks.resnet_small import SmallResNet
 
 BOTH = (nn.Linear, nn.Conv2d)  # prune the head too
@@ -33,7 +33,7 @@ def chain(hidden: list[list[float]], head: list[list[float]]) -> nn.Sequential:
 
 
 def units(model: nn.Module, structure: str = "connections") -> tuple[dict[str, Tensor], dict[str, torch.Size]]:
-    weights = pruning.prunable(model, BOTH)
+    weights = selection.prunable(model, BOTH)
     rows = {name: torch.Size((len(w), *[1] * (w.dim() - 1))) for name, w in weights.items()}
     return weights, rows if structure == "neurons" else {name: w.shape for name, w in weights.items()}
 

@@ -18,7 +18,7 @@ from torch.nn.utils import parametrizations
 from torch.utils.checkpoint import checkpoint
 
 import ssa
-from ssa.method import pruning
+from ssa.method import selection
 from ssa.method.laws import Iterative, Law, OneShot, RandomAnnealing, TemperatureAnnealing
 from ssa.method.masks import Mask
 from ssa.method.subnetwork import Subnetwork, within
@@ -283,7 +283,7 @@ def test_the_classifiers_of_timm_models_are_left_alone(name: str) -> None:
     heads = model.get_classifier()
     heads = heads if isinstance(heads, (tuple, list)) else [heads]
     last = {id(weight) for head in heads for weight in head.parameters()}
-    chosen = {id(weight) for weight in pruning.prunable(model).values()}
+    chosen = {id(weight) for weight in selection.prunable(model).values()}
     assert last
     assert not chosen & last
 
@@ -296,7 +296,7 @@ def test_all_of_a_headless_model_may_be_pruned() -> None:
 def test_a_weight_that_the_classifier_shares_is_left_alone() -> None:
     model = nn.Sequential(nn.Linear(4, 4, bias=False), nn.Linear(4, 4), nn.Linear(4, 4, bias=False))
     model[2].weight = model[0].weight
-    assert list(pruning.prunable(model)) == ["1.weight"]
+    assert list(selection.prunable(model)) == ["1.weight"]
 
 
 def test_copies_and_unions_of_a_mask_know_what_goes_together() -> None:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from ssa.data.batches import Normalise
 from ssa.data.splits import Data, Split
 from ssa.errors import UserError
-from ssa.method import masks, pruning
+from ssa.method import masks, pruning, selection
 from ssa.method.masks import Mask
 from ssa.runs import masks as masking
 from ssa.study import blocks, study
@@ -63,7 +63,7 @@ def test_counts_are_exact_or_the_mask_is_refused(widths: list[int], sparsity: fl
 def test_every_criterion_prunes_neurons_under_every_allocation(criterion: str, allocation: str) -> None:
     torch.manual_seed(0)
     model = SmallResNet(1, 10, 8, 2)
-    for weight in pruning.prunable(model).values():
+    for weight in selection.prunable(model).values():
         nn.init.normal_(weight)  # of one size in every layer: no layer's neurons are all below the others'
     batches = [(torch.rand(10, 1, 8, 8), torch.arange(10))]
     example = torch.zeros(1, 1, 8, 8)
@@ -79,7 +79,7 @@ def test_global_magnitude_is_a_full_sort() -> None:
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(20, 30), nn.Linear(30, 10), nn.Linear(10, 2))
     mask = pruning.prune(model, 0.8, "magnitude", allocation="global")
-    scores = torch.cat([p.detach().abs().flatten() for p in pruning.prunable(model).values()])
+    scores = torch.cat([p.detach().abs().flatten() for p in selection.prunable(model).values()])
     kept = torch.cat([m.flatten() for m in mask.values()])
     assert int((~kept).sum()) == round(0.8 * 900)
     assert scores[~kept].max() < scores[kept].min()
@@ -145,11 +145,11 @@ def test_the_projections_of_attention_are_pruned(criterion: str) -> None:
 
 
 def test_separate_projections_are_pruned_too() -> None:
-    names = list(pruning.prunable(Attention(kdim=8, vdim=8), "attention"))
+    names = list(selection.prunable(Attention(kdim=8, vdim=8), "attention"))
     assert names == ["attention.in_proj_weight"]  # as wide as the queries: one parameter
     separate = Attention(kdim=4, vdim=4)
     names = [f"attention.{key}_proj_weight" for key in "qkv"]
-    assert list(pruning.prunable(separate, "attention")) == names
+    assert list(selection.prunable(separate, "attention")) == names
     with pytest.raises(ValueError, match="cannot prune 'attention': its projections share one bias"):
         pruning.prune(separate, 0.5, structure="neurons")
     assert not pruning.prune(Attention(kdim=4, vdim=4, bias=False), 0.5, structure="neurons", select="attention").tied
@@ -179,18 +179,18 @@ def test_pruned_rows_of_attention_take_their_bias_with_them() -> None:
         (lambda name, layer: layer.in_features == 6 if isinstance(layer, nn.Linear) else False, ["embed"]),
     ],
 )
-def test_layers_are_selected_by_type_pattern_or_predicate(select: pruning.Select | None, layers: list[str]) -> None:
+def test_layers_are_selected_by_type_pattern_or_predicate(select: selection.Select | None, layers: list[str]) -> None:
     expected = [f"{layer}weight" if layer.endswith("_") else f"{layer}.weight" for layer in layers]
-    assert list(pruning.prunable(Attention(), select)) == expected
+    assert list(selection.prunable(Attention(), select)) == expected
 
 
 def test_a_selection_of_nothing_is_refused() -> None:
     with pytest.raises(ValueError, match=r"select: 'Head' matches no layer; layers are 'embed', 'attention', .*'head'"):
-        pruning.prunable(Attention(), "Head")
+        selection.prunable(Attention(), "Head")
     with pytest.raises(ValueError, match="the last layer, the classifier, is left out; layers are ''"):
-        pruning.prunable(nn.Linear(2, 2))
+        selection.prunable(nn.Linear(2, 2))
     with pytest.raises(ValueError, match="layers are missing"):
-        pruning.prunable(nn.ReLU())
+        selection.prunable(nn.ReLU())
 
 
 def test_neurons_take_their_bias_and_their_own_batchnorm_with_them() -> None:
@@ -354,7 +354,7 @@ def test_masks_of_a_study_are_those_of_the_library(tiny: dict[str, Any]) -> None
 def test_a_dense_stem_is_kept_with_the_classifier(tiny: dict[str, Any]) -> None:
     model = SmallResNet(1, 10, 8, 2)
     (child,) = expand(tiny, stem="dense")
-    everything = list(pruning.layers(model))
+    everything = list(selection.layers(model))
     mask = masking.make(model, child.spec.mask, 0, some_data(10))
     assert list(mask) == [f"{name}.weight" for name in everything[1:-1]]
     assert everything[0] == "stem.0"

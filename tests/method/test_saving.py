@@ -176,6 +176,7 @@ def test_the_report_counts_zeros_of_a_model_and_the_mask_of_a_child() -> None:
         "0.weight           12            9    75.00%",
         "1.weight           20           15    75.00%",
         "all                32           24    75.00%",
+        "23.81% of all matrix weights are not selected: 2.weight (classifier)",  # 10 of 42
     ]
 
 

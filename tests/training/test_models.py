@@ -7,7 +7,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from ssa.errors import UserError
-from ssa.method import pruning
+from ssa.method import pruning, selection
 from ssa.training import models
 from ssa.training.networks import wide_resnet
 from ssa.training.networks.resnet_small import Block
@@ -59,12 +59,12 @@ def test_the_wide_resnet_is_the_authors() -> None:
 def test_the_vit_has_the_published_shape_and_separate_projections() -> None:
     model = models.build("vit", {}, 3, 100, 32, 0)
     assert model.eval()(torch.zeros(2, 3, 32, 32)).shape == (2, 100)
-    names = list(pruning.prunable(model))
+    names = list(selection.prunable(model))
     # per block: q, k, v, out, two MLP layers; the patch embedding; the classifier is not prunable
     assert len(names) == 7 * 6 + 1
     assert not any("qkv" in name or "head" in name for name in names)
     # 384-wide blocks: 4 projections of 384^2, an MLP of 2 x 384 x 1536; the embedding reads 4 x 4 x 3
-    sizes = sum(p.numel() for p in pruning.prunable(model).values())
+    sizes = sum(p.numel() for p in selection.prunable(model).values())
     assert sizes == 7 * (4 * 384**2 + 2 * 384 * 1536) + 48 * 384
 
 
