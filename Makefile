@@ -72,7 +72,7 @@ record-check: $(READY)
 
 # Pins every dependency with hashes, and writes the same pins as a conda environment.
 lock:
-	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --extra dev --generate-hashes \
+	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --extra study --extra dev --generate-hashes \
 	  --no-emit-index-url --no-annotate --custom-compile-command "make lock" -o requirements.txt pyproject.toml
 	$(BIN)/python envs/write.py
 

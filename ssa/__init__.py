@@ -6,7 +6,22 @@ The names below are the public interface; each is imported when it is first used
 from __future__ import annotations
 
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:  # what type checkers see; at run time __getattr__ imports each name when it is first used
+    from ssa.method.laws import ConstantTemperature as ConstantTemperature
+    from ssa.method.laws import DenseThenCut as DenseThenCut
+    from ssa.method.laws import Iterative as Iterative
+    from ssa.method.laws import Law as Law
+    from ssa.method.laws import OneShot as OneShot
+    from ssa.method.laws import RandomAnnealing as RandomAnnealing
+    from ssa.method.laws import TemperatureAnnealing as TemperatureAnnealing
+    from ssa.method.masks import Mask as Mask
+    from ssa.method.pruning import prune as prune
+    from ssa.method.saving import load as load
+    from ssa.method.saving import save as save
+    from ssa.method.sparsity import sparsity as sparsity
+    from ssa.method.subnetwork import Subnetwork as Subnetwork
 
 _HOMES = {
     "ConstantTemperature": "method.laws",

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ssa import __version__
 from ssa.errors import UserError
 
 if TYPE_CHECKING:
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from ssa.tracking.tracker import Tracker
 
 PIPE_CLOSED = 128 + 13  # as a shell says of a program that SIGPIPE ended
+OPTIONAL = {"jinja2", "matplotlib", "pandas", "plotly", "pyarrow", "yaml", "scipy", "seaborn", "sklearn"}
+OPTIONAL |= {"snakemake", "timm", "torchvision", "wandb", "wandb_workspaces"}  # what the extra study brings
 Command = Callable[[argparse.Namespace], "int | None"]
 
 
@@ -39,6 +42,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # of ``head``, say, which has read enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return PIPE_CLOSED
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] not in OPTIONAL:
+            raise
+        message = f"{error.name} is not installed: pip install 'stochastic-subnetwork-annealing[study]'"
     except FileNotFoundError as error:
         message = f"{error.filename} is missing; run the stage that writes it first (ssa --help lists them)"
     except OSError as error:
@@ -52,6 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def parser() -> argparse.ArgumentParser:
     """All commands and their options."""
     top = argparse.ArgumentParser(prog="ssa", description="Stochastic Subnetwork Annealing, stage by stage.")
+    top.add_argument("--version", action="version", version=f"ssa {__version__}")
     stages = top.add_subparsers(required=True, metavar="STAGE")
 
     def stage(name: str, command: Command, text: str, *, study: bool = True) -> argparse.ArgumentParser:

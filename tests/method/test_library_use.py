@@ -290,7 +290,7 @@ def test_the_classifiers_of_timm_models_are_left_alone(name: str) -> None:
 
 def test_all_of_a_headless_model_may_be_pruned() -> None:
     model = timm.create_model("resnet18", num_classes=0)
-    assert len(pruning.prunable(model)) == sum(weight.dim() == 4 for weight in model.parameters())
+    assert len(selection.prunable(model)) == sum(weight.dim() == 4 for weight in model.parameters())
 
 
 def test_a_weight_that_the_classifier_shares_is_left_alone() -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 import warnings
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -87,6 +89,23 @@ def test_a_detectors_classifiers_are_spared_and_its_boxes_are_not() -> None:
     model = build(weights=None, weights_backbone=None)
     assert classifiers(model) == ["rpn.head.cls_logits", "roi_heads.box_predictor.cls_score"]
     assert "roi_heads.box_predictor.bbox_pred.weight" in prunable(model)
+
+
+class Conv1D(nn.Module):
+    """As in transformers: linear, with its weight the other way round."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.weight, self.bias = nn.Parameter(torch.randn(inputs, outputs)), nn.Parameter(torch.zeros(outputs))
+
+
+def test_conv1d_of_transformers_is_pruned_by_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "transformers.pytorch_utils", SimpleNamespace(Conv1D=Conv1D))
+    model = nn.Sequential(Conv1D(4, 6), Conv1D(6, 4), nn.Linear(4, 2))
+    mask = ssa.prune(model, 0.75)
+    assert {name: int((~entry).sum()) for name, entry in mask.items()} == {"0.weight": 18, "1.weight": 18}
+    with pytest.raises(ValueError, match=r"'neurons' cannot prune '0\.weight', whose rows are no outputs"):
+        ssa.prune(model, 0.5, structure="neurons")
 
 
 class Adapted(nn.Module):

@@ -7,7 +7,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from ssa.errors import UserError
-from ssa.method import pruning, selection
+from ssa.method import selection
 from ssa.training import models
 from ssa.training.networks import wide_resnet
 from ssa.training.networks.resnet_small import Block
