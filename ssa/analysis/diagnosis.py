@@ -14,8 +14,7 @@ import pandas as pd
 from ssa.analysis.statistics import Interval, over_parents, spread_ratio
 from ssa.errors import UserError
 from ssa.results.children import CELL, collapsed, devices, pairs, read_children
-from ssa.study.claims import CONTROLS
-from ssa.study.methods import CATALOGUE, label
+from ssa.study.methods import CATALOGUE, CONTROLS, label
 
 SETTING = ["method", "tau", "anneal_epochs", "anneal_schedule"]
 

@@ -16,8 +16,7 @@ from ssa.analysis.statistics import PARENT, over_parents, t_interval
 from ssa.errors import UserError
 from ssa.results.children import CELL, having, pairs
 from ssa.results.ensembles import by_name, groups, paired
-from ssa.study.claims import CONTROLS
-from ssa.study.methods import ANNEALED, in_order
+from ssa.study.methods import ANNEALED, CONTROLS, in_order
 
 BASELINE, SSA = "one-shot", "temperature"
 # The columns that tell the cells of each finding apart: what is compared within a cell is left out.

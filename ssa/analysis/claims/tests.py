@@ -20,8 +20,8 @@ from ssa.analysis.claims.ensembles import compare_ensembles
 from ssa.analysis.claims.verdicts import NOT_TESTABLE
 from ssa.analysis.statistics import PARENT, Interval, t_interval
 from ssa.results.children import PAIRING, pairs
-from ssa.study.claims import CONTROLS, ENOUGH, QUOTED_OF
-from ssa.study.methods import in_order, label
+from ssa.study.claims import ENOUGH, QUOTED_OF
+from ssa.study.methods import CONTROLS, in_order, label
 
 Measure = Callable[..., pd.Series]  # of a cell, against a baseline: one value for each parent
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,40 +12,12 @@ import matplotlib
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from ssa.study.methods import CATALOGUE, in_order
+from ssa.study.methods import CATALOGUE, Style, in_order
 
 WIDE, COLUMN = 6.8, 3.3  # inches: both columns of a two-column page, and one of them
 
 
-@dataclass(frozen=True)
-class Style:
-    """How one method is drawn, in every figure: its colour, its marker and its line."""
-
-    colour: str
-    marker: str
-    line: Any = "-"
-
-
-# Okabe and Ito's colour-blind safe set, its yellow darkened for print. Eight colours do not tell all methods
-# apart: variants share their method's, controls share one in pairs, and marker and line differ. The baseline is grey.
-STYLES: dict[str, Style] = {
-    "dense": Style("#000000", "", (0, (4, 2))),
-    "one-shot": Style("#666666", "s"),
-    "weight-rewinding": Style("#666666", "D", (0, (3, 1.5))),
-    "iterative": Style("#0072B2", "^"),
-    "iterative-fixed": Style("#0072B2", "v", (0, (3, 1.5))),
-    "movement": Style("#0072B2", "<", (0, (1, 1))),
-    "gradual": Style("#0072B2", ">", (0, (5, 1, 1, 1))),
-    "random": Style("#009E73", "D"),
-    "random-independent": Style("#009E73", "d", (0, (3, 1.5))),
-    "temperature": Style("#D55E00", "o"),
-    "temperature-all": Style("#D55E00", "p", (0, (3, 1.5))),
-    "expected": Style("#CC79A7", "P"),
-    "dense-then-cut": Style("#56B4E9", ">", (0, (5, 1, 1, 1))),
-    "constant-temperature": Style("#B8860B", "<", (0, (5, 1, 1, 1))),
-    "frozen": Style("#CC79A7", "X", (0, (1, 1))),
-    "shuffled": Style("#B8860B", "h", (0, (1, 1))),
-}
+STYLES = {name: method.style for name, method in CATALOGUE.items() if method.style}
 USER_STYLES = [
     Style(colour, marker)
     for marker, colour in zip("*8Hx+", ("#332288", "#882255", "#117733", "#999933", "#AA4499"), strict=True)
@@ -93,7 +64,7 @@ RC: Any = {
 def styles(methods: Iterable[str]) -> dict[str, Style]:
     """A style for each of ``methods``, in the catalogue's order; a user's methods take the spare styles by name."""
     ordered = in_order(methods)
-    users = [name for name in ordered if name not in CATALOGUE]
+    users = [name for name in ordered if name not in STYLES]
     spare = {name: USER_STYLES[i % len(USER_STYLES)] for i, name in enumerate(users)}
     return {name: STYLES[name] if name in STYLES else spare[name] for name in ordered}
 

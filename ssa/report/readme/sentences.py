@@ -14,20 +14,11 @@ import pandas as pd
 from ssa.analysis.findings import CELLS
 from ssa.analysis.statistics import n_text
 from ssa.report.tables.style import signed
-from ssa.study.methods import label
+from ssa.study.methods import CONTROLS, label
 
 WORDED = {
     **{"criterion": "{} masks", "sparsity": "{:g}%", "lr_schedule": "{} rate", "lr": "rate {:g}", "stem": "{} stem"},
     **{"epochs": "E = {:g}", "augment": "augment {}", "train_images": "{:,} images"},
-}
-# How each control differs from temperature annealing.
-LACKS = {
-    "expected": "No noise (the expected mask)",
-    "dense-then-cut": "Neither noise nor gradual change (dense until e, then cut)",
-    "constant-temperature": "Noise, but no gradual change (constant tau, then cut)",
-    "temperature-all": "Noise on the kept weights too",
-    "frozen": "Pruned weights that learn nothing meanwhile",
-    "shuffled": "Pruned weights whose values were permuted",
 }
 
 
@@ -39,7 +30,7 @@ def controls(table: pd.DataFrame) -> list[str]:
         at = _at(cells.iloc[0], table, CELLS["controls"])
         if "temperature" in rows:
             said.append(f"{at}: temperature annealing minus one-shot is {interval(rows['temperature'], 'gain')}.")
-        for method, words in LACKS.items():
+        for method, words in CONTROLS.items():
             if method in rows:
                 lead = f"{interval(rows[method], 'lead')}; {_part(rows[method], 'the control')}"
                 said.append(f"{words}: temperature annealing minus this control is {lead}.")
