@@ -19,7 +19,6 @@ from ssa.vocabulary import ALLOCATIONS, CRITERIA, STRUCTURES
 LR_SCHEDULES = Recipe.__dataclass_fields__["lr_schedule"].metadata["choices"]
 LOOK = 0.97  # the confidence that one interim look asks for
 ENOUGH = 40  # parents below which a difference in stability cannot be seen
-CONTROLS = ("temperature-all", "expected", "dense-then-cut", "constant-temperature", "frozen", "shuffled")
 # What the reviews quote is very probably ResNet-18 on CIFAR-100, the earlier version's ablation.
 QUOTED_OF = {"dataset": ("cifar100",), "model": ("resnet18", "resnet18-maxpool")}
 
