@@ -158,7 +158,7 @@ def test_each_number_is_written_as_soon_as_it_is_measured(
     with pytest.raises(KeyboardInterrupt):
         bench.main()
     (file,) = tmp_path.iterdir()
-    assert len(json.loads(file.read_text())["parts"]["one"]["rows"]) == 1
+    assert len(json.loads(file.read_text(encoding="utf-8"))["parts"]["one"]["rows"]) == 1
 
 
 def test_a_missed_target_is_an_exit_code_and_a_word(run: object, capsys: pytest.CaptureFixture[str]) -> None:

@@ -155,7 +155,7 @@ def test_a_record_says_on_what_it_was_made(tiny: dict[str, Any], tmp_path: Path)
     ],
 )
 def test_the_widest_instructions_are_named(flags: str, widest: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Path, "read_text", lambda self: f"flags : {flags}\n")
+    monkeypatch.setattr(Path, "read_text", lambda self, **_: f"flags : {flags}\n")
     assert provenance.instructions(torch.device("cpu")) == widest
 
 

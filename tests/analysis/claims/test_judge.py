@@ -528,7 +528,9 @@ def test_a_rule_that_came_after_the_runs_is_exploratory():
 
 def test_files(tmp_path):
     results = write(tmp_path / "results")
-    (results / "earlier_verdicts.csv").write_text("claim,arm,verdict,changed\nC2,small,undecided,2024-02-03\n")
+    (results / "earlier_verdicts.csv").write_text(
+        "claim,arm,verdict,changed\nC2,small,undecided,2024-02-03\n", encoding="utf-8"
+    )
     write_claims(results, tmp_path / "out")
     frame = pd.read_csv(tmp_path / "out" / "claims.csv")
     assert list(frame["claim"].unique()) == list(CLAIMS)
@@ -556,7 +558,7 @@ def test_every_page_of_claims_names_the_rules_by_their_digest(tmp_path):
 
 def test_a_study_without_claims_says_so(tmp_path):
     results = write(tmp_path / "results")
-    (results / "study.json").write_text(json.dumps({**study(), "claims": {}}))
+    (results / "study.json").write_text(json.dumps({**study(), "claims": {}}), encoding="utf-8")
     write_claims(results, tmp_path)
     assert pd.read_csv(tmp_path / "claims.csv").empty
     assert "This study tests no claims." in (tmp_path / "claims.md").read_text(encoding="utf-8")

@@ -94,7 +94,8 @@ def test_a_loss_comes_first_and_what_was_said_before_stands_beside_it(tmp_path: 
         "C2,Better.,paper,small,overall,difference (points),overall,,,,,,,,supported,confirmatory: so,,\n"
         "C9,Small.,reviews,small,judged,difference (points),a,-1,-1.5,-0.5,6,0.1,,0.5,a loss,,,\n"
         "C9,Small.,reviews,small,cell,difference (points),b,-2,-2.5,-1.5,6,0.1,,0,below 0,,,\n"
-        "C9,Small.,reviews,small,overall,difference (points),overall,,,,,,,,a loss,exploratory: so,why,by a rule: x\n"
+        "C9,Small.,reviews,small,overall,difference (points),overall,,,,,,,,a loss,exploratory: so,why,by a rule: x\n",
+        encoding="utf-8",
     )
     loss, gain = results._claim_rows(path, 0.97)
     assert loss == {
