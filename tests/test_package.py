@@ -21,7 +21,8 @@ def test_the_library_brings_what_its_names_import_and_no_more() -> None:
     assert brought == {"numpy", "safetensors", "torch", "tqdm"}
     assert set(PROJECT["optional-dependencies"]) == {"study", "hf", "lightning", "dev"}
     code = "import sys, ssa; [getattr(ssa, n) for n in ssa.__all__]; print(*{m.partition('.')[0] for m in sys.modules})"
-    loaded = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, cwd=ROOT).stdout
+    asked = [sys.executable, "-c", code]
+    loaded = subprocess.run(asked, check=True, capture_output=True, text=True, encoding="utf-8", cwd=ROOT).stdout
     assert not cli.OPTIONAL & set(loaded.split())
 
 
