@@ -55,7 +55,7 @@ def print_home(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("home", ["/proc/none", "/dev/null", ""])
 def test_without_a_home_that_can_be_written_caches_go_elsewhere(print_home: Path, tmp_path: Path, home: str) -> None:
-    command = ["make", "-f", str(print_home), "home"]
+    command = ["make", "--no-print-directory", "-f", str(print_home), "home"]
     done = subprocess.run(
         command, env={**os.environ, "HOME": home}, cwd=tmp_path, capture_output=True, text=True, encoding="utf-8"
     )

@@ -49,7 +49,7 @@ def environment(folder: Path, **env: str) -> dict[str, str]:
 
 def logs(folder: Path) -> list[Path]:
     """The log of every run that was written."""
-    return sorted((folder / "results/tiny/wandb").glob("run-*/*.wandb"))
+    return sorted((folder / "results/tiny/wandb").glob("offline-run-*/*.wandb"))
 
 
 def children(folder: Path) -> list[dict[str, Any]]:

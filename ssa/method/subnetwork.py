@@ -50,7 +50,8 @@ class Subnetwork(nn.Module):
     Call :meth:`at` before each training step with the time in epochs: it fixes one sampled mask for all forward
     passes until the next call. The sampled mask is a pure function of ``seed`` and the time, so that ranks of a
     data-parallel job agree and a resumed child goes on bit for bit; ``ValueError`` where ranks were given different
-    seeds, laws or masks. In eval mode, and from ``law.epochs`` on, the network is exactly the target subnetwork.
+    seeds, laws or masks. A child begins in training mode, as any new module. In eval mode, and from ``law.epochs`` on,
+    the network is exactly the target subnetwork.
     ``epochs``, where given, is the length of training: a law that anneals for longer is refused, and so is a time
     beyond it.
 
@@ -90,7 +91,7 @@ class Subnetwork(nn.Module):
             )
         masks.check(module, mask)
         self.__class__ = _calling(type(module))
-        self.module = module
+        self.module = module.train()  # as any new module: in eval mode it would train under the target only
         self._attached: list[Attached] = []
         self._places: dict[str, tuple[Attached, str]] = {}
         self._lay(mask, _factor_type(law, rescale))
@@ -624,7 +625,7 @@ class Subnetwork(nn.Module):
             for name, value in own.items():
                 value.copy_(theirs[name])
                 value.grad = None
-        self.module.train(parent.training)
+        self.module.train()
         self._start(mask, law, **settings)
 
     def samples_at(self, t: float) -> bool:

@@ -30,7 +30,7 @@ LEAN: dict[str, Any] = {
 }
 DIGEST = "written_digest"  # in a run's summary: tells what of it has arrived
 Extra: TypeAlias = "Callable[[wandb.Run], dict[str, str]]"  # logs more, and returns its artifacts' digests by name
-FOLDER = re.compile(r"(?:offline-run-\d+_\d+|run)-(.+)")  # as W&B calls it, and once it is whole
+FOLDER = re.compile(r"offline-run-\d+_\d+-(.+)")
 
 
 class Writer:
@@ -66,12 +66,10 @@ class Writer:
             raise self._full()
         for spare in ("logs", "tmp"):
             shutil.rmtree(log.parent / spare, ignore_errors=True)
-        for link in (*self.folder.glob("debug*.log"), self.folder / "latest-run"):  # W&B's links to what is gone
+        for link in self.folder.glob("debug*.log"):  # W&B's links to the logs that are gone
             link.unlink(missing_ok=True)
-        # The terminal viewer lists folders by the first thirty letters of their names: the time would be all it shows.
-        folder = log.parent.rename(self.folder / f"run-{run.id}")
         where = {"entity": self.settings.entity, "project": self.settings.project}
-        self.ledger.add(run=run.id, digest=self.digest(run), folder=folder.name, artifacts=artifacts, **where)
+        self.ledger.add(run=run.id, digest=self.digest(run), folder=log.parent.name, artifacts=artifacts, **where)
 
     def write_rest(self, run: TrackedRun, derived: Derived, extra: Extra, rows: int) -> Path:
         """A log of ``run`` without the first ``rows`` of its history, and of nothing else, in this writer's folder."""
@@ -128,7 +126,7 @@ class Writer:
     def _folders(self) -> dict[str, list[Path]]:
         """The folders of each run, finished or not."""
         found: dict[str, list[Path]] = {}
-        for path in self.folder.glob("*run-*"):
+        for path in self.folder.glob("offline-run-*"):
             match = FOLDER.fullmatch(path.name)
             if match:
                 found.setdefault(match.group(1), []).append(path)

@@ -432,3 +432,20 @@ def test_a_state_of_another_memory_format_is_refused() -> None:
     wrapped(torch.channels_last).load_state_dict(saved)
     with pytest.raises(RuntimeError, match="convert the module as it was then"):
         wrapped(torch.contiguous_format).load_state_dict(saved)
+
+
+def test_a_child_of_a_model_that_was_evaluated_last_trains_under_sampled_masks() -> None:
+    model = small().eval()
+    mask = pruning.prune(model, 0.7)
+    assert not model.training
+    child = Subnetwork(model, mask, TemperatureAnnealing(epochs=2, tau=0.5))
+    child.at(0.0)
+    assert model.training
+    assert child.multiplier.sum() > child.target.sum()
+    name = next(iter(mask))
+    assert torch.equal(
+        model.get_submodule(name.rpartition(".")[0]).weight != 0, child._expand(child.multiplier.bool())[name]
+    )
+    child.eval()
+    child.restart(small().eval(), mask, OneShot())
+    assert model.training

@@ -188,7 +188,7 @@ def test_one_recorded_child_shows_all_that_it_takes_to_run_it_again(
     assert Store(tmp_path / "rerun").recorded_children(child.parent.id) == {child.id}
     assert cli.main(["show", str(folder), "nobody"]) == 2
     assert "records no child 'nobody'" in capsys.readouterr().err
-    store.study_folder("tiny").mkdir()
+    store.study_folder("tiny").mkdir(exist_ok=True)
     shutil.copy(folder / "children.csv", store.study_folder("tiny"))
     for command in (["show", str(store.study_folder("tiny")), child.id], ["withdraw", str(tmp_path)]):
         assert cli.main([*command, *(["--parents", "x", "--reason", "y"] if "withdraw" in command else [])]) == 2

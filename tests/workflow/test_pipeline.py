@@ -140,11 +140,12 @@ def test_ensembles_go_through_the_pipeline(tmp_path: Path, tiny: dict[str, Any])
     assert list(rows.ensemble) == ["plain", "plain", "annealed", "annealed"]
     verdicts = pd.read_csv(tmp_path / "paper_tables/tiny/claims.csv")
     assert set(verdicts.claim) == {"C3"}
-    assert "accuracy: annealed against plain" in set(verdicts.comparison)
+    assert set(verdicts.comparison) == {"annealed against plain", "overall"}
+    assert "accuracy" in set(verdicts.measure)
     assert {path.stem for path in (tmp_path / "figures/tiny").glob("ensemble_*.png")} == ENSEMBLE_FIGURES
     assert len(list((tmp_path / "paper_tables/tiny").glob("table_ensembles*.md"))) == 4
     assert "annealed" in (tmp_path / "results/tiny/report.html").read_text(encoding="utf-8")
-    runs = list((tmp_path / "results/tiny/wandb").glob("run-*"))
+    runs = list((tmp_path / "results/tiny/wandb").glob("offline-run-*"))
     assert sum("prune-and-tune" in path.name for path in runs) == 4
     assert len(runs) == 2 + 2 + 8 + 4 + 1  # parents, children, members, ensembles, the study
     assert "Nothing to be done" in snakemake(tmp_path, "--cores", "2", "--configfile", "tiny.yaml").stderr

@@ -9,7 +9,8 @@ import pytest
 import synthetic
 import synthetic_ensembles
 
-from ssa.analysis.statistics import UNDECIDED, Interval
+from ssa.analysis.claims.verdicts import UNDECIDED
+from ssa.analysis.statistics import Interval
 from ssa.report.tables.sanity import ABOVE, BELOW, NEAR, NOT_JUDGED, WITHIN, sanity, verdict
 
 T5 = 2.570582  # the 97.5% quantile of Student's t at 5 degrees of freedom
