@@ -141,7 +141,7 @@ def test_ensembles_go_through_the_pipeline(tmp_path: Path, tiny: dict[str, Any])
     verdicts = pd.read_csv(tmp_path / "paper_tables/tiny/claims.csv")
     assert set(verdicts.claim) == {"C3"}
     assert set(verdicts.comparison) == {"annealed against plain", "overall"}
-    assert "accuracy" in set(verdicts.measure)
+    assert "gain in accuracy (points)" in set(verdicts.measure)
     assert {path.stem for path in (tmp_path / "figures/tiny").glob("ensemble_*.png")} == ENSEMBLE_FIGURES
     assert len(list((tmp_path / "paper_tables/tiny").glob("table_ensembles*.md"))) == 4
     assert "annealed" in (tmp_path / "results/tiny/report.html").read_text(encoding="utf-8")
