@@ -94,7 +94,7 @@ def test_a_damaged_checkpoint_is_named_and_left_aside(tmp_path: Path) -> None:
     assert again.returncode == 0
     assert len(said) == 1
     assert "is damaged" in said[0]
-    assert said[0].endswith("starting this parent from its beginning")
+    assert said[0].endswith("starting this run from its beginning")
 
 
 def plan(folder: Path) -> list[str]:
