@@ -77,7 +77,6 @@ def test_no_law_costs_more_than_its_launches(measure: Measure, structure: str) -
         ("vit", {}, "autoaugment"),
         ("lenet-s", {"batch_ensemble": 4}, "crop-flip"),
         ("lenet-s", {"mimo": 3}, "crop-flip"),
-        ("wrn-28-10", {"dropout": 0.3}, "crop-flip"),
     ],
 )
 def test_annealing_costs_the_host_what_one_shot_does(
@@ -98,9 +97,9 @@ def test_annealing_costs_the_host_what_one_shot_does(
     assert rows[-1]["variants"] == 1
 
 
-def test_memory_is_flat_over_a_hundred_children(measure: Measure) -> None:
-    rows = measure({**SMALL, "laws": ["one-shot", "temperature"] * 50, "steps": 2, "batch": 8})
-    assert len(rows) == 100
+def test_memory_is_flat_over_twenty_children(measure: Measure) -> None:
+    rows = measure({**SMALL, "laws": ["one-shot", "temperature"] * 10, "steps": 2, "batch": 8})
+    assert len(rows) == 20
     assert max(row["left"] for row in rows[2:]) - min(row["left"] for row in rows[2:]) < 1
     assert rows[-1]["variants"] == 1
 
