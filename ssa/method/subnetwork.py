@@ -91,7 +91,7 @@ class Subnetwork(nn.Module):
             )
         masks.check(module, mask)
         self.__class__ = _calling(type(module))
-        self.module = module.train()  # as any new module: in eval mode it would train under the target only
+        self.module = module
         self._attached: list[Attached] = []
         self._places: dict[str, tuple[Attached, str]] = {}
         self._lay(mask, _factor_type(law, rescale))
@@ -106,6 +106,7 @@ class Subnetwork(nn.Module):
             regenerate=regenerate,
         )
         self._attach()
+        self.module.train()  # as any new module: in eval mode it would train under the target only
         _LIVE.add(self)
 
     def _lay(self, mask: Mapping[str, Tensor], factor: torch.dtype) -> None:

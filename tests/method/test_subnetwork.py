@@ -437,6 +437,8 @@ def test_a_state_of_another_memory_format_is_refused() -> None:
 def test_a_child_of_a_model_that_was_evaluated_last_trains_under_sampled_masks() -> None:
     model = small().eval()
     mask = pruning.prune(model, 0.7)
+    with pytest.raises(ValueError, match="longer than the training"):
+        Subnetwork(model, mask, TemperatureAnnealing(epochs=2), epochs=1)
     assert not model.training
     child = Subnetwork(model, mask, TemperatureAnnealing(epochs=2, tau=0.5))
     child.at(0.0)
