@@ -34,7 +34,9 @@ def bytes_per_weight(model: nn.Module, law: laws.Law, regenerate: bool) -> float
     child = Subnetwork(model, mask, law, regenerate=regenerate)
     child.at(1.0)
     own = (child.target, child.multiplier, child.alive, child.movement, child.drawn)
-    return sum(tensor.nbytes for tensor in own if tensor is not None) / child.target.numel()
+    found = sum(tensor.nbytes for tensor in own if tensor is not None) / child.target.numel()
+    child.remove()
+    return found
 
 
 def float_matrices(model: nn.Module) -> float:
@@ -43,6 +45,7 @@ def float_matrices(model: nn.Module) -> float:
     child.at(1.0)
     probabilities = [child.keep_probability(name) for name in child.mask]
     kept = [*probabilities, *(torch.bernoulli(p) for p in probabilities)]
+    child.remove()
     return sum(tensor.numel() * tensor.element_size() for tensor in kept) / child.target.numel()
 
 
