@@ -63,9 +63,9 @@ figures: $(READY)
 	$(BIN)/snakemake --cores 1 --config recorded=$(or $(RECORDED),$(error make figures RECORDED=<name>: a folder of recorded/)) --quiet rules
 	@echo "$(CURDIR)/results/$(RECORDED)/report.html"
 
-# What the README and the documentation say of the records and of speed, from committed tables.
+# The pages of docs/templates, with numbers from committed tables.
 results: $(READY)
-	$(BIN)/python -m ssa summary README.md docs/findings.md docs/speed.md
+	$(BIN)/python -m ssa summary README.md docs/results.md docs/findings.md docs/speed.md
 
 # Makes all of that anew for every record, elsewhere, and compares it with what is committed.
 record-check: $(READY)

@@ -24,13 +24,13 @@ sys.path.insert(0, str(DOCS))
 
 project = "ssa"
 version = release = ssa.__version__
-extensions = ["sphinx.ext.autodoc", "myst_parser"]  # the second for the pages in Markdown, which the records fill
-exclude_patterns = ["_build"]
+extensions = ["sphinx.ext.autodoc", "sphinxarg.ext", "myst_parser"]  # reference, command line, pages in Markdown
+exclude_patterns = ["_build", "templates"]
 autodoc_member_order = "bysource"
 autodoc_typehints_format = "short"
 python_maximum_signature_line_length = 88
-html_theme = "alabaster"
-html_theme_options = {"description": "Stochastic Subnetwork Annealing", "fixed_sidebar": True, "page_width": "1080px"}
+html_theme = "furo"  # search, light and dark
+html_title = "Stochastic Subnetwork Annealing"
 html_static_path = ["_static"]
 html_show_copyright = html_show_sourcelink = False
 
@@ -60,7 +60,10 @@ class SettingsTable(SphinxDirective):
         self.env.note_dependency(str(home.__file__))
         cls = getattr(home, name)
         lines = [*inspect.cleandoc(cls.__doc__).splitlines(), "", ".. list-table::", "   :header-rows: 1", ""]
-        for row in (["setting", "default", "allowed", "its source"], *map(partial(_setting, cls), fields(cls))):
+        for row in (
+            ["setting", "meaning", "default", "allowed", "its source"],
+            *map(partial(_setting, cls), fields(cls)),
+        ):
             lines += [f"   {'  -' if number else '* -'} {cell}" for number, cell in enumerate(row)]
         return self.parse_text_to_nodes("\n".join(lines))
 
@@ -69,7 +72,9 @@ def _setting(cls: type, field: Field[Any]) -> list[str]:
     """The cells of one setting."""
     missing = field.default is MISSING
     default = "(must be given)" if missing else f"``{'null' if field.default is None else field.default}``"
-    return [f"``{field.name}``", default, settings.allowed(cls, field), "" if missing else field.metadata["source"]]
+    meaning = field.metadata["meaning"].replace("`", "``")
+    source = "" if missing else field.metadata["source"]
+    return [f"``{field.name}``", meaning, default, settings.allowed(cls, field), source]
 
 
 class Methods(SphinxDirective):

@@ -119,7 +119,7 @@ def parser() -> argparse.ArgumentParser:
     for sub in (withdraw, show):
         sub.add_argument("folder", type=Path, help="such as recorded/reduced-cpu")
     show.add_argument("child", help="its id, as in the folder's children.csv")
-    summary = stage("summary", _summary, "fill the marked places of pages from the committed records", study=False)
+    summary = stage("summary", _summary, "write pages from their templates and the committed records", study=False)
     summary.add_argument("pages", type=Path, nargs="+", help="such as README.md docs/findings.md")
     track = stage("track", _track, "write W&B runs of what is recorded; upload them where wandb.mode is online")
     track.add_argument("--follow", action="store_true", help="go on until interrupted, or until a pipe to it closes")
@@ -310,10 +310,10 @@ def _show(options: argparse.Namespace) -> None:
 
 
 def _summary(options: argparse.Namespace) -> None:
-    from ssa.report.readme import results
+    from ssa.report.readme import text
 
     for page in options.pages:
-        print(f"{page} {'filled' if results.fill(page, Path()) else 'is up to date'}")
+        print(f"{page} {'written' if text.fill(page, Path()) else 'is up to date'}")
 
 
 def _tables(options: argparse.Namespace) -> None:

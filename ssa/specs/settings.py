@@ -29,6 +29,7 @@ def setting(
     permits: bool = False,
     percent: bool = False,
     listed: bool = False,
+    meaning: str = "",
 ) -> Any:
     """A field that allows ``choices``, or numbers in [low, high] and under ``below``; ``source`` labels its default.
 
@@ -39,7 +40,13 @@ def setting(
     and is in no id. ``percent``: a value above 0 and below 1 is taken for a fraction, and asked about.
     """
     metadata: dict[str, Any] = {"source": source, "choices": choices, "low": low, "high": high, "below": below}
-    metadata |= {"added": added or permits, "permits": permits, "percent": percent, "listed": listed}
+    metadata |= {
+        "added": added or permits,
+        "permits": permits,
+        "percent": percent,
+        "listed": listed,
+        "meaning": meaning,
+    }
     return dataclasses.field(default=default, metadata=metadata)
 
 

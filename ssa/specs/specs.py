@@ -24,14 +24,40 @@ class DataSpec:
     test images of a folder may be copies of its training images.
     """
 
-    source: str = setting(choices=("digits", "cifar10", "cifar100", "imagefolder"))
-    train: int | None = setting(None, source="assumed", low=1)
-    validation: int = setting(5000, source="assumed", low=0)
-    split: str = setting("fixed", source="assumed", choices=("fixed", "parent"))
-    folder: str | None = setting(None)
-    image_size: int = setting(32, low=1)
-    bag: float = setting(1.0, low=0.01, high=1, added=True)
-    duplicates: str = setting("refuse", choices=("refuse", "allow"), permits=True)
+    source: str = setting(
+        choices=("digits", "cifar10", "cifar100", "imagefolder"),
+        meaning="where the images come from; `digits` ships with scikit-learn",
+    )
+    train: int | None = setting(
+        None,
+        source="assumed",
+        low=1,
+        meaning="training images; null for all that validation leaves. Digits need a number, and test on the rest",
+    )
+    validation: int = setting(
+        5000, source="assumed", low=0, meaning="images kept from training, on which settings are chosen"
+    )
+    split: str = setting(
+        "fixed",
+        source="assumed",
+        choices=("fixed", "parent"),
+        meaning="whether all parents share one split, or each draws its own by its seed",
+    )
+    folder: str | None = setting(None, meaning="of an `imagefolder`: its folder, under `data_root`")
+    image_size: int = setting(32, low=1, meaning="of an `imagefolder`: the side in pixels to which images are scaled")
+    bag: float = setting(
+        1.0,
+        low=0.01,
+        high=1,
+        added=True,
+        meaning="the fraction of the training images that one parent sees, drawn without replacement",
+    )
+    duplicates: str = setting(
+        "refuse",
+        choices=("refuse", "allow"),
+        permits=True,
+        meaning="whether test images may be copies of training images",
+    )
 
     def bagged(self, images: int) -> int:
         """How many of so many training images one parent sees."""
@@ -42,33 +68,68 @@ class DataSpec:
 class Recipe:
     """How a network is trained, parent or child. The ``cycle`` settings: :mod:`ssa.training.rates`."""
 
-    epochs: int = setting(low=1)
-    batch_size: int = setting(128, source="author-code", low=1)
-    optimizer: str = setting("sgd", source="author-code", choices=("sgd", "adam", "adamw"))
-    lr: float = setting(0.1, source="author-code", low=0)
+    epochs: int = setting(low=1, meaning="passes over the training images")
+    batch_size: int = setting(128, source="author-code", low=1, meaning="images in a step")
+    optimizer: str = setting(
+        "sgd", source="author-code", choices=("sgd", "adam", "adamw"), meaning="the optimiser; `sgd` has momentum"
+    )
+    lr: float = setting(
+        0.1, source="author-code", low=0, meaning="the learning rate; the peak of `one-cycle` and `warmup-cosine`"
+    )
     lr_schedule: str = setting(
         "one-cycle",
         source="PAT",
         choices=("constant", "one-cycle", "step-linear", "warmup-cosine", "rewound", "cosine-cycles", "fge"),
+        meaning="how the rate moves over training; `rewound` repeats the end of the parent's own schedule",
     )
-    div_factor: float = setting(100.0, source="PAT", low=1)
-    pct_start: float = setting(0.1, source="PAT", low=0, below=1)
-    final_lr: float = setting(1e-7, source="author-code", low=0)
-    cycle_momentum: bool = setting(True, source="author-code")
-    warmup_epochs: float = setting(0.0, source="author-code", low=0)
-    momentum: float = setting(0.9, source="author-code", low=0, below=1)
-    nesterov: bool = setting(True, source="author-code")
-    weight_decay: float = setting(5e-4, source="author-code", low=0)
-    decay: str = setting("all", source="author-code", choices=("all", "weights"))
-    augment: str = setting("crop-flip", source="author-code", choices=("none", "crop-flip", "autoaugment"))
-    padding: int = setting(4, source="author-code", low=0)
-    padding_value: str = setting("black", source="author-code", choices=("black", "mean"))
-    drop_last: bool = setting(False, source="author-code")
-    precision: str = setting("fp32", source="assumed", choices=("fp32", "bf16"))
-    cycle_epochs: int | None = setting(None, low=1, added=True)
-    cycles_from: int | None = setting(None, low=1, added=True)
-    cycle_high_lr: float | None = setting(None, low=0, added=True)
-    cycle_low_lr: float | None = setting(None, low=0, added=True)
+    div_factor: float = setting(100.0, source="PAT", low=1, meaning="of `one-cycle`: it begins at lr / div_factor")
+    pct_start: float = setting(
+        0.1, source="PAT", low=0, below=1, meaning="of `one-cycle`: the share of steps before the peak"
+    )
+    final_lr: float = setting(
+        1e-7, source="author-code", low=0, meaning="the rate at the end of `one-cycle` and `step-linear`"
+    )
+    cycle_momentum: bool = setting(
+        True, source="author-code", meaning="of `one-cycle`: momentum moves from 0.95 to 0.85 and back"
+    )
+    warmup_epochs: float = setting(
+        0.0, source="author-code", low=0, meaning="of `warmup-cosine`: epochs before the peak"
+    )
+    momentum: float = setting(0.9, source="author-code", low=0, below=1, meaning="of `sgd`")
+    nesterov: bool = setting(True, source="author-code", meaning="of `sgd`: Nesterov's form of momentum")
+    weight_decay: float = setting(5e-4, source="author-code", low=0, meaning="weight decay")
+    decay: str = setting(
+        "all",
+        source="author-code",
+        choices=("all", "weights"),
+        meaning="what decays: `all` parameters, or `weights` without biases and normalisation layers",
+    )
+    augment: str = setting(
+        "crop-flip",
+        source="author-code",
+        choices=("none", "crop-flip", "autoaugment"),
+        meaning="augmentation of training images",
+    )
+    padding: int = setting(4, source="author-code", low=0, meaning="pixels around an image over which crops move")
+    padding_value: str = setting(
+        "black",
+        source="author-code",
+        choices=("black", "mean"),
+        meaning="their colour: `black`, or the `mean` of the training images",
+    )
+    drop_last: bool = setting(False, source="author-code", meaning="leave out an epoch's last batch if it is smaller")
+    precision: str = setting(
+        "fp32",
+        source="assumed",
+        choices=("fp32", "bf16"),
+        meaning="`bf16` is autocast with float32 weights; emulated and slow on CPUs without bf16 units",
+    )
+    cycle_epochs: int | None = setting(
+        None, low=1, added=True, meaning="of `cosine-cycles` and `fge`: the length of a cycle"
+    )
+    cycles_from: int | None = setting(None, low=1, added=True, meaning="of `fge`: the epoch at which cycles begin")
+    cycle_high_lr: float | None = setting(None, low=0, added=True, meaning="of `fge`: the highest rate of a cycle")
+    cycle_low_lr: float | None = setting(None, low=0, added=True, meaning="of `fge`: the lowest rate of a cycle")
 
 
 @dataclass(frozen=True)

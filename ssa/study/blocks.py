@@ -56,27 +56,90 @@ LISTS = ("score_epochs", "score_used")  # settings whose value is a list, so tha
 class ChildSettings:
     """What a block may vary, beside the recipe's settings. Sparsity in percent, annealing in epochs."""
 
-    method: str = setting()
-    criterion: str = setting("random", source="paper", choices=(*CRITERIA, "none"))
-    structure: str = setting("connections", source="PAT", choices=STRUCTURES)
-    allocation: str = setting("layerwise", source="author-code", choices=ALLOCATIONS)
-    score_images: int = setting(2048, source="assumed", low=1)
-    stem: str = setting("pruned", source="author-code", choices=("pruned", "dense"))
-    sparsity: float = setting(0.0, source="paper", low=0, below=100, percent=True)
-    seed: int = setting(0, low=0)
-    tau: float = setting(0.5, source="summary", low=0, high=1)
-    anneal_epochs: float = setting(0.0, source="paper", low=0)
-    anneal_schedule: str = setting("linear", source="paper", choices=("linear", "cosine", "exponential", "cubic"))
-    start: str = setting("trained", source="paper", choices=("trained", "rewound"))
-    pruned_weights: str = setting("train", source="assumed", choices=("train", "freeze", "shuffle"))
-    masked_weights: str = setting("update", source="author-code", choices=("update", "freeze"))
-    rescale: bool = setting(False, source="paper")
-    resample: str = setting("step", source="reviews", choices=("step", "epoch"))
-    batchnorm: str = setting("running", source="author-code", choices=("running", "reestimated"))
-    bn_images: int = setting(2048, source="assumed", low=1)
-    score_epochs: tuple[int, ...] | None = setting(None, source="assumed", low=0)
-    gradient_batches: int = setting(0, source="assumed", low=0, added=True)
-    score_used: tuple[int, ...] | None = setting(None, source="assumed", low=0, added=True)
+    method: str = setting(meaning="how the child is fine-tuned: a method of the table below, or one of `methods`")
+    criterion: str = setting(
+        "random",
+        source="paper",
+        choices=(*CRITERIA, "none"),
+        meaning="which weights are pruned; `none` for a dense child",
+    )
+    structure: str = setting(
+        "connections", source="PAT", choices=STRUCTURES, meaning="prune single `connections` or whole `neurons`"
+    )
+    allocation: str = setting(
+        "layerwise", source="author-code", choices=ALLOCATIONS, meaning="how sparsity is spread over the layers"
+    )
+    score_images: int = setting(
+        2048, source="assumed", low=1, meaning="training images on which `taylor` scores are computed"
+    )
+    stem: str = setting(
+        "pruned", source="author-code", choices=("pruned", "dense"), meaning="whether the first layer is pruned too"
+    )
+    sparsity: float = setting(
+        0.0, source="paper", low=0, below=100, percent=True, meaning="percent of the prunable weights that go"
+    )
+    seed: int = setting(0, low=0, meaning="of random masks, sampling and the order of batches")
+    tau: float = setting(
+        0.5, source="summary", low=0, high=1, meaning="the keep-probability at which temperature annealing starts"
+    )
+    anneal_epochs: float = setting(0.0, source="paper", low=0, meaning="e, the epochs over which masks are annealed")
+    anneal_schedule: str = setting(
+        "linear",
+        source="paper",
+        choices=("linear", "cosine", "exponential", "cubic"),
+        meaning="how annealing moves from 0 to 1",
+    )
+    start: str = setting(
+        "trained",
+        source="paper",
+        choices=("trained", "rewound"),
+        meaning="the parent's `trained` weights, or those `rewound` to as many epochs before its end",
+    )
+    pruned_weights: str = setting(
+        "train",
+        source="assumed",
+        choices=("train", "freeze", "shuffle"),
+        meaning="what happens to pruned weights while they are sampled",
+    )
+    masked_weights: str = setting(
+        "update",
+        source="author-code",
+        choices=("update", "freeze"),
+        meaning="whether momentum and weight decay move weights that a step's mask hides",
+    )
+    rescale: bool = setting(False, source="paper", meaning="divide sampled weights by their keep-probability")
+    resample: str = setting(
+        "step", source="reviews", choices=("step", "epoch"), meaning="draw a mask for each step, or for each epoch"
+    )
+    batchnorm: str = setting(
+        "running",
+        source="author-code",
+        choices=("running", "reestimated"),
+        meaning="which statistics the primary accuracy uses",
+    )
+    bn_images: int = setting(
+        2048, source="assumed", low=1, meaning="training images that re-estimate BatchNorm statistics"
+    )
+    score_epochs: tuple[int, ...] | None = setting(
+        None,
+        source="assumed",
+        low=0,
+        meaning="after which epochs the target network is scored; null for each. The last always is",
+    )
+    gradient_batches: int = setting(
+        0,
+        source="assumed",
+        low=0,
+        added=True,
+        meaning="batches on which the variance of gradients is measured at each scored epoch; 0 for none",
+    )
+    score_used: tuple[int, ...] | None = setting(
+        None,
+        source="assumed",
+        low=0,
+        added=True,
+        meaning="at which epochs the network is scored as training uses it; null for none",
+    )
 
 
 @dataclass(frozen=True)

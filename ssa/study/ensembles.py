@@ -37,22 +37,31 @@ class EnsembleSettings:
     child's own, pairs of opposite ones, or a partition of the weights; ``tuning``: a method.
     """
 
-    name: str = setting()
-    method: str = setting(choices=METHODS)
-    parents: str | tuple[str, ...] = setting()
-    members: int = setting(1, source="PAT", low=1)
-    masks: str = setting("random", source="PAT", choices=("random", "anti-random", "partition"))
-    sparsity: float = setting(50.0, source="PAT", low=0, below=100, percent=True)
-    tuning: str = setting("one-shot", source="PAT")
-    samples: int = setting(1, low=1)
+    name: str = setting(meaning="as tables name it")
+    method: str = setting(choices=METHODS, meaning="the kind of ensemble")
+    parents: str | tuple[str, ...] = setting(meaning="one kind of parents or several, each an ensemble of its own")
+    members: int = setting(1, source="PAT", low=1, meaning="how many networks it has")
+    masks: str = setting(
+        "random",
+        source="PAT",
+        choices=("random", "anti-random", "partition"),
+        meaning="of children: `random` masks, pairs of opposite ones, or a `partition` of the weights",
+    )
+    sparsity: float = setting(
+        50.0, source="PAT", low=0, below=100, percent=True, meaning="percent of the weights that go in each child"
+    )
+    tuning: str = setting("one-shot", source="PAT", meaning="the method that fine-tunes its children")
+    samples: int = setting(1, low=1, meaning="forward passes through each member, with dropout if more than one")
 
 
 @dataclass(frozen=True)
 class CorruptionSettings:
     """On which corrupted test images the ensembles are scored: a named set, and how many test images (null: all)."""
 
-    set: str = setting(choices=tuple(dict.fromkeys(itertools.chain(*CORRUPTION_SETS.values()))))
-    images: int | None = setting(None, low=1)
+    set: str = setting(
+        choices=tuple(dict.fromkeys(itertools.chain(*CORRUPTION_SETS.values()))), meaning="a named set of corruptions"
+    )
+    images: int | None = setting(None, low=1, meaning="how many test images are corrupted; null for all")
 
 
 @dataclass(frozen=True)

@@ -92,15 +92,9 @@ CATALOGUE: dict[str, Method] = {
 }
 
 ANNEALED = ("random", "random-independent", "temperature", "temperature-all")  # SSA, its controls aside
-# The controls, in the order in which they are told of, and what each changes in temperature annealing.
-CONTROLS = {
-    "expected": "No noise (the expected mask)",
-    "dense-then-cut": "Neither noise nor gradual change (dense until e, then cut)",
-    "constant-temperature": "Noise, but no gradual change (constant tau, then cut)",
-    "temperature-all": "Noise on the kept weights too",
-    "frozen": "Pruned weights that learn nothing meanwhile",
-    "shuffled": "Pruned weights whose values were permuted",
-}
+# Temperature annealing with one thing changed: no noise; neither noise nor gradual change; noise without gradual
+# change; noise on kept weights too; pruned weights that learn nothing; pruned weights whose values were permuted.
+CONTROLS = ("expected", "dense-then-cut", "constant-temperature", "temperature-all", "frozen", "shuffled")
 
 
 def label(method: str) -> str:

@@ -1,15 +1,14 @@
-"""Questions beyond the paper's claims: a study names those that it answers; each has a table, a figure, a paragraph.
+"""Questions beyond the paper's claims: a study names those that it answers; each has a table and a figure.
 
-``findings: [controls, losses]`` in a study's file. The table and the figure are made from the record; the paragraph is
-made from the table by rules, and stands in ``docs/findings.md``.
+``findings: [controls, losses]`` in a study's file. What they say is told in ``docs/findings.md``.
 """
 
 from __future__ import annotations
 
 from ssa.errors import UserError
 
-# By name, which is that of its function in ssa.analysis.findings, ssa.report.figures.findings and
-# ssa.report.readme.sentences too. Imports nothing heavy: reading a study checks the names.
+# By name, which is that of its function in ssa.analysis.findings and ssa.report.figures.findings too. Imports nothing
+# heavy: reading a study checks the names.
 FINDINGS: dict[str, str] = {
     "controls": "Noise, gradual change, or what pruned weights learn?",
     "losses": "Optimisation or regularisation?",

@@ -41,9 +41,9 @@ FOLDERS = ("parents", "children", "ensembles", "members")  # of results/, which 
 class ParentSettings:
     """One kind of parent, of which a study trains one for each seed."""
 
-    dataset: str = setting()
-    model: str = setting()
-    seeds: tuple[int, ...] = setting()
+    dataset: str = setting(meaning="one of `datasets`, by name")
+    model: str = setting(meaning="a built-in model, or `timm/<name>`")
+    seeds: tuple[int, ...] = setting(meaning="one parent is trained for each")
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,10 @@ from ssa.results import aggregate
 from ssa.specs import yaml_files
 from ssa.specs.specs import SEMANTICS, ChildSpec, DataSpec, MaskSpec, ParentSpec, Recipe
 from ssa.study import study
+from ssa.study.blocks import ChildSettings
+from ssa.study.ensembles import CorruptionSettings, EnsembleSettings
+from ssa.study.study import ParentSettings
+from ssa.workflow.options import Options
 from ssa.workflow.size import summary
 
 PATH = Path("tiny.yaml")
@@ -352,3 +356,10 @@ def test_a_block_may_be_for_some_of_its_parents(tiny: dict[str, Any]) -> None:
     tiny["blocks"][1]["parent_seeds"] = [7]
     with pytest.raises(UserError, match=r"blocks\[1\].parent_seeds: 7 is not allowed; allowed: 0, 1"):
         expand(tiny)
+
+
+@pytest.mark.parametrize(
+    "kind", [DataSpec, Recipe, ParentSettings, ChildSettings, EnsembleSettings, CorruptionSettings, Options]
+)
+def test_every_setting_of_the_documentation_has_a_meaning(kind: type) -> None:
+    assert [field.name for field in dataclasses.fields(kind) if not field.metadata["meaning"]] == []

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from ssa.errors import UserError
 from ssa.report.tables.style import grid
 
 if TYPE_CHECKING:
@@ -32,6 +33,16 @@ def profile(page: Page) -> str:
 
 
 PLACES: dict[str, Callable[[Page], str]] = {"targets": targets, "measured": measured, "profile": profile}
+
+
+def value(root: Path, device: str, measure: str, network: str) -> str:
+    """One measured number with its unit, from ``benchmarks/<device>.json``; ``UserError`` if it is not there."""
+    path = root / "benchmarks" / f"{device}.json"
+    rows = [row for part in json.loads(path.read_text(encoding="utf-8"))["parts"].values() for row in part["rows"]]
+    found = [row for row in rows if (row["measure"], row["network"]) == (measure, network)]
+    if len(found) != 1:
+        raise UserError(f"{path} has {len(found)} rows of {measure!r} for {network!r}; one is asked for")
+    return _cells(found[0])["value"]
 
 
 def _each(page: Page, rows: Callable[[list[Row]], list[dict[str, str]]]) -> str:

@@ -1,0 +1,102 @@
+"""Tables of claims and of findings in Markdown, from what ``paper_tables/`` holds for each record."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from ssa.analysis.claims.comparison import JUDGED
+from ssa.analysis.claims.verdicts import LOSS, NOT_TESTABLE
+from ssa.analysis.statistics import DASH, n_text
+from ssa.report.readme.records import Page, made, records
+from ssa.report.tables.style import grid, number, signed
+from ssa.study.claims import top_of
+
+FEW = 3  # comparisons that are listed one by one
+
+
+def tables(page: Page) -> str:
+    """Of each record that tests claims: a row for each claim and arm, sanity, figures, deviations and assumptions."""
+    parts: list[str] = []
+    for name, study in records(page.root).items():
+        folder = page.root / "paper_tables" / name
+        rows = _claim_rows(folder / "claims.csv", top_of(study["claims"]).confidence)
+        if not rows:
+            continue
+        parts += [f"## {study['title']}", f"{made(name, study, page)}.", page.overlaps[name]]
+        parts += [grid(rows[0], [row.values() for row in rows]), *_sanity(folder / "table4_sanity.csv")]
+        parts += [_list("Deviations from the paper", study["deviations"]), _list("Assumed", study["assumptions"])]
+    return "\n\n".join(part for part in parts if part)
+
+
+def _sanity(path: Path) -> list[str]:
+    """Our numbers beside known ones; nothing if there are none."""
+    rows = [_known(row) for row in pd.read_csv(path).to_dict("records")]
+    return ["Our numbers beside known ones:", grid(rows[0], [row.values() for row in rows])] if rows else []
+
+
+def _known(row: dict[Any, Any]) -> dict[str, str]:
+    known = (
+        f"at least {number(row['known_low'])}"
+        if math.isinf(row["known_high"])
+        else f"{number(row['known_low'])} to {number(row['known_high'])}"
+    )
+    ours = bracketed(*(number(row[key]) for key in ("estimate", "low", "high")))
+    told = {key: str(row[key]) for key in ("check", "arm")}
+    return told | {"ours": ours, "n": str(row["n"]), "known": known, "source": row["source"], "verdict": row["verdict"]}
+
+
+def _list(title: str, lines: list[str]) -> str:
+    return f"{title}:\n\n" + "\n".join(f"- {line}" for line in lines) if lines else ""
+
+
+def _claim_rows(path: Path, level: float) -> list[dict[str, str]]:
+    """The cells of one row for each claim and arm of claims.csv, losses first; intervals are at ``level``."""
+    table = pd.read_csv(path, dtype=dict.fromkeys(("standing", "note", "earlier"), "str"))
+    rows = [
+        _claim_row(str(claim), str(arm), part, level)
+        for (claim, arm), part in table.groupby(["claim", "arm"], sort=False)
+    ]
+    return sorted(rows, key=lambda row: row["verdict"] != LOSS)
+
+
+def _claim_row(claim: str, arm: str, rows: pd.DataFrame, level: float) -> dict[str, str]:
+    judged = rows[rows["role"] == JUDGED]
+    last = rows[rows["role"] == "overall"].iloc[0].fillna("")
+    return {
+        "claim": f"{claim}: {last['statement']}",
+        "arm": arm,
+        f"our estimate ({level:.0%} CI)": _estimates(judged.dropna(subset="estimate")),
+        "n": n_text(judged["n"]),
+        "verdict": f"{last['verdict']}" if last["verdict"] != NOT_TESTABLE else str(judged["verdict"].iloc[0]),
+        "standing": last["standing"].split(":")[0],
+        "beside it": ". ".join(text for text in (last["earlier"], last["note"]) if text),
+    }
+
+
+def _estimates(known: pd.DataFrame) -> str:
+    """Each of a few comparisons; of many in one unit the lowest and the highest."""
+    if known.empty:
+        return DASH
+    if known["measure"].nunique() > 1:
+        return "; ".join(_estimates(rows) for _, rows in known.groupby("measure", sort=False))
+    ordered = known.sort_values("estimate", kind="stable")
+    few = known if len(known) <= FEW else ordered.iloc[[0, -1]]
+    texts = [f"{_numbers(row)} ({row['comparison']})" for row in few.to_dict("records")]
+    return "; ".join(texts) if len(known) <= FEW else f"lowest {texts[0]}; highest {texts[1]}"
+
+
+def _numbers(row: dict[Any, Any]) -> str:
+    """Mean and interval, with the unit where it is not points."""
+    ratio, nats = "ratio" in row["measure"], "nats" in row["measure"]
+    text = number if ratio else signed
+    numbers = bracketed(*(text(row[key]) for key in ("estimate", "low", "high")))
+    return numbers + " as a ratio" * ratio + " hundredths of a nat" * nats
+
+
+def bracketed(mean: str, low: str, high: str) -> str:
+    """``mean [low, high]``; of one that has no interval, the mean."""
+    return mean if low == DASH else f"{mean} [{low}, {high}]"
