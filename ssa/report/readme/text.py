@@ -29,7 +29,7 @@ class Row:
 
     def __getitem__(self, column: str) -> Any:
         if column not in self.values:
-            raise UserError(f"{self.place} has no column {column!r}; it has {', '.join(self.values)}")
+            raise UserError(f"{self.place} has no column {column!r}; it has {', '.join(map(str, self.values))}")
         return self.values[column]
 
     def higher(self, column: str = "estimate", unit: str = "points") -> str:
@@ -106,7 +106,7 @@ def _names(page: Page) -> dict[str, Any]:
         found = table(place)
         for column, value in wanted.items():
             if column not in found:
-                raise UserError(f"{place} has no column {column!r}; it has {', '.join(found)}")
+                raise UserError(f"{place} has no column {column!r}; it has {', '.join(map(str, found))}")
             found = found[found[column].isna() if value is None else found[column] == value]
         if len(found) != 1:
             raise UserError(f"{page.path.name} asks {place} for one row with {wanted}, and it has {len(found)}")
