@@ -6,6 +6,7 @@ the number, and fails if its interval does not lie below 0.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -82,70 +83,82 @@ def fill(page: Path, root: Path) -> bool:
 
 
 def filled(page: Page) -> str:
-    """What ``page`` should hold."""
+    """Render the text that ``page`` should hold."""
     loader = jinja2.FileSystemLoader(page.root / TEMPLATES)
     environment = jinja2.Environment(
         loader=loader, undefined=jinja2.StrictUndefined, keep_trailing_newline=True, trim_blocks=True, autoescape=False
     )
     try:
-        return environment.get_template(page.path.name).render(_names(page))
+        return environment.get_template(page.path.name).render(_names(Words(page)))
     except jinja2.TemplateError as error:
         raise UserError(f"{TEMPLATES / page.path.name}: {error or type(error).__name__}") from error
 
 
-def _names(page: Page) -> dict[str, Any]:
-    """What a template may call."""
+@dataclass(frozen=True)
+class Words:
+    """The vocabulary of templates: each method by its name. ``UserError`` if something is missing or does not hold."""
 
-    def table(place: str) -> pd.DataFrame:
-        path = page.root / "paper_tables" / f"{place}.csv"
-        if not path.is_file():
-            raise UserError(f"{page.path.name} speaks of {path.relative_to(page.root)}, which does not exist")
-        return pd.read_csv(path)
+    page: Page
 
-    def row(place: str, **wanted: Any) -> Row:
-        found = table(place)
+    def row(self, place: str, **wanted: Any) -> Row:
+        """The one row of ``paper_tables/<place>.csv`` whose columns have these values; None stands for a blank."""
+        found = self._table(place)
         for column, value in wanted.items():
             if column not in found:
                 raise UserError(f"{place} has no column {column!r}; it has {', '.join(map(str, found))}")
             found = found[found[column].isna() if value is None else found[column] == value]
         if len(found) != 1:
-            raise UserError(f"{page.path.name} asks {place} for one row with {wanted}, and it has {len(found)}")
+            raise UserError(f"{self.page.path.name} asks {place} for one row with {wanted}, and it has {len(found)}")
         return Row(found.iloc[0].to_dict(), place)
 
-    def judged(record: str, claim: str, arm: str, comparison: str) -> Row:
-        return row(f"{record}/claims", claim=claim, arm=arm, comparison=comparison, role="judged")
+    def judged(self, record: str, claim: str, arm: str, comparison: str) -> Row:
+        """One comparison by which a claim is judged."""
+        return self.row(f"{record}/claims", claim=claim, arm=arm, comparison=comparison, role="judged")
 
-    def verdict(record: str, claim: str, arm: str, expected: str) -> str:
-        """The verdict on an arm; its standing in brackets. ``UserError`` unless it is the ``expected`` one."""
-        last = row(f"{record}/claims", claim=claim, arm=arm, role="overall")
+    def verdict(self, record: str, claim: str, arm: str, expected: str) -> str:
+        """The verdict on an arm, its standing in brackets; an error unless it is the ``expected`` one."""
+        last = self.row(f"{record}/claims", claim=claim, arm=arm, role="overall")
         if last["verdict"] != expected:
             raise UserError(f"{record}: {claim} on {arm} is said to be {expected}, and is {last['verdict']}")
         return f"{expected} ({last['standing'].split(':')[0]})"
 
-    def count(place: str, query: str | None = None) -> int:
-        found = table(place)
+    def count(self, place: str, query: str | None = None) -> int:
+        """How many rows of a table meet a pandas query."""
+        found = self._table(place)
         return len(found.query(query) if query else found)
 
-    def runs(record: str) -> str:
-        return made(record, records(page.root)[record], page)
-
-    def check(holds: bool, said: str) -> str:
+    def check(self, holds: bool, said: str) -> str:
+        """Nothing; an error with what is ``said`` if it does not hold."""
         if not holds:
-            raise UserError(f"{page.path.name} says that {said}, and that does not hold")
+            raise UserError(f"{self.page.path.name} says that {said}, and that does not hold")
         return ""
 
-    def speeds(place: str) -> str:
-        return speed.PLACES[place](page)
+    def runs(self, record: str) -> str:
+        """What a record holds, and when and on what it was made."""
+        return made(record, records(self.page.root)[record], self.page)
 
-    return {
-        "row": row,
-        "judged": judged,
-        "verdict": verdict,
-        "count": count,
-        "runs": runs,
-        "check": check,
-        "claims": lambda: claims.tables(page),
-        "overlap": lambda record: page.overlaps[record],
-        "speed": speeds,
-        "benchmark": lambda device, measure, network: speed.value(page.root, device, measure, network),
-    }
+    def overlap(self, record: str) -> str:
+        """Which runs a record shares with others, in words."""
+        return self.page.overlaps[record]
+
+    def claims(self) -> str:
+        """The verdicts of all records, as tables."""
+        return claims.tables(self.page)
+
+    def speed(self, place: str) -> str:
+        """One of the tables of measured speed."""
+        return speed.PLACES[place](self.page)
+
+    def benchmark(self, device: str, measure: str, network: str) -> str:
+        """One measured speed with its unit."""
+        return speed.value(self.page.root, device, measure, network)
+
+    def _table(self, place: str) -> pd.DataFrame:
+        path = self.page.root / "paper_tables" / f"{place}.csv"
+        if not path.is_file():
+            raise UserError(f"{self.page.path.name} speaks of {path.relative_to(self.page.root)}, which does not exist")
+        return pd.read_csv(path)
+
+
+def _names(words: Words) -> dict[str, Any]:
+    return {name: getattr(words, name) for name in vars(Words) if not name.startswith("_") and name != "page"}
