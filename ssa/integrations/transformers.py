@@ -1,0 +1,25 @@
+"""Anneal a child with the Trainer of transformers (``pip install 'stochastic-subnetwork-annealing[hf]'``)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from ssa.method.subnetwork import Subnetwork
+
+
+class AnnealingCallback(TrainerCallback):
+    """Moves ``child`` to the Trainer's epoch before each optimiser step: ``Trainer(model, callbacks=[...(child)])``.
+
+    Give the Trainer the model that the child was made of. One mask serves all batches that a step accumulates.
+    """
+
+    def __init__(self, child: Subnetwork) -> None:
+        self.child = child
+
+    def on_step_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Draw the mask of the coming step."""
+        self.child.at(state.epoch or 0.0)
