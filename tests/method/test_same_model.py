@@ -455,53 +455,66 @@ def test_sampling_does_not_depend_on_the_masks_order(law: Law, how: dict[str, st
 # --- several processes ------------------------------------------------------------------------------------------------
 
 
+SHARED = [
+    *((law, {}) for law in (OneShot(), RandomAnnealing(epochs=1), Iterative(epochs=1))),
+    (TemperatureAnnealing(epochs=1, expected=True), {}),
+    (TemperatureAnnealing(epochs=1), {"rescale": True}),
+]
+WHOLE = [(RERANKED, {}), *((OneShot(), {how: "freeze"}) for how in ("pruned_weights", "masked_weights"))]
+
+
 def distributed(rank: int, store: str) -> None:
-    """One of two processes: FSDP by layers and DDP against one process that sees the whole batch; then other seeds."""
+    """One of two processes: FSDP by layers and DDP against one process that sees the whole batch; then refusals."""
     from torch.distributed.fsdp import fully_shard
 
     os.environ["GLOO_SOCKET_IFNAME"] = "lo"
     torch.set_num_threads(1)
     torch.distributed.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=2)
     for shard in ("layers", "root", None):
-        child = child_of(RandomAnnealing(epochs=1))
-        alone = copy.deepcopy(child)
-        parallel: nn.Module = child
-        if shard is None:
-            parallel = nn.parallel.DistributedDataParallel(child)
-        for layer in child.module if shard == "layers" else ():
-            if isinstance(layer, nn.Linear):
-                fully_shard(layer)
-        if shard is not None:
-            fully_shard(child.module)
-        optimizers = [torch.optim.SGD(each.parameters(), 0.1, momentum=0.9) for each in (child, alone)]
-        for t in (0.0, 0.25, 0.5, 1.0):
-            for each, forward, part in ((child, parallel, slice(4 * rank, 4 * rank + 4)), (alone, alone, slice(None))):
-                each.at(t)
-                each.zero_grad()
-                functional.mse_loss(forward(images(8)[part]), torch.ones(8, 10)[part]).backward()
-            for optimizer in optimizers:
-                optimizer.step()
-        for name, weight in child.weights.items():
-            whole = weight.full_tensor() if hasattr(weight, "full_tensor") else weight
-            torch.testing.assert_close(whole, alone.weights[name], rtol=1e-5, atol=1e-6)
-        if shard is not None:
-            with pytest.raises(RuntimeError, match="the weights are sharded"):
-                child.fold()
-            with pytest.raises(ValueError, match="sharded already: make the child first"):
-                Subnetwork(sharded(), {}, OneShot())
-    ranked = child_of(RERANKED)
-    fully_shard(ranked.module)
-    with pytest.raises(RuntimeError, match="must see them whole: train without FSDP"):
-        ranked.at(0.0)
+        for law, how in SHARED if shard else SHARED + WHOLE:
+            _trains_as_one(rank, shard, child_of(law, **how))
+    for law, how in WHOLE:
+        whole = child_of(law, **how)
+        fully_shard(whole.module)
+        for use in (lambda child=whole: child.at(0.0), lambda child=whole: child(images())):
+            with pytest.raises(RuntimeError, match="must see them whole: train without FSDP"):
+                use()
+    with pytest.raises(ValueError, match="sharded already: make the child first"):
+        Subnetwork(fully_shard(mlp()), {}, OneShot())
+    with pytest.raises(RuntimeError, match="re-rank by magnitude"):
+        child_of(Iterative(epochs=1, order="movement"))
     with pytest.raises(ValueError, match="ranks differ in seed, law, mask"):
         child_of(TemperatureAnnealing(epochs=1), seed=rank)
     torch.distributed.destroy_process_group()
 
 
-def sharded() -> nn.Module:
+def _trains_as_one(rank: int, shard: str | None, child: Subnetwork) -> None:
+    """Four steps, each process on half of every batch; ``shard``: FSDP by layers, at the root only, or None for DDP."""
     from torch.distributed.fsdp import fully_shard
 
-    return fully_shard(mlp())
+    alone = copy.deepcopy(child)
+    parallel: nn.Module = child
+    if shard is None:
+        parallel = nn.parallel.DistributedDataParallel(child)
+    for layer in child.module if shard == "layers" else ():
+        if isinstance(layer, nn.Linear):
+            fully_shard(layer)
+    if shard is not None:
+        fully_shard(child.module)
+    optimizers = [torch.optim.SGD(each.parameters(), 0.1, momentum=0.9) for each in (child, alone)]
+    for t in (0.0, 0.25, 0.5, 1.0):
+        for each, forward, part in ((child, parallel, slice(4 * rank, 4 * rank + 4)), (alone, alone, slice(None))):
+            each.at(t)
+            each.zero_grad()
+            functional.mse_loss(forward(images(8)[part]), torch.ones(8, 10)[part]).backward()
+        for optimizer in optimizers:
+            optimizer.step()
+    for name, weight in child.weights.items():
+        whole = weight.full_tensor() if hasattr(weight, "full_tensor") else weight
+        torch.testing.assert_close(whole, alone.weights[name], rtol=1e-5, atol=1e-6)
+    if shard is not None:
+        with pytest.raises(RuntimeError, match="the weights are sharded"):
+            child.fold()
 
 
 def test_processes_train_as_one_whether_sharded_or_not(tmp_path: Path) -> None:

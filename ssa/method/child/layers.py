@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -93,6 +94,48 @@ def check_free(owner: nn.Module, name: str) -> None:
             f"{name!r} is of a layer that computes weights from others (a parametrization): remove that first, as "
             "torch.nn.utils.parametrize.remove_parametrizations does, or leave the layer out with select="
         )
+
+
+class Layers:
+    """The layers of a child's module whose weights are masked: those that have the weights ``names``, tied ones too."""
+
+    def __init__(self, child: Subnetwork | None = None, names: Iterable[str] = ()) -> None:
+        self._attached: list[Attached] = []
+        self._places: dict[str, tuple[Attached, str]] = {}  # of a tied weight one of its places
+        if child is None:
+            return
+        where, parameters = places(child.module), dict(child.module.named_parameters())
+        owners: dict[nn.Module, dict[str, str]] = {}
+        for name in names:
+            for owner, key in where[id(parameters[name])]:
+                check_free(owner, name)
+                owners.setdefault(owner, {})[key] = name
+        for owner, own in owners.items():
+            first = None if self._attached else next(iter(own))
+            attached = Attached(owner, {key: Masked(child, name, key == first) for key, name in own.items()})
+            self._attached.append(attached)
+            self._places |= {name: (attached, key) for key, name in own.items()}
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._places)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._places
+
+    def __bool__(self) -> bool:
+        return bool(self._places)
+
+    def weight(self, name: str) -> Tensor:
+        """The weight called ``name``, without the mask."""
+        attached, key = self._places[name]
+        return attached.weight(key)
+
+    def restore(self) -> None:
+        """Make the layers what they were, with the weights as they are now."""
+        for attached in self._attached:
+            attached.restore()
+        self._attached.clear()
+        self._places.clear()
 
 
 class Attached:

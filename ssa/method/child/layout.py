@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from functools import reduce
 
 import torch
 from torch import Tensor
@@ -61,8 +62,8 @@ class Layout:
 
     def flatten(self, tensors: Mapping[str, Tensor]) -> Tensor:
         """All ``tensors``, one of its shape for each name, laid end to end."""
-        first = next(iter(tensors.values()))
-        flat = torch.empty(self.count, dtype=first.dtype, device=first.device)
+        dtype = reduce(torch.promote_types, (tensor.dtype for tensor in tensors.values()))
+        flat = torch.empty(self.count, dtype=dtype, device=next(iter(tensors.values())).device)
         for name, tensor in tensors.items():
             self.view(flat, name).copy_(tensor)
         return flat

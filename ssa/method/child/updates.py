@@ -1,0 +1,41 @@
+"""Optimisers tell the children whose weights they have updated."""
+
+from __future__ import annotations
+
+import weakref
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.optim.optimizer import register_optimizer_step_post_hook
+
+
+class Follower(Protocol):
+    """What wants to know of updates: a child."""
+
+    module: nn.Module
+
+    def after_step(self, stepped: set[int], found_inf: Tensor | None) -> None:
+        """Follow an update of the parameters with these ids."""
+
+
+def follow(child: Follower) -> None:
+    """Tell ``child`` from now on, as long as it lives."""
+    _LIVE.add(child)
+
+
+def leave(child: Follower) -> None:
+    """Tell ``child`` no longer."""
+    _LIVE.discard(child)
+
+
+def _note_update(optimizer: torch.optim.Optimizer, *_: Any) -> None:
+    """After any optimiser's step, which a GradScaler may have made it skip: let the children that it updates follow."""
+    stepped = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
+    for child in list(_LIVE):
+        if any(id(parameter) in stepped for parameter in child.module.parameters()):
+            child.after_step(stepped, getattr(optimizer, "found_inf", None))
+
+
+_LIVE: weakref.WeakSet[Follower] = weakref.WeakSet()
+register_optimizer_step_post_hook(_note_update)
