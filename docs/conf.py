@@ -97,7 +97,8 @@ def _words(values: dict[str, Any]) -> str:
 
 def _block(name: str) -> str:
     kind = "class" if isinstance(getattr(ssa, name), type) else "function"
-    return f".. auto{kind}:: ssa.{name}" + ("\n   :members:\n   :show-inheritance:" if kind == "class" else "")
+    options = (":members:", ":inherited-members: Module, Law, dict", ":show-inheritance:") if kind == "class" else ()
+    return "\n   ".join((f".. auto{kind}:: ssa.{name}", *options))
 
 
 def _draw(app: Sphinx) -> None:

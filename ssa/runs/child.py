@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 import math
 import time
@@ -21,7 +20,7 @@ from ssa.method.masks import Mask, realised_sparsity
 from ssa.method.subnetwork import Subnetwork
 from ssa.process import provenance
 from ssa.process.deadline import Deadline
-from ssa.runs import checkpoints
+from ssa.runs import checkpoints, modules
 from ssa.runs.checkpoints import Checkpoint
 from ssa.seeds import derive
 from ssa.specs.specs import ChildSpec
@@ -35,16 +34,12 @@ DRAWS = 8  # of a sampled mask, where accuracy is that of the network as used: o
 
 @dataclass(frozen=True)
 class Cell:
-    """What siblings share: the network that they start from, its data, the device and how steps are compiled.
-
-    ``trained``: the children whose modules the next ones reuse, so that nothing is compiled again; one for each kind.
-    """
+    """What siblings share: the network that they start from, its data, the device and how steps are compiled."""
 
     parent: nn.Module
     content: Data
     device: torch.device
     compile: str = "off"
-    trained: list[Subnetwork] = dataclasses.field(default_factory=list)
 
 
 def train(store: Store, spec: ChildSpec, mask: Mask, cell: Cell, deadline: Deadline | None = None) -> Subnetwork | None:
@@ -128,12 +123,7 @@ def subnetwork(spec: ChildSpec, mask: Mask, cell: Cell) -> Subnetwork:
         "masked_weights": spec.masked_weights,
         "rescale": spec.rescale,
     }
-    for child in cell.trained:
-        if child.takes(mask, law, spec.rescale):
-            child.restart(cell.parent, mask, law, **settings)
-            return child
-    cell.trained.append(Subnetwork(copy.deepcopy(cell.parent).to(cell.device), mask.to(cell.device), law, **settings))
-    return cell.trained[-1]
+    return modules.subnetwork(spec.parent, cell.parent, cell.content, mask, law, cell.device, **settings)
 
 
 def evaluated(spec: ChildSpec, cell: Cell, child: Subnetwork) -> nn.Module:

@@ -74,7 +74,6 @@ class _Making:
         self.place, self.spec, self.masks = place, spec, masks
         self.contents = {one.id: parent.content_of(one, place.data_root, place.device) for one in spec.parents}
         self._cells: dict[int | None, child.Cell] = {}
-        self._trained: list[Subnetwork] = []
 
     def network(self, number: int, deadline: Deadline) -> nn.Module | None:
         """One member, ready to be asked; None where ``deadline`` came first."""
@@ -121,7 +120,7 @@ class _Making:
         epoch, place = run.start_epoch, self.place
         if epoch not in self._cells:
             start, content = self._load(run.parent, epoch), self.contents[run.parent.id]
-            self._cells[epoch] = child.Cell(start, content, place.device, place.compile, self._trained)
+            self._cells[epoch] = child.Cell(start, content, place.device, place.compile)
         return self._cells[epoch]
 
 

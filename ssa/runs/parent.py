@@ -17,9 +17,9 @@ from ssa.errors import UserError
 from ssa.files import read_tensors, write_tensors
 from ssa.method.laws import OneShot
 from ssa.method.masks import Mask
-from ssa.method.subnetwork import Subnetwork
 from ssa.process import progress, provenance
 from ssa.process.deadline import Deadline
+from ssa.runs import modules
 from ssa.runs.checkpoints import Checkpoint
 from ssa.seeds import derive
 from ssa.specs.specs import ParentSpec
@@ -81,8 +81,8 @@ def train(
     or was trained before and now comes out as another network.
     """
     started, clock = provenance.now(), time.monotonic()
-    model = untrained(spec, content).to(device)
-    network, seed = Subnetwork(model, Mask({}), OneShot()), derive("parent", spec.seed)
+    network = modules.subnetwork(spec, untrained(spec, content), content, Mask({}), OneShot(), device)
+    model, seed = network.module, derive("parent", spec.seed)
     training = Training(network, content, spec.recipe, seed, compile=compile)
     origin = {"id": spec.id, "data": content.digest}
     known, before = store.parent_record(spec.id).exists(), _loss_before(store, spec, content)

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
     from ssa.data.splits import Data
     from ssa.method.masks import Mask
-    from ssa.method.subnetwork import Subnetwork
     from ssa.specs.specs import ChildSpec, DataSpec, EnsembleSpec
 
 T = TypeVar("T")
@@ -88,9 +87,8 @@ def train_children(
         return len(pending)
     spec, device = study.parent(parent_id), choose_device(study)
     content = parents.content_of(spec, study.data_root, device)
-    trained: list[Subnetwork] = []
     cells = {
-        epoch: child_training.Cell(parents.load(store, spec, content, epoch), content, device, study.compile, trained)
+        epoch: child_training.Cell(parents.load(store, spec, content, epoch), content, device, study.compile)
         for epoch in {child.spec.start_epoch for child in pending}
     }
     for child in children:

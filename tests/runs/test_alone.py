@@ -58,3 +58,17 @@ def test_the_library_alone_makes_the_child_that_the_workflow_trains(
             own.run_epoch()
         for name, weight in child.weights.items():
             assert torch.equal(weight, trained[run.id][name]), (run.method, name)
+
+
+def test_parents_of_one_kind_and_their_children_are_compiled_once_for_each_type_of_mask(
+    tiny: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tiny["parents"]["small"]["seeds"] = [0, 1, 2]
+    tiny["compile"] = "default"
+    tiny["blocks"] = [{"name": "main", "parents": "small", "method": ["one-shot", "temperature"], "sparsity": [50, 80]}]
+    compile_it = torch.compile
+    monkeypatch.setattr(torch, "compile", lambda f, mode, dynamic: compile_it(f, backend="eager", dynamic=dynamic))
+    torch.compiler.reset()
+    torch._dynamo.utils.counters.clear()
+    assert stages.run(expand(tiny), Store(tmp_path), None, Deadline()) == 0
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == 2  # no mask, and bytes
