@@ -46,7 +46,9 @@ def test_the_snippet_trains_prunes_anneals_saves_and_folds_as_it_stands(
 
 @pytest.mark.parametrize("path", TEXTS, ids=lambda path: path.name)
 def test_every_link_and_every_file_that_a_text_names_exists(path: Path) -> None:
-    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
+    listed = subprocess.run(
+        ["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True, encoding="utf-8"
+    ).stdout.split()
     known = {Path(name) for name in listed} | {parent for name in listed for parent in Path(name).parents}
     text = path.read_text(encoding="utf-8")
     linked = {(path.parent / link).resolve().relative_to(ROOT) for link in LINK.findall(text)}
