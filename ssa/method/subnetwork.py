@@ -149,9 +149,10 @@ class Subnetwork(Annealed):
 
     def _load_from_state_dict(self, saved: dict[str, Any], prefix: str, *more: Any) -> None:
         """``RuntimeError``, before anything is loaded, where the state is another child's."""
+        own = self._digest()
         for name, module in self.named_modules():
             if isinstance(module, Masked):
-                state.check_owner(saved.get(f"{prefix}{name}.digest"), self._digest())
+                state.check_owner(saved.get(f"{prefix}{name}.digest"), own)
         super()._load_from_state_dict(saved, prefix, *more)
 
     def kept_state(self) -> dict[str, Tensor]:

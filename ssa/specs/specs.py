@@ -17,12 +17,7 @@ SEMANTICS = 2
 
 @dataclass(frozen=True)
 class DataSpec:
-    """A data set and how it is split. ``train``: images to train on, null for all that validation leaves; digits, which
-    have no test images of their own, need a number, and test on the rest.
-
-    ``bag``: the fraction of them that one parent sees, drawn without replacement by its seed. ``duplicates``: whether
-    test images of a folder may be copies of its training images.
-    """
+    """A data set and how it is split."""
 
     source: str = setting(
         choices=("digits", "cifar10", "cifar100", "imagefolder"),
@@ -50,7 +45,7 @@ class DataSpec:
         low=0.01,
         high=1,
         added=True,
-        meaning="the fraction of the training images that one parent sees, drawn without replacement",
+        meaning="the fraction of the training images that one parent sees, drawn without replacement by its seed",
     )
     duplicates: str = setting(
         "refuse",

@@ -31,16 +31,12 @@ MakeChild = Callable[[ParentSpec, dict[str, Any], str, str], ChildSpec]
 
 @dataclass(frozen=True)
 class EnsembleSettings:
-    """What an entry says beside its children's settings.
-
-    ``parents``: one kind or several, each apart. ``members``: of children or independent networks. ``masks``: each
-    child's own, pairs of opposite ones, or a partition of the weights; ``tuning``: a method.
-    """
+    """What an entry says beside its children's settings."""
 
     name: str = setting(meaning="as tables name it")
     method: str = setting(choices=METHODS, meaning="the kind of ensemble")
     parents: str | tuple[str, ...] = setting(meaning="one kind of parents or several, each an ensemble of its own")
-    members: int = setting(1, source="PAT", low=1, meaning="how many networks it has")
+    members: int = setting(1, source="PAT", low=1, meaning="how many children or independent networks it has")
     masks: str = setting(
         "random",
         source="PAT",
@@ -56,7 +52,7 @@ class EnsembleSettings:
 
 @dataclass(frozen=True)
 class CorruptionSettings:
-    """On which corrupted test images the ensembles are scored: a named set, and how many test images (null: all)."""
+    """On which corrupted test images the ensembles are scored."""
 
     set: str = setting(
         choices=tuple(dict.fromkeys(itertools.chain(*CORRUPTION_SETS.values()))), meaning="a named set of corruptions"

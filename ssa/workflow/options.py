@@ -12,10 +12,7 @@ from ssa.specs.settings import setting
 
 @dataclass(frozen=True)
 class Options:
-    """``recorded``: a folder of recorded/ to make tables, figures and the page from. ``workers``: jobs side by side.
-
-    ``threads``: CPU threads of a job that trains. The minutes are what a cluster is asked for, a job's first attempt.
-    """
+    """The options of ``--config``."""
 
     recorded: str | None = setting(
         None, meaning="a folder of recorded/ from which tables, figures and the page are made"

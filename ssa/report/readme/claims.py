@@ -1,8 +1,7 @@
-"""Tables of claims and of findings in Markdown, from what ``paper_tables/`` holds for each record."""
+"""Tables of claims in Markdown, from what ``paper_tables/`` holds for each record."""
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ from ssa.analysis.claims.comparison import JUDGED
 from ssa.analysis.claims.verdicts import LOSS, NOT_TESTABLE
 from ssa.analysis.statistics import DASH, n_text
 from ssa.report.readme.records import Page, made, records
+from ssa.report.tables.sanity import line
 from ssa.report.tables.style import grid, number, signed
 from ssa.study.claims import top_of
 
@@ -19,7 +19,7 @@ FEW = 3  # comparisons that are listed one by one
 
 
 def tables(page: Page) -> str:
-    """Of each record that tests claims: a row for each claim and arm, sanity, figures, deviations and assumptions."""
+    """Of each record that tests claims: a row for each claim and arm, sanity, deviations and assumptions."""
     parts: list[str] = []
     for name, study in records(page.root).items():
         folder = page.root / "paper_tables" / name
@@ -34,19 +34,15 @@ def tables(page: Page) -> str:
 
 def _sanity(path: Path) -> list[str]:
     """Our numbers beside known ones; nothing if there are none."""
-    rows = [_known(row) for row in pd.read_csv(path).to_dict("records")]
-    return ["Our numbers beside known ones:", grid(rows[0], [row.values() for row in rows])] if rows else []
-
-
-def _known(row: dict[Any, Any]) -> dict[str, str]:
-    known = (
-        f"at least {number(row['known_low'])}"
-        if math.isinf(row["known_high"])
-        else f"{number(row['known_low'])} to {number(row['known_high'])}"
+    rows = [line(row) for row in pd.read_csv(path).to_dict("records")]
+    return (
+        [
+            "Our numbers beside known ones (mean ± half of a 95% interval):",
+            grid(rows[0], [row.values() for row in rows]),
+        ]
+        if rows
+        else []
     )
-    ours = bracketed(*(number(row[key]) for key in ("estimate", "low", "high")))
-    told = {key: str(row[key]) for key in ("check", "arm")}
-    return told | {"ours": ours, "n": str(row["n"]), "known": known, "source": row["source"], "verdict": row["verdict"]}
 
 
 def _list(title: str, lines: list[str]) -> str:

@@ -38,8 +38,7 @@ PLACES: dict[str, Callable[[Page], str]] = {"targets": targets, "measured": meas
 def value(root: Path, device: str, measure: str, network: str) -> str:
     """One measured number with its unit, from ``benchmarks/<device>.json``; ``UserError`` if it is not there."""
     path = root / "benchmarks" / f"{device}.json"
-    rows = [row for part in json.loads(path.read_text(encoding="utf-8"))["parts"].values() for row in part["rows"]]
-    found = [row for row in rows if (row["measure"], row["network"]) == (measure, network)]
+    found = [row for row in _rows(_read(path)) if (row["measure"], row["network"]) == (measure, network)]
     if len(found) != 1:
         raise UserError(f"{path} has {len(found)} rows of {measure!r} for {network!r}; one is asked for")
     return _cells(found[0])["value"]
@@ -49,10 +48,20 @@ def _each(page: Page, rows: Callable[[list[Row]], list[dict[str, str]]]) -> str:
     """For each device what was measured on, and the table of ``rows``."""
     parts = []
     for path in sorted((page.root / "benchmarks").glob("*.json")):
-        found = json.loads(path.read_text(encoding="utf-8"))
-        table = rows([row for part in found["parts"].values() for row in part["rows"]])
+        found = _read(path)
+        table = rows(_rows(found))
         parts += [_about(path, found, page), grid(table[0], [row.values() for row in table])] if table else []
     return "\n\n".join(parts) or "Nothing is measured yet: `make bench`."
+
+
+def _read(path: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return found
+
+
+def _rows(found: dict[str, Any]) -> list[Row]:
+    """The rows of all parts that were measured."""
+    return [row for part in found["parts"].values() for row in part["rows"]]
 
 
 def _about(path: Path, found: dict[str, Any], page: Page) -> str:

@@ -134,7 +134,7 @@ class Words:
         return ""
 
     def runs(self, record: str) -> str:
-        """What a record holds, and when and on what it was made."""
+        """Tell how much a record holds, and when and on which devices it was made."""
         return made(record, records(self.page.root)[record], self.page)
 
     def overlap(self, record: str) -> str:

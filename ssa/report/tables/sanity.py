@@ -51,7 +51,7 @@ def sanity(children: pd.DataFrame, ensembles: pd.DataFrame | None) -> Table:
         "the published accuracy (%) ± 2 SE. "
         "As known: our mean lies there; below, above: our whole interval lies so; undecided: else."
     )
-    shown = [_line(row) for row in found]
+    shown = [line(row) for row in found]
     head = ["Check", "Arm", "Ours", "n", "Known", "Source", "Verdict"]
     part = Part(caption, pd.DataFrame(shown, columns=head)) if found else _nothing(head)
     return Table("table4_sanity", TITLE, (part,), pd.DataFrame(found, columns=COLUMNS))
@@ -124,7 +124,7 @@ def _row(
     return {"check": check, "arm": arm, **numbers, **limits, "device": devices(rows)}
 
 
-def _line(row: dict[str, Any]) -> dict[str, Any]:
+def line(row: dict[Any, Any]) -> dict[str, Any]:
     """A row as it is printed."""
     low, high = row["known_low"], row["known_high"]
     known = number(low) if low == high else f"{number(low)} to {number(high)}"
