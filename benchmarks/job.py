@@ -37,7 +37,7 @@ def run(folder: str, network: str, epochs: int, children: int, images: int) -> d
     Seconds of ``training`` and ``scoring``, ``processor`` seconds in all, and the peak ``memory`` in GB.
     """
     from ssa.data import splits
-    from ssa.data.splits import Split
+    from ssa.data.splits import Source, Split
     from ssa.process.deadline import Deadline
     from ssa.runs import parent
     from ssa.store.store import Store
@@ -59,7 +59,7 @@ def run(folder: str, network: str, epochs: int, children: int, images: int) -> d
     loop.Training.run_epoch = timed(loop.Training.run_epoch, "training")  # type: ignore[method-assign]
     scoring.logits = timed(scoring.logits, "scoring")
     scoring.update_bn = timed(scoring.update_bn, "scoring")
-    splits._cifar = lambda spec, root: (Split(*_images(images)), Split(*_images(images // 5)), 10)
+    splits._cifar = lambda spec, root: Source(Split(*_images(images)), Split(*_images(images // 5)), 10)
     stages.use_threads(1)
     plan, store = expand(study(network, epochs, max(children, 1)), Path("job.yaml")), Store(Path(folder))
     (key,) = plan.all_parents()

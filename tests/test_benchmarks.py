@@ -17,9 +17,12 @@ from torch.autograd import DeviceType
 from torch.autograd.profiler_util import Interval
 
 from benchmarks import __main__ as bench
-from benchmarks import epochs, estimate, profiling, scaling
+from benchmarks import epochs, estimate, job, profiling, scaling
 from benchmarks.epochs import Case
+from ssa.data import splits
 from ssa.specs.specs import Recipe
+from ssa.training import scoring
+from ssa.training.loop import Training
 
 CASE = Case("resnet-small", 8, 16)
 
@@ -93,6 +96,18 @@ def test_a_study_is_estimated_part_by_part() -> None:
         *("starting", "small: compiling", "small: 1 parents", "small: children, training", "small: children, scoring")
     ]
     assert min(found.values()) > 0
+
+
+def test_a_job_trains_its_parent_then_its_children_and_says_where_the_time_went(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for place, name in ((Training, "run_epoch"), (scoring, "logits"), (scoring, "update_bn"), (splits, "_cifar")):
+        monkeypatch.setattr(place, name, getattr(place, name))  # which puts back what a job replaces
+    job.run(str(tmp_path), "resnet-small", 1, 0, 60)
+    found = job.run(str(tmp_path), "resnet-small", 1, 2, 60)
+    assert len(list((tmp_path / "children").rglob("*.jsonl"))) == 1
+    assert min(found["training"], found["scoring"]) > 0
+    assert found["memory"] > 0.05
 
 
 @pytest.mark.slow
