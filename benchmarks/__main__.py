@@ -67,7 +67,7 @@ def one(value: float) -> dict[str, float]:
 
 
 def cases(quick: bool) -> list[Case]:
-    """What this machine trains in the time: on a GPU epochs of CIFAR's size, on a CPU a part of one."""
+    """The cases that this machine trains in the time: on a GPU epochs of CIFAR's size, on a CPU a part of one."""
     if torch.cuda.is_available():
         images = 10_000 if quick else 50_000
         return [Case(network, 128, images) for network in SECONDS]
@@ -187,7 +187,7 @@ def scaling_rows(quick: bool) -> Iterator[Row]:
 
 
 def tracking_rows(quick: bool) -> Iterator[Row]:
-    """What logging to W&B adds to a job of ``config/reduced.yaml``, which is made for a CPU."""
+    """The cost of logging a job of ``config/reduced.yaml`` to W&B; that study is made for a CPU."""
     if torch.cuda.is_available():
         return
     found = tracking.measure("resnet-small", 20, 1 if quick else 6, 5_000)

@@ -1,4 +1,4 @@
-"""What an epoch costs: by network, by law, and beside the plain way, always side by side in one run."""
+"""Time an epoch: by network, by law, and beside the plain way, always side by side in one run."""
 
 from __future__ import annotations
 

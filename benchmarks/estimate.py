@@ -24,7 +24,7 @@ from ssa.training import models
 
 @dataclass(frozen=True)
 class Assumed:
-    """What one Hopper card and its host are taken to do; what is halved in the cautious column is marked."""
+    """The assumed powers of one Hopper card and its host; what is halved in the cautious column is marked."""
 
     teraflops: float = 989.0  # bf16, dense, by the data sheet
     reached: float = 0.3  # of that by convolutions and products of CIFAR's size: halved
@@ -56,7 +56,7 @@ class Network:
 
 @cache
 def network(name: str, options: tuple[tuple[str, Any], ...], classes: int = 100) -> Network:
-    """What a network costs, counted on its layers; a step has a kernel or two for each of them, forwards and back."""
+    """The cost of a network, counted on its layers; a step has a kernel or two for each of them, forwards and back."""
     model = models.build(name, dict(options), 3, classes, 32, 0).eval()
     sizes: list[int] = []
 

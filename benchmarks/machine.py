@@ -1,4 +1,4 @@
-"""What the numbers were measured on: its name, its matrix rate, its memory."""
+"""The machine on which the numbers were measured: its name, its matrix rate, its memory."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def peak_memory() -> float:
 
 
 def description() -> dict[str, Any]:
-    """What the numbers of any run on this device share."""
+    """The facts that the numbers of any run on this device share."""
     return {"device": provenance.device_name(device()), "cores": len(os.sched_getaffinity(0)), "bf16": has_bf16()}
 
 

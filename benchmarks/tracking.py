@@ -1,4 +1,4 @@
-"""What it costs to log a job to W&B: the processor time of the process that follows it, beside the job's own."""
+"""Time the logging of a job to W&B: the processor time of the process that follows it, beside the job's own."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Cost:
 
     @property
     def share(self) -> float:
-        """What logging adds to a job on a machine that has no core to spare for it."""
+        """The share that logging adds to a job on a machine that has no core to spare for it."""
         from ssa.tracking.follow import POLL_SECONDS
 
         return self.run / self.child + self.look / POLL_SECONDS

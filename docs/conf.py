@@ -106,7 +106,7 @@ def _draw(app: Sphinx) -> None:
 
 
 def setup(app: Sphinx) -> None:
-    """What Sphinx calls before it reads the pages."""
+    """Add the directives; Sphinx calls this before it reads the pages."""
     app.add_directive("public-names", PublicNames)
     app.add_directive("settings", SettingsTable)
     app.add_directive("methods", Methods)

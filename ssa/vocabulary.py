@@ -1,4 +1,4 @@
-"""What a study may ask for by name. Imports nothing: reading a study or its records must not import PyTorch."""
+"""Names that a study may ask for. Imports nothing: reading a study or its records must not import PyTorch."""
 
 # What the library can prune by; named here for those that must not import it.
 CRITERIA = ("random", "anti-random", "magnitude", "taylor", "synflow")

@@ -1,4 +1,4 @@
-"""What the tests share: a tiny study, and where the official CIFAR files may be."""
+"""Parts that the tests share: a tiny study, and where the official CIFAR files may be."""
 
 from __future__ import annotations
 

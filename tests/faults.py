@@ -1,4 +1,4 @@
-"""What the tests of faults share: a study long enough to disturb, and the comparison with an undisturbed run."""
+"""Parts that tests of faults share: a study long enough to disturb, and the comparison with an undisturbed run."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def lines(folder: Path) -> list[bytes]:
 
 
 def wait(what: str, ready: Callable[[], Any], seconds: float = 120) -> Any:
-    """What ``ready`` returns once it is true."""
+    """The answer of ``ready`` once it is true."""
     stop = time.monotonic() + seconds
     while not (found := ready()):
         assert time.monotonic() < stop, f"waited {seconds:g} s in vain for {what}"

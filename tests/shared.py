@@ -1,4 +1,4 @@
-"""What is trained once for all tests, however many processes run them."""
+"""Train once for all tests, however many processes run them."""
 
 from __future__ import annotations
 

@@ -89,7 +89,7 @@ def history(children: pd.DataFrame) -> pd.DataFrame:
 
 
 def study() -> dict[str, Any]:
-    """What study.json holds."""
+    """The content of study.json."""
     return {
         "name": "synthetic",
         "title": "An invented study",
@@ -142,7 +142,7 @@ def write(folder: Path) -> Path:
 
 
 def parent_rows(children: pd.DataFrame) -> pd.DataFrame:
-    """What parents.csv holds: a row for each parent."""
+    """The content of parents.csv: a row for each parent."""
     keys = ["study", "parent", "dataset", "model", "parent_seed", "parent_id", "device", "git_commit"]
     rows = children.drop_duplicates("parent_id")[[*keys, "parent_accuracy"]]
     rows = rows.rename(columns={"parent_accuracy": "accuracy"}).reset_index(drop=True)

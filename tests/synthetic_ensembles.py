@@ -41,7 +41,7 @@ GROUPS = (("cifar10", "lenet-l", LENET), ("cifar10", "wrn-28-10", WIDE))
 
 
 def ensembles(seed: int = 0, seeds: int = SEEDS, effects: Mapping[str, float] | None = None) -> pd.DataFrame:
-    """What ensembles.csv holds: a row for each ensemble and seed; ``effects`` are extra points of accuracy by name.
+    """The rows of ensembles.csv, one for each ensemble and seed; ``effects`` are extra points of accuracy by name.
 
     Accuracy is the members', plus what combining adds, plus noise of the seed (sd 0.3, shared by a group's ensembles)
     and of the ensemble (sd 0.1); NLL and ECE vary by 0.005 nats and 0.1 points.
@@ -101,7 +101,7 @@ def _row(
 
 
 def sizes(frame: pd.DataFrame) -> pd.DataFrame:
-    """What ensemble_sizes.csv holds: scores go from a member's to the ensemble's as 1 - 1 / size does."""
+    """The rows of ensemble_sizes.csv: scores go from a member's to the ensemble's as 1 - 1 / size does."""
     rows = []
     for row in frame.to_dict("records"):
         for size in range(1, row["members"] + 1):
@@ -115,7 +115,7 @@ def sizes(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def bins(frame: pd.DataFrame, images: int = 10_000) -> pd.DataFrame:
-    """What ensemble_bins.csv holds: more images in surer bins, all of them too sure by the ensemble's ECE."""
+    """The rows of ensemble_bins.csv: more images in surer bins, all of them too sure by the ensemble's ECE."""
     centres = (np.arange(BINS) + 0.5) / BINS
     rows = []
     for row in frame.to_dict("records"):
@@ -133,7 +133,7 @@ def bins(frame: pd.DataFrame, images: int = 10_000) -> pd.DataFrame:
 
 
 def corruptions(frame: pd.DataFrame) -> pd.DataFrame:
-    """What corruptions.csv holds: each kind costs its own points of accuracy per severity."""
+    """The rows of corruptions.csv: each kind costs its own points of accuracy per severity."""
     rows = []
     for row in frame.to_dict("records"):
         for i, kind in enumerate(KINDS):

@@ -1,4 +1,4 @@
-"""What is committed under figures/ and paper_tables/ is what the records of recorded/ give, made anew."""
+"""The files under figures/ and paper_tables/ are what the records of recorded/ give, made anew."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def pixels_apart(one: Path, two: Path) -> float:
 
 
 def compare(committed: Path, made: Path) -> list[str]:
-    """What differs between two folders of tables or figures: PNG by pixels, PDF not at all, all else by bytes."""
+    """The differences between two folders of tables or figures: PNG by pixels, PDF not at all, all else by bytes."""
     names = {path.name for folder in (committed, made) for path in folder.glob("*") if path.suffix != ".pdf"}
     wrong = []
     for name in sorted(names):

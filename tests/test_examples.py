@@ -15,7 +15,7 @@ EXAMPLES = ROOT / "examples"
 
 
 def numbers(name: str, length: int) -> list[float]:
-    """What the example prints about the parent, the one-shot child and the annealed child."""
+    """The numbers that the example prints of the parent, the one-shot child and the annealed child."""
     command = [sys.executable, str(EXAMPLES / name), str(length)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(

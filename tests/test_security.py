@@ -1,4 +1,4 @@
-"""What comes from outside is data and never code: each test tries it."""
+"""Input from outside is data and never code: each test tries it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What surrounds a command: pipes that close, locales, homes, other repositories, and the number of cores."""
+"""The surroundings of a command: pipes that close, locales, homes, other repositories, the number of cores."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from conftest import ROOT
 
 
 def make(*words: str, **environment: str) -> str:
-    """What make would run."""
+    """The commands that make would run."""
     done = subprocess.run(
         ["make", "--dry-run", "--always-make", *words],
         env={**os.environ, **environment},

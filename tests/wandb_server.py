@@ -39,7 +39,7 @@ class Fault:
 
 @dataclass
 class ServedRun:
-    """What the server knows of a run."""
+    """A run as the server knows it."""
 
     entity: str
     project: str
@@ -94,11 +94,11 @@ class Server:
 
     @property
     def url(self) -> str:
-        """What the client calls the base URL."""
+        """The address that the client calls the base URL."""
         return f"http://127.0.0.1:{self.http.server_address[1]}"
 
     def environment(self) -> dict[str, str]:
-        """What the client needs to know."""
+        """The environment variables that the client needs."""
         return {"WANDB_BASE_URL": self.url, "WANDB_API_KEY": KEY}
 
     def __enter__(self) -> Server:

@@ -1,1 +1,1 @@
-"""What the tables of results say: statistics, a diagnosis of a gain, and the findings' tables."""
+"""Statistics of the tables of results, a diagnosis of a gain, and the findings' tables."""

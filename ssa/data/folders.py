@@ -30,7 +30,7 @@ SHOWN = 3  # names in a message, of as many as there are
 
 @dataclass
 class Seen:
-    """What reading a data set passed over or changed: counts by what it was."""
+    """Counts of what reading a data set passed over or changed, by what it was."""
 
     endings: Counter[str] = field(default_factory=Counter)
     hidden: Counter[str] = field(default_factory=Counter)

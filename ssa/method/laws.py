@@ -45,7 +45,7 @@ class Law:
 
     @property
     def ranking(self) -> str | None:
-        """What the target mask follows as training goes, ``magnitude`` or ``movement``; None where it stays."""
+        """The score that the target mask follows as training goes, ``magnitude`` or ``movement``; None if it stays."""
         return None
 
     @property
@@ -127,7 +127,7 @@ class Iterative(Law):
 
     @property
     def ranking(self) -> str | None:
-        """What the order follows as training goes."""
+        """The score that the order follows as training goes."""
         return {"reranked": "magnitude", "movement": "movement"}.get(self.order)
 
     @property

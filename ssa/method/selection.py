@@ -204,7 +204,7 @@ def _classifiers(model: nn.Module, adapters: set[int]) -> list[nn.Module]:
 
 
 def _given(model: nn.Module) -> list[nn.Module] | None:
-    """What the model itself says its classifier is, empty where it says that there is none; None if it says nothing."""
+    """The classifier that the model itself names, empty if it says that there is none; None if it says nothing."""
     ask: Any = getattr(model, "get_classifier", None)
     if callable(ask):
         answer = ask()

@@ -156,7 +156,7 @@ class Subnetwork(Annealed):
         super()._load_from_state_dict(saved, prefix, *more)
 
     def kept_state(self) -> dict[str, Tensor]:
-        """What the child keeps beside the weights, as copies: an average of states does not reach it."""
+        """Copies of what the child keeps beside the weights: an average of states does not reach it."""
         self._check_average()
         flat = {name: value.clone() for name in FLAT if (value := getattr(self, name)) is not None}
         return {**flat, "strides": self._layout.strides(), "digest": self._digest()}
@@ -263,7 +263,7 @@ class Subnetwork(Annealed):
         return torch.where(self._entry(self.target, name), weight, 0)
 
     def _shown(self) -> Tensor:
-        """What weights are multiplied by now: in training by the step's mask, in eval by the target."""
+        """The factors of the weights now: in training the step's mask, in eval the target."""
         if self.module.training:
             return self.multiplier
         if not torch.compiler.is_compiling():
@@ -276,7 +276,7 @@ class Subnetwork(Annealed):
             raise RuntimeError(wrong)
 
     def _overdue(self) -> str | None:
-        """What to do where the weights have moved on and the mask of the step has not."""
+        """The advice to give if the weights have moved on and the mask of the step has not; None if all is well."""
         if not (self.module.training and self._layout and self.law.epochs > 0):
             return None
         if self.time is None:

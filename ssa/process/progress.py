@@ -25,7 +25,7 @@ LOST_SECONDS = 1800.0  # a job on another machine that has been silent for so lo
 
 @dataclass
 class Beat:
-    """What a running job says of itself: ``done`` of ``total`` units, and the epochs it trained since ``started``.
+    """The report of a running job: ``done`` of ``total`` units, and the epochs it trained since ``started``.
 
     ``run`` is a parent's id; times are seconds since 1970, ``at`` that of the beat.
     """

@@ -146,7 +146,7 @@ def now() -> str:
 def of_run(
     device: torch.device, started: str, compile: str, data: str, earlier: Iterable[Sequence[str]] = ()
 ) -> dict[str, Any]:
-    """What each record says about its making; ``data``: the digest of the images.
+    """The part of each record that says how it was made; ``data``: the digest of the images.
 
     ``earlier``: the :func:`hardware` that the run was on before it went on here.
     """

@@ -66,7 +66,7 @@ GIVEN = {
 
 @dataclass(frozen=True)
 class Collected:
-    """What a study's records say: its tables, and what made them (devices, versions, commits and times).
+    """The tables of a study's records, and what made them (devices, versions, commits and times).
 
     ``ensembles``: the tables of :data:`ssa.results.aggregate_ensembles.TABLES` by name; none where the study has no
     ensembles.
@@ -154,7 +154,7 @@ class _History:
 
 
 class _Making:
-    """What made the records: devices, versions, commits and times."""
+    """The making of the records: devices, versions, commits and times."""
 
     def __init__(self) -> None:
         self.devices: Counter[str] = Counter()
@@ -283,7 +283,7 @@ def hyperparameters(study: Study) -> Iterator[dict[str, str]]:
 def _scope(
     scope: str, kind: type, values: Mapping[str, Any], labels: Mapping[str, str], inherited: Collection[str] = ()
 ) -> Iterator[dict[str, str]]:
-    """What ``values`` set of ``kind``, and its defaults for the rest, but for those that are ``inherited``."""
+    """The settings of ``kind`` in ``values``, and its defaults for the rest, but for those that are ``inherited``."""
     for field in dataclasses.fields(kind):
         given = field.name in values
         missing = field.default is dataclasses.MISSING or field.metadata.get("added") or field.name in inherited
@@ -294,7 +294,7 @@ def _scope(
 def _given(
     scope: str, values: Mapping[str, Any], labels: Mapping[str, str], others: Collection[str]
 ) -> Iterator[dict[str, str]]:
-    """What ``values`` set, but for ``others``, which are no settings."""
+    """The settings in ``values``, but for ``others``, which are no settings."""
     for key, value in values.items():
         if key not in others:
             yield _entry(scope, key, value, _source(GIVEN[key], values, labels))

@@ -137,7 +137,7 @@ def _ensembles_of(study: Study, parent_ids: list[str]) -> set[str]:
 
 
 def read(folder: Path) -> Collected | None:
-    """What ``folder`` records; None where it does not exist yet."""
+    """The tables that ``folder`` records; None if it does not exist yet."""
     if not (folder / "children.csv").exists():
         return None
     history = pd.read_parquet(folder / "history.parquet")
@@ -170,7 +170,7 @@ def show(folder: Path, child_id: str) -> dict[str, Any]:
 
 
 def _recorded(folder: Path) -> tuple[Collected | None, Study]:
-    """What ``folder`` records, None if all was withdrawn, and of which study; ``UserError`` unless it is a record."""
+    """The tables of ``folder``, None if all was withdrawn, and their study; ``UserError`` unless it is a record."""
     if not (folder / "study.yaml").exists():
         raise UserError(f"{folder} is no record; name a folder that ssa record made, such as recorded/reduced-cpu")
     return read(folder), studies.load(folder / "study.yaml")
@@ -295,7 +295,7 @@ def _runs(folder: Path) -> list[dict[str, Any]]:
 
 
 def _together(runs: list[dict[str, Any]]) -> dict[str, Any]:
-    """What made all of ``runs``, in the form of one."""
+    """The making of all ``runs``, in the form of one."""
     devices: Counter[str] = Counter()
     versions: dict[str, set[str]] = {}
     for run in runs:

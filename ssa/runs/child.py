@@ -34,7 +34,7 @@ DRAWS = 8  # of a sampled mask, where accuracy is that of the network as used: o
 
 @dataclass(frozen=True)
 class Cell:
-    """What siblings share: the network that they start from, its data, the device and how steps are compiled."""
+    """The start that siblings share: the network, its data, the device and how steps are compiled."""
 
     parent: nn.Module
     content: Data
@@ -92,14 +92,14 @@ def train(store: Store, spec: ChildSpec, mask: Mask, cell: Cell, deadline: Deadl
 
 
 def _origin(spec: ChildSpec, mask: Mask, cell: Cell) -> dict[str, str]:
-    """What a checkpoint of the child must come from: itself, and the images, weights and mask that it began with."""
+    """The origin that a checkpoint of the child must have: the child, and the images, weights and mask of its start."""
     start = {**cell.parent.state_dict(), **{f"mask {name}": entry for name, entry in mask.items()}}
     return {"id": spec.id, "data": cell.content.digest, "start": checksum(start)}
 
 
 @dataclass
 class _Run:
-    """What a child's record will say of its training so far; times in seconds, accuracy in percent.
+    """The record of a child's training so far; times in seconds, accuracy in percent.
 
     ``hardware``: see :func:`ssa.process.provenance.hardware`.
     """

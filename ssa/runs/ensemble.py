@@ -116,7 +116,7 @@ class _Making:
         return network
 
     def _cell(self, run: ChildSpec) -> child.Cell:
-        """What a child starts from; children of one ensemble have one parent."""
+        """The start that a child shares with its siblings; children of one ensemble have one parent."""
         epoch, place = run.start_epoch, self.place
         if epoch not in self._cells:
             start, content = self._load(run.parent, epoch), self.contents[run.parent.id]

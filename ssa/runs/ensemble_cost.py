@@ -1,4 +1,4 @@
-"""What an ensemble costs, to train and to ask: in epochs, seconds, and floating-point operations, dense and masked.
+"""The cost of an ensemble, to train and to ask: in epochs, seconds, and operations, dense and masked.
 
 Masked operations are those of a machine that leaves out weights that are zero, all layers taken for as sparse as their
 prunable weights are in the mean; while a mask is annealed, weights count with their keep-probability.

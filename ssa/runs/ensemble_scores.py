@@ -1,4 +1,4 @@
-"""What an ensemble is worth: its members' outputs combined, scored, and told apart."""
+"""Score an ensemble: its members' outputs combined, scored, and told apart."""
 
 from __future__ import annotations
 

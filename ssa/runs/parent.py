@@ -122,7 +122,7 @@ def train(
 
 
 def _scores(model: nn.Module, spec: ParentSpec, content: Data) -> dict[str, float | None]:
-    """What the trained parent scores on each split."""
+    """The scores of the trained parent on each split."""
     scores = {
         name: scoring.score(scoring.logits(model, split, content, spec.recipe.precision), split.labels)
         for name, split in (("test", content.test), ("validation", content.validation), ("train", content.train))

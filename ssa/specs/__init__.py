@@ -1,1 +1,1 @@
-"""What a run is: specifications and their ids, and the reading of settings."""
+"""Specifications of runs and their ids, and the reading of settings."""

@@ -175,7 +175,7 @@ def _words(kind: Any) -> str:
 
 
 def allowed(cls: type, field: dataclasses.Field[Any]) -> str:
-    """What ``field`` of ``cls`` may be, in words."""
+    """The allowed values of ``field`` of ``cls``, in words."""
     meta, kind = field.metadata, _types(cls)[field.name]
     if not meta.get("listed"):
         return _allowed(meta, kind)
@@ -188,7 +188,7 @@ def allowed(cls: type, field: dataclasses.Field[Any]) -> str:
 
 
 def _allowed(meta: Mapping[str, Any], kind: Any) -> str:
-    """What one value of ``kind`` may be, in words."""
+    """The allowed values of ``kind``, in words."""
     if meta.get("choices"):
         return ", ".join(str(choice) for choice in meta["choices"])
     words = _words(kind)

@@ -1,4 +1,4 @@
-"""What a run is: specifications whose ids are pure functions of everything that determines the result."""
+"""Specifications of runs: their ids are pure functions of everything that determines the result."""
 
 from __future__ import annotations
 

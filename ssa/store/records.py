@@ -32,7 +32,7 @@ class Place(NamedTuple):
     length: int
 
     def read(self) -> bytes:
-        """What lies there now."""
+        """The bytes that lie there now."""
         descriptor = os.open(self.path, os.O_RDONLY)  # without the buffer of a file, which costs as much as the rest
         try:
             return os.pread(descriptor, self.length, self.start)

@@ -54,11 +54,11 @@ class Store:
         return all(path.exists() for path in (self.weights(parent_id), self.parent_record(parent_id), *early))
 
     def checkpoint(self, parent_id: str) -> Path:
-        """What an interrupted parent resumes from."""
+        """The file from which an interrupted parent resumes."""
         return self.parent_folder(parent_id) / "checkpoint.safetensors"
 
     def parent_record(self, parent_id: str) -> Path:
-        """What the parent scored, and its specification."""
+        """The file of the parent's scores and its specification."""
         return self.parent_folder(parent_id) / "record.json"
 
     def masks(self, parent_id: str, masks: Iterable[MaskSpec]) -> Path:
@@ -92,7 +92,7 @@ class Store:
         self.records(child.parent.id).append({"id": child.id, "spec": child.content(), **content})
 
     def ensemble_record(self, ensemble_id: str) -> Path:
-        """What the ensemble scored and cost, and its specification."""
+        """The file of the ensemble's scores and cost, and its specification."""
         return self.root / "ensembles" / ensemble_id / "record.json"
 
     def ensemble_logits(self, ensemble_id: str) -> Path:

@@ -54,7 +54,7 @@ LISTS = ("score_epochs", "score_used")  # settings whose value is a list, so tha
 
 @dataclass(frozen=True)
 class ChildSettings:
-    """What a block may vary, beside the recipe's settings. Sparsity in percent, annealing in epochs."""
+    """Settings that a block may vary, beside the recipe's. Sparsity in percent, annealing in epochs."""
 
     method: str = setting(meaning="how the child is fine-tuned: a method of the table below, or one of `methods`")
     criterion: str = setting(

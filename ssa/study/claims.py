@@ -25,7 +25,7 @@ QUOTED_OF = {"dataset": ("cifar100",), "model": ("resnet18", "resnet18-maxpool")
 
 @dataclass(frozen=True)
 class SSA:
-    """What stands for SSA in a study's tables and claims, fixed beforehand."""
+    """The arm that stands for SSA in a study's tables and claims, fixed beforehand."""
 
     method: str = setting("temperature")
     tau: float = setting(0.5, low=0, high=1)
@@ -52,7 +52,7 @@ class Cells:
 
 @dataclass(frozen=True)
 class Said:
-    """What a study says of a claim beside its cells: when its rule was ``fixed``, and a ``remark`` for its readers."""
+    """The settings of a claim beside its cells: when its rule was ``fixed``, and a ``remark`` for its readers."""
 
     fixed: str | None = setting(None)
     remark: str | None = setting(None)
@@ -138,7 +138,7 @@ class SmallInMost(SmallGain):
 
 @dataclass(frozen=True)
 class Section(Said):
-    """What a study says of all its claims.
+    """The settings that all claims of a study share.
 
     ``planned``: how many parents were fixed before the first run. ``looks``: after how many parents the results were
     looked at before.
@@ -365,12 +365,12 @@ def settings_of(section: Mapping[str, Any], name: str, more: Mapping[str, Any] |
 
 
 def top_of(section: Mapping[str, Any]) -> Section:
-    """What ``section`` says of all claims, else the defaults."""
+    """The settings of all claims in ``section``, else the defaults."""
     return settings.read(Section, {key: section[key] for key in settings.names(Section) if key in section}, "claims")
 
 
 def ssa_settings(section: Mapping[str, Any]) -> dict[str, Any]:
-    """What stands for SSA in a study's tables and claims: what ``section`` says, else the defaults."""
+    """The arm that stands for SSA in a study's tables and claims: by ``section``, else by the defaults."""
     return {**dataclasses.asdict(SSA()), **(section.get("ssa") or {})}
 
 

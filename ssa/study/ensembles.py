@@ -31,7 +31,7 @@ MakeChild = Callable[[ParentSpec, dict[str, Any], str, str], ChildSpec]
 
 @dataclass(frozen=True)
 class EnsembleSettings:
-    """What an entry says beside its children's settings."""
+    """The settings of an entry beside those of its children."""
 
     name: str = setting(meaning="as tables name it")
     method: str = setting(choices=METHODS, meaning="the kind of ensemble")

@@ -1,4 +1,4 @@
-"""What the source of a law of one's own says: it determines the result as much as any setting."""
+"""Digest the source of a law of one's own: it determines the result as much as any setting."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ class Style:
 
 @dataclass(frozen=True)
 class Method:
-    """What a method's name stands for in a study, and how it is shown.
+    """The meaning of a method's name in a study, and how it is shown.
 
     ``law`` is a name from :mod:`ssa.method.laws` or the import path of a user's own law; ``label`` is what tables and
     figures print; ``args`` are the law's fixed arguments; ``switches`` are child settings that the method fixes

@@ -42,7 +42,7 @@ def _owner(study: Study, store: Store) -> Path | None:
 
 
 def _content(path: Path) -> dict[str, Any]:
-    """What a study's file says; nothing where it is none, or cannot be read."""
+    """The content of a study's file; nothing if it is none, or cannot be read."""
     try:
         found = yaml_files.load(path)
     except (OSError, UnicodeDecodeError, yaml.YAMLError):

@@ -1,4 +1,4 @@
-"""What the target masks of one parent's children say: sparsity by layer, and keep-probabilities over time.
+"""Numbers from the target masks of one parent's children: sparsity by layer, and keep-probabilities over time.
 
 No record holds these; they follow from the masks and the law. Where a mask file is gone, a run goes without them.
 """
@@ -29,7 +29,7 @@ EDGES = np.linspace(0, 1, BINS + 1)
 
 @dataclass(frozen=True)
 class Derived:
-    """What a run says beside its record. ``histograms``: counts over :data:`EDGES` by epoch and metric."""
+    """The numbers of a run that its record lacks. ``histograms``: counts over :data:`EDGES` by epoch and metric."""
 
     summary: dict[str, float] = field(default_factory=dict)
     histograms: dict[int, dict[str, np.ndarray]] = field(default_factory=dict)

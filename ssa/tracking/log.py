@@ -47,7 +47,7 @@ def is_complete(path: Path) -> bool:
 
 
 def _kind_of(record: bytes) -> str:
-    """What a record of the log is about: ``run``, ``history``, ``exit`` and so on."""
+    """The kind of a record of the log: ``run``, ``history``, ``exit`` and so on."""
     from wandb.proto import wandb_internal_pb2
 
     return str(wandb_internal_pb2.Record.FromString(record).WhichOneof("record_type"))  # type: ignore[attr-defined]

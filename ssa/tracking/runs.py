@@ -1,4 +1,4 @@
-"""What a W&B run says of a record: plain values, before anything is written."""
+"""The content of a record's W&B run: plain values, before anything is written."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class TrackedRun:
 
     @property
     def digest(self) -> str:
-        """What tells whether a run that was written still says this."""
+        """A digest of the content, to tell whether a run that was written still says this."""
         content = [LAYOUT, self.name, self.job_type, self.group, self.tags, self.config, self.history, self.summary]
         return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()[:16]
 

@@ -1,4 +1,4 @@
-"""What the W&B server says: whether it is there, and which runs it has whole."""
+"""Ask the W&B server whether it is there, and which runs it has whole."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def reach() -> None:
 
 
 class Served:
-    """What the server has of the written ``entries``.
+    """The rows that the server has of the written ``entries``.
 
     ``wandb sync`` calls a run synced also where the server refused its data, so that only the server can tell.
     ``UserError`` where it does not.

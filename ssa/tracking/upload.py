@@ -34,7 +34,7 @@ class Uploads:
         return {run: entry for run, entry in self.ledger.read().items() if entry["server"] == server}
 
     def pending(self) -> list[dict[str, Any]]:
-        """What was written and is not at W&B as it is now, in the order of writing."""
+        """The runs that were written and are not at W&B as they are now, in the order of writing."""
         done = {run: entry["digest"] for run, entry in self.uploaded().items()}
         return [
             entry

@@ -42,7 +42,7 @@ class Writer:
         self.ledger = Ledger(self.folder / "written.jsonl")
 
     def digest(self, run: TrackedRun) -> str:
-        """What tells whether a run that was written is this one, in this project."""
+        """A digest, to tell whether a run that was written is this one, in this project."""
         return digest([run.digest, str(self.settings.entity), str(self.settings.project)])
 
     def write(

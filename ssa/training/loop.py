@@ -24,7 +24,7 @@ EXPLODED = 1e4  # a loss that no run comes back from
 
 @dataclass(frozen=True)
 class Epoch:
-    """What an epoch left behind: its number from 1, the mean loss of its steps, the last step's learning rate.
+    """The outcome of an epoch: its number from 1, the mean loss of its steps, the last step's learning rate.
 
     ``diverged_step``: the first step, from 0 over all epochs, whose loss was not finite or had exploded.
     """
@@ -95,7 +95,7 @@ class Training:
 
     @cached_property
     def _kind(self) -> Hashable:
-        """What is the same for all networks that one compiled step serves."""
+        """The properties that all networks share which one compiled step serves."""
         recipe = self.recipe
         weights = tuple((name, weight.shape) for name, weight in self.network.weights.items())
         kind = parametrize.type_before_parametrizations(self.network.module)

@@ -93,7 +93,7 @@ MEGA_MACS = {"resnet18": 556, "resnet18-maxpool": 140, "wrn-28-10": 5952, "lenet
 
 
 def mega_macs(name: str, options: Mapping[str, Any]) -> float | None:
-    """What an image costs in a training step, as in MEGA_MACS; None for models of unknown cost."""
+    """The cost of an image in a training step, as in MEGA_MACS; None for models of unknown cost."""
     passes = (options.get("batch_ensemble") or 1) * (options.get("batch_repetitions") or 1)
     return MEGA_MACS[name] * passes if name in MEGA_MACS else None
 
@@ -106,7 +106,7 @@ def check_name(name: str, where: str) -> None:
 
 @dataclass(frozen=True)
 class Wrapping:
-    """What any model can be made into, by options beside its own.
+    """Options that any model takes beside its own.
 
     ``dropout_everywhere``: dropout of this probability after every convolution and linear layer but the last;
     ``batch_ensemble``: a BatchEnsemble of so many members; ``mimo``: a MIMO network of so many, whose members see the

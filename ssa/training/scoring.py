@@ -1,4 +1,4 @@
-"""What a network is worth: accuracy, NLL and ECE of its predictions, and its sparsity that matters."""
+"""Score a network: accuracy, NLL and ECE of its predictions, and the sparsity that matters."""
 
 from __future__ import annotations
 

@@ -122,7 +122,7 @@ MODULES = 7  # modules that one compiled step serves: Dynamo keeps eight variant
 
 
 class _Held:
-    """What is compiled now: ``step`` by one mode for one kind of network, and the layers of the modules it has seen."""
+    """The compiled ``step``, by one mode for one kind of network, and the layers of the modules that it has seen."""
 
     def __init__(self, mode: str, kind: Hashable) -> None:
         self.of = (mode, kind)

@@ -1,1 +1,1 @@
-"""What Snakemake calls: stages, jobs, the size of a study, and how far it is."""
+"""The functions that Snakemake calls: stages, jobs, the size of a study, and how far it is."""

@@ -1,4 +1,4 @@
-"""What ``--config``, or a workflow profile, may say beside the study; none of it changes a result."""
+"""Options of ``--config``, or of a workflow profile, beside the study; none of them changes a result."""
 
 from __future__ import annotations
 

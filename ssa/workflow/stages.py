@@ -145,7 +145,7 @@ def _drop_members(study: Study, store: Store, children: Sequence[ChildSpec]) -> 
 
 
 def with_room(train: Callable[[], T], name: str) -> T:
-    """What ``train`` returns. Where GPU memory runs out it is tried once more, with the GPU to itself."""
+    """The result of ``train``. If GPU memory runs out it is tried once more, with the GPU to itself."""
     import torch
 
     try:

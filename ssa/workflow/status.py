@@ -83,7 +83,7 @@ def read(study: Study, store: Store) -> Status:
 
 
 def _costs(parents: dict[str, ParentSpec]) -> dict[str, float]:
-    """What an epoch of each parent costs beside the others': images times the model's MACs, as far as all are known."""
+    """The relative cost of an epoch of each parent: images times the model's MACs, as far as all are known."""
     images = {key: train_images(spec.data) for key, spec in parents.items()}
     macs = {key: mega_macs(spec.model, dict(spec.model_options)) for key, spec in parents.items()}
     costs = dict.fromkeys(parents, 1.0)

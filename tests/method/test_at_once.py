@@ -1,4 +1,4 @@
-"""What a child asks of all tensors at once is what it would ask of each by itself, bit for bit."""
+"""A child asks all tensors at once for what it would ask of each by itself, bit for bit."""
 
 from __future__ import annotations
 

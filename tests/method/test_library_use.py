@@ -200,7 +200,7 @@ def test_the_report_of_a_child_takes_a_selection() -> None:
 
 @dataclasses.dataclass(slots=True)
 class Output:
-    """What a model may return that PyTorch does not look into."""
+    """An output that a model may return and that PyTorch does not look into."""
 
     logits: Tensor
 

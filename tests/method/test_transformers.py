@@ -1,4 +1,4 @@
-"""What Hugging Face's libraries do to a model, done to one that is a child. They are the extra ``hf``."""
+"""Things that Hugging Face's libraries do to a model, done to one that is a child. They are the extra ``hf``."""
 
 from __future__ import annotations
 

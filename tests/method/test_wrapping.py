@@ -1,4 +1,4 @@
-"""What PyTorch users do to modules, done to a Subnetwork over models that it has never seen."""
+"""Things that PyTorch users do to modules, done to a Subnetwork over models that it has never seen."""
 
 from __future__ import annotations
 

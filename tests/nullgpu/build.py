@@ -54,7 +54,7 @@ def defined(object_file: Path) -> set[str]:
 
 
 def names(*options: str) -> set[str]:
-    """What ``nm`` lists, as far as it is CUDA's."""
+    """The symbols that ``nm`` lists, as far as they are CUDA's."""
     lines = run("nm", *options).splitlines()
     symbols = (line.split()[-1].split("@")[0] for line in lines if line.strip() and not line.endswith(":"))
     return {symbol for symbol in symbols if re.fullmatch(PREFIXES, symbol)}

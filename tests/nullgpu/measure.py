@@ -1,4 +1,4 @@
-"""What training asks of the GPU, counted on the null GPU: python measure.py CASES, a JSON list of :class:`Case`.
+"""Count what training asks of the GPU, on the null GPU: python measure.py CASES, a JSON list of :class:`Case`.
 
 Prints a JSON line for each child: what each step of its last epoch cost, and the memory when it was gone.
 """

@@ -1,4 +1,4 @@
-"""What a process on the null GPU imports first: its counts, and operators in the place of cuDNN's.
+"""Counts, and operators in the place of cuDNN's: a process on the null GPU imports this first.
 
 cuDNN plans with the GPU at hand, and here is none: its operators answer with zeros of the right shape and layout.
 """
@@ -79,7 +79,7 @@ def _nonzero(x: Tensor) -> Tensor:
 
 
 def _read(x: Tensor) -> bool | int | float:
-    """What the CPU reads of a tensor with one element, and waits for: no kernel has written any, so False or 1."""
+    """The value that the CPU reads of a tensor of one element, and waits for: none was written, so False or 1."""
     torch.cuda.current_stream().synchronize()
     return False if x.dtype == torch.bool else 1 if not x.is_floating_point() else 1.0
 

@@ -1,4 +1,4 @@
-"""What training asks of a GPU, counted on one that does nothing: graphs recorded anew, waits, leaks, launches."""
+"""Count what training asks of a GPU, on one that does nothing: graphs recorded anew, waits, leaks, launches."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def measure(gpu: dict[str, str]) -> Measure:
 
 
 def faults(row: dict[str, Any], launches: float = 25) -> list[str]:
-    """What a row of counts has that it should not."""
+    """The counts of a row that are higher than they should be."""
     limits = {"captures": 0, "waits": 1, "launches": launches, "grown": 1}
     broken = [name for name, limit in limits.items() if row[name] > limit]
     return broken + ["not compiled"] * (row["ran"] != "reduce-overhead")

@@ -35,7 +35,7 @@ def put(project: Path, files: dict[str, str]) -> None:
 
 
 def digest(project: Path, module: str) -> str | None:
-    """What a process that starts now finds."""
+    """The digest that a process finds which starts now."""
     importlib.invalidate_caches()
     for name in [name for name in sys.modules if name.partition(".")[0] in ("own_law", "own_package", "own_helper")]:
         del sys.modules[name]

@@ -36,7 +36,7 @@ from ssa.tracking.writer import Writer
 
 
 def inspect(log: Path, *options: str) -> str:
-    """What W&B's own reader says of a log."""
+    """The report of W&B's own reader on a log."""
     command = [sys.executable, "-m", "wandb", "leet", "inspect", *options, str(log)]
     return subprocess.run(command, capture_output=True, text=True, check=True, timeout=60, encoding="utf-8").stdout
 
@@ -80,7 +80,7 @@ def test_a_child_says_everything_that_determined_it(trained: Path) -> None:
 def sample(
     tmp_path: Path, law: laws.Law, entries: dict[str, torch.Tensor]
 ) -> tuple[dict[str, float], dict[int, dict[str, np.ndarray]]]:
-    """What is derived for a child of the tiny study whose law and mask are given."""
+    """The numbers derived for a child of the tiny study whose law and mask are given."""
     loaded, store = study.expand(TINY, tmp_path / "tiny.yaml"), Store(tmp_path / "results")
     child = next(c for c in loaded.children if c.spec.method == "temperature")
     parent = child.spec.parent

@@ -40,7 +40,7 @@ def train(folder: Path, **env: str) -> str:
 
 
 def warnings(said: str) -> list[str]:
-    """What was said of W&B."""
+    """The lines about W&B in what was said."""
     return [line for line in said.splitlines() if line.startswith("ssa:")]
 
 

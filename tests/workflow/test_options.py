@@ -1,4 +1,4 @@
-"""What --config may say is checked when the study is."""
+"""The options of --config are checked when the study is."""
 
 from __future__ import annotations
 

@@ -35,7 +35,7 @@ def study(tiny: dict[str, Any], tmp_path: Path) -> Study:
 
 
 def say(root: Path, run: str, **values: Any) -> Beat:
-    """What a job that trains ``run`` in this process leaves in ``root``."""
+    """Leave in ``root`` the files of a job that trains ``run`` in this process."""
     now = time.time()
     told = {"unit": "child", "done": 0, "total": 5, "epochs": 0, "started": now, "at": now, "host": HERE}
     beat = Beat(**{"run": run, "pid": os.getpid(), **told, **values})

@@ -49,7 +49,7 @@ def _named(names: list[str] | None, name: str, otherwise: bool) -> bool:
 
 
 def _baselines(kinds: Mapping[str, pd.Series], name: str, ours: list[str], named: list[str] | None) -> Iterator[str]:
-    """What ``name`` is compared with: what the claim names, else all but annealed ones and longer deep ensembles."""
+    """The baselines of ``name``: those the claim names, else all but annealed ones and longer deep ensembles."""
     for other, kind in kinds.items():
         deep = kind["method"] == "independent" and kind["members"] > 1 and kind["epochs"] > kinds[name]["epochs"]
         if other not in ours and _named(named, other, not deep and kind["tuning"] not in ANNEALED):

@@ -152,7 +152,7 @@ def _markdown_claim(section: Mapping[str, Any], name: str, rows: list[Row]) -> I
 
 
 def _sentences(row: Row) -> Iterator[str]:
-    """What is said of an overall verdict."""
+    """The remarks on an overall verdict, as sentences."""
     yield from (f"{text[:1].upper()}{text[1:]}." for text in (row.standing, row.earlier, row.note) if text)
 
 
@@ -201,7 +201,7 @@ def _listed(cells: list[Comparison], side: str) -> str:
 
 
 def _only(compared: Any, claimed: Any) -> str:
-    """What was compared with, if the claim is about more."""
+    """The methods that were compared with, in words, if the claim is about more."""
     lacks = set(claimed) - set(compared)
     return f" (against {' and '.join(map(label, compared))} only)" if lacks and compared else ""
 

@@ -1,4 +1,4 @@
-"""What a verdict is worth: whether its rule came before the data, what was said before, and what could be seen."""
+"""Judge a verdict's worth: whether its rule came before the data, what was said before, what could be seen."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def earlier_verdicts(path: Path) -> dict[tuple[str, str], str]:
 
 
 def note(verdict: str, found: list[Comparison], settings: Mapping[str, Any], lost: int = 0) -> str:
-    """What a reader of ``verdict`` should know: the study's remark, losses in single cells, what could be seen.
+    """The remarks for a reader of ``verdict``: the study's own, losses in single cells, what could be seen.
 
     ``lost``: how many children collapse when their BatchNorm is re-estimated, for a claim that does so.
     """

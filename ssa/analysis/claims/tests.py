@@ -47,7 +47,7 @@ class Pool:
 
     @property
     def head(self) -> str:
-        """What the pooled number compares."""
+        """The comparison that the pooled number makes, in words."""
         words = [*self.cells, *self.missing]
         return f"{self.text}: {words[0] if len(words) == 1 else f'mean over {len(words)} cells'}"
 

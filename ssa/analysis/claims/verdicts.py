@@ -77,7 +77,7 @@ def overall(verdicts: Iterable[str]) -> str:
 
 
 def most(verdicts: Iterable[str]) -> str:
-    """What more than half of the cells say, for a claim about most cells; undecided if they say no one thing."""
+    """The verdict of more than half of the cells, for a claim about most cells; undecided if there is none."""
     found = list(verdicts)
     if found and all(verdict.startswith(NOT_TESTABLE) for verdict in found):
         return NOT_TESTABLE

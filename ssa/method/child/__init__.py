@@ -1,1 +1,1 @@
-"""What a child is made of: its mask in one flat tensor, the layers that compute their weights from it, its states."""
+"""The parts of a child: its mask in one flat tensor, the layers that compute their weights from it, its states."""

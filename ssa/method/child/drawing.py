@@ -77,7 +77,7 @@ class Annealed(nn.Module):
             self.law.check(self._layout.view(self.target, name), own)
 
     def _prepare(self) -> Tensor | None:
-        """What the law draws once for each weight: for each tensor a function of the seed and its name alone."""
+        """The law's draws, one for each weight: for each tensor a function of the seed and its name only."""
         states = {}
         for name in self._layout:
             target, weight = self._layout.view(self.target, name), self._weight(name).detach()
@@ -152,7 +152,7 @@ class Annealed(nn.Module):
         return self._prepare() if self.regenerate else self.drawn
 
     def _multiplier(self, t: float) -> Tensor:
-        """What the weights are multiplied by in the step at time ``t``, laid end to end."""
+        """The factors of the weights in the step at time ``t``, laid end to end."""
         if self.law.expected:
             return self._expected(t)
         drawn = self._draw(t, self._seed("mask", t))
@@ -198,7 +198,7 @@ class Annealed(nn.Module):
         return Mask({**leaders, **{name: leaders[of].flatten() for name, of in self.tied.items()}}, self.tied)
 
     def _entry(self, flat: Tensor, name: str) -> Tensor:
-        """What of ``flat`` belongs to the weight ``name``."""
+        """The part of ``flat`` that belongs to the weight ``name``."""
         return self._layout.part(flat, self.tied[name]) if name in self.tied else self._layout.view(flat, name)
 
     def _generator(self, *purpose: str | float) -> torch.Generator:
@@ -218,7 +218,7 @@ def as_numbers(mask: Tensor) -> Tensor:
 
 
 def _tied(mask: Mapping[str, Tensor], order: list[str]) -> dict[str, str]:
-    """What is tied to what, in the model's order of leaders and then of what goes with them."""
+    """The leader of each tied weight, in the model's order of leaders and then of what goes with them."""
     number = {name: place for place, name in enumerate(order)}
     tied = getattr(mask, "tied", {})
     return dict(sorted(tied.items(), key=lambda each: (number[each[1]], number[each[0]])))

@@ -1,4 +1,4 @@
-"""What a child changes in the user's model: layers that compute their weights from a mask, until they are restored."""
+"""Layers that compute their weights from a mask: a child puts them into the user's model until it is restored."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ class Passes:
         self._unseen, self._seen = None, False
 
     def look(self, under: Pass, overdue: Callable[[], str | None]) -> str | None:
-        """What is wrong with going backward through a weight that is used ``under`` this, or None.
+        """The reason not to go backward through a weight that is used ``under`` this, or None.
 
         ``overdue``: what is wrong where the pass is no checkpointed one, computed again.
         """

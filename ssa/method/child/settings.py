@@ -1,4 +1,4 @@
-"""What a child may be told, and what of it cannot be."""
+"""Check the settings of a child."""
 
 from __future__ import annotations
 
@@ -53,6 +53,6 @@ def factor_type(law: Law, rescale: bool) -> torch.dtype:
 
 
 def kind(mask: Mapping[str, Tensor], factor: torch.dtype) -> tuple[Any, ...]:
-    """What children of one module share: which weights are masked and tied, how, and by numbers of which type."""
+    """The properties that children of one module share: the masked and tied weights, how, and the type of numbers."""
     tied = getattr(mask, "tied", {})
     return sorted((name, tuple(entry.shape)) for name, entry in mask.items()), sorted(tied.items()), factor

@@ -1,4 +1,4 @@
-"""What a child's state holds beside the weights: whose it is, and the flat tensors that its mask needs."""
+"""The state of a child beside the weights: whose it is, and the flat tensors that its mask needs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ANOTHER = (
 
 
 def digest(law: Law, seed: int, names: Iterable[str]) -> Tensor:
-    """What a state is of, as 8 bytes: the law, the seed and the names of the masked tensors."""
+    """A digest of 8 bytes of whose state it is: the law, the seed and the names of the masked tensors."""
     settings = [type(law).__qualname__, *(_worded(getattr(law, each.name)) for each in fields(law))]
     said = "\n".join([*settings, str(seed), *names])
     return torch.tensor(list(hashlib.blake2b(said.encode(), digest_size=8).digest()), dtype=torch.uint8)

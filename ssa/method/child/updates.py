@@ -11,7 +11,7 @@ from torch.optim.optimizer import register_optimizer_step_post_hook
 
 
 class Follower(Protocol):
-    """What wants to know of updates: a child."""
+    """A child, told of each update of its weights."""
 
     module: nn.Module
 

@@ -1,4 +1,4 @@
-"""What the figures of ensembles share: a block for each data set and model, its key, and a style for each ensemble."""
+"""Parts that figures of ensembles share: a block for each data set and model, its key, each ensemble's style."""
 
 from __future__ import annotations
 

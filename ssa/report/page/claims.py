@@ -36,7 +36,7 @@ MARKS = {
 
 @dataclass(frozen=True)
 class Axis:
-    """What the intervals of one claim are drawn on, from ``low`` to ``high``; ``none`` is the value of no effect.
+    """The axis of one claim's intervals, from ``low`` to ``high``; ``none`` is the value of no effect.
 
     A ratio's axis is logarithmic.
     """

@@ -1,4 +1,4 @@
-"""What the page's interactive part shows: every panel's estimates, computed here, and the library that draws them."""
+"""The page's interactive part: every panel's estimates, computed here, and the library that draws them."""
 
 from __future__ import annotations
 

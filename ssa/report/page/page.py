@@ -54,7 +54,7 @@ class Image:
 
     @property
     def alt(self) -> str:
-        """What a reader who does not see the figure is told; the numbers stand in the tables."""
+        """The text for a reader who does not see the figure; the numbers stand in the tables."""
         return f"Chart. {self.caption.split('. ')[0].rstrip('.')}. The tables give the same numbers in text."
 
 

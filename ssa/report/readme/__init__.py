@@ -1,1 +1,1 @@
-"""What is generated in the README and in pages of the documentation."""
+"""The parts of the README and of pages of the documentation that are generated."""

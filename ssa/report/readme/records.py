@@ -28,7 +28,7 @@ class Page:
 
     @cached_property
     def overlaps(self) -> dict[str, str]:
-        """What each record shares with others, in words; read from all of them once for a page."""
+        """The overlap of each record with others, in words; read from all of them once for a page."""
         return _overlaps(self)
 
 
@@ -42,7 +42,7 @@ def records(root: Path) -> dict[str, dict[str, Any]]:
 
 
 def made(name: str, study: dict[str, Any], page: Page) -> str:
-    """What a record holds, and with what and when it was made."""
+    """The content of a record in words, and with what and when it was made."""
     record, counts = study["record"], study["counts"]
     runs = page.link(page.root / "recorded" / name)
     planned = {**counts, **record.get("planned", {})}  # older records do not say

@@ -1,4 +1,4 @@
-"""What pages say of the engine's speed: tables of ``benchmarks/*.json``, which ``make bench`` writes."""
+"""The engine's speed on pages: tables of ``benchmarks/*.json``, which ``make bench`` writes."""
 
 from __future__ import annotations
 

@@ -217,7 +217,7 @@ def _clean_part(found: list[dict[str, Any]], cells: pd.DataFrame) -> Part:
 
 
 def _cost_part(found: list[dict[str, Any]], cells: pd.DataFrame) -> Part:
-    """What training took, and what a prediction takes."""
+    """The cost of training and of a prediction."""
     shown = [row for row in found if not _blank(row.get("epochs"))]
     lines = [
         {
@@ -326,7 +326,7 @@ def _only(cells: pd.DataFrame, name: str, key: str) -> Any:
 
 
 def _renamed(keys: Iterable[str], suffix: str) -> dict[str, str]:
-    """What makes the columns with ``suffix`` the plain ones."""
+    """New names by old: columns with ``suffix`` become the plain ones."""
     return {f"{key}{suffix}": key for key in keys} | ({key: f"{key}_plain" for key in keys} if suffix else {})
 
 
@@ -337,7 +337,7 @@ def _words(cells: pd.DataFrame) -> str:
 
 
 def _sources(found: Iterable[str]) -> str:
-    """What the published rows' sources are, in full."""
+    """The sources of the published rows, in full."""
     given = set(found)
     named = [name for name in SOURCES if name in given]
     return "Published by others: " + "; ".join(f"{name}: {SOURCES[name]}" for name in named) + ". " if named else ""

@@ -78,7 +78,7 @@ def _parents(children: pd.DataFrame) -> Iterator[dict[str, Any]]:
 
 
 def _one_shot(children: pd.DataFrame) -> Iterator[dict[str, Any]]:
-    """What one-shot pruning by magnitude costs the parents, for each recipe of fine-tuning."""
+    """The cost to the parents of one-shot pruning by magnitude, for each recipe of fine-tuning."""
     asked = {"method": "one-shot", "criterion": "magnitude", "structure": "connections", "sparsity": PRUNED}
     pruned = having(children, asked)
     keys = ["parent", "allocation", "stem", "epochs", "lr_schedule", "lr"]

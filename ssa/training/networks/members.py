@@ -31,7 +31,7 @@ class Members(nn.Module):
         return self.members
 
     def training_outputs(self, images: Tensor) -> Tensor:
-        """What the loss of a training batch is computed from."""
+        """The outputs from which the loss of a training batch is computed."""
         raise NotImplementedError
 
     def member_logits(self, images: Tensor) -> Tensor:

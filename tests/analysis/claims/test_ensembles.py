@@ -42,7 +42,7 @@ def compare(frame: pd.DataFrame, smallest: float = 0.2, **named: list[str]) -> l
 
 
 def verdicts(frame: pd.DataFrame, smallest: float = 0.2, **named: list[str]) -> dict[str, str]:
-    """What is said of each pair by accuracy, which alone is judged."""
+    """The verdict on each pair by accuracy, which only is judged."""
     return {one.text: one.verdict for one in compare(frame, smallest, **named) if one.role == JUDGED}
 
 

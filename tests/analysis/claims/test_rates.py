@@ -157,7 +157,7 @@ def test_the_verdict_in_the_table_is_that_of_the_functions_above() -> None:
 
 
 def power_row(n: int) -> list[float]:
-    """What docs/rules.md says of n parents: half an interval and the gain seen in 80% of studies, in standard
+    """The numbers of docs/rules.md for n parents: half an interval and the gain seen in 80% of studies, in standard
     deviations; and how often, in percent, a true gain of 0 is contradicted against one of two baselines.
     """
     t, strict, root = stats.t.ppf(0.975, n - 1), stats.t.ppf(1 - 0.05 / 4, n - 1), math.sqrt(n)

@@ -1,4 +1,4 @@
-"""What a verdict is worth: both verdicts of a record that was judged by other rules before, and where a commit is."""
+"""The worth of a verdict: a record that was judged by other rules before has both, and where a commit is."""
 
 from __future__ import annotations
 

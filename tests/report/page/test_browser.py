@@ -77,7 +77,7 @@ def shot(page: webdriver.Chrome, name: str) -> None:
 
 
 def findings(page: webdriver.Chrome) -> list[Any]:
-    """What axe-core finds that is serious or worse."""
+    """The findings of axe-core that are serious or worse."""
     from axe_core_python.selenium import Axe
 
     found = Axe().run(page)

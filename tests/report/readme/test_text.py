@@ -69,7 +69,7 @@ def page_of(root: Path, template: str) -> Page:
 
 @pytest.fixture
 def told(tmp_path: Path) -> Callable[[str], str]:
-    """What a template says, beside one table with a gain, a loss and neither."""
+    """A template's text, beside one table with a gain, a loss and neither."""
     tables = tmp_path / "paper_tables" / "one-cpu"
     tables.mkdir(parents=True)
     (tables / "finding_x.csv").write_text(
