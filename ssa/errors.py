@@ -19,7 +19,7 @@ def choose(key: str, value: object, allowed: Collection[str]) -> None:
 
 
 def whole(key: str, value: object) -> int:
-    """``value`` as an int, also of NumPy's types; ``TypeError`` where it is no whole number."""
+    """``value`` as an int, also of NumPy's types; ``TypeError`` if it is no whole number."""
     try:
         return index(value)  # type: ignore[arg-type]
     except TypeError:

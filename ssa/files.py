@@ -24,7 +24,7 @@ def digest(ids: Iterable[str]) -> str:
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     """Let ``write`` fill a file beside ``path``, then put it in ``path``'s place in one step.
 
-    ``UserError`` where the disk is full or the folder cannot be written; ``path`` is then as it was.
+    ``UserError`` if the disk is full or the folder cannot be written; ``path`` is then as it was.
     """
     partial = path.with_name(f".{path.name}.{secrets.token_hex(8)}.partial")  # jobs of two pods may share their pid
     with writing(path):

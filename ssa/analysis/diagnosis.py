@@ -120,7 +120,7 @@ def diagnose(path: Path) -> str:
     - *no gain over one-shot*: the interval of :func:`gain` does not lie above 0; that alone is no proof of a loss.
     - *high variance over seeds*: the interval of :func:`spread` lies above 1, from 6 parents or more.
 
-    Intervals are at 95%, over parents. :func:`examined` says what is looked at. ``UserError`` where ``path``, or
+    Intervals are at 95%, over parents. :func:`examined` says what is looked at. ``UserError`` if ``path``, or
     children.csv beside it, is missing or is something else.
     """
     children, history = _read(path)
@@ -142,7 +142,7 @@ def diagnose(path: Path) -> str:
 def examined(children: pd.DataFrame, history: pd.DataFrame) -> pd.DataFrame:
     """The annealed children, iterative pruning's and the controls' aside, with ``first``.
 
-    ``first`` is the test accuracy at epoch 1 minus that at epoch 0, in points; NaN where either was not scored.
+    ``first`` is the test accuracy at epoch 1 minus that at epoch 0, in points; NaN if either was not scored.
     """
     baselines = {name for name, method in CATALOGUE.items() if method.law == "Iterative"}
     own = ~children["method"].isin(baselines | set(CONTROLS))

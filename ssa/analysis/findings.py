@@ -229,7 +229,7 @@ def _tuned(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def _best(frame: pd.DataFrame, column: str) -> Any:
-    """The value of ``column`` with the highest mean validation accuracy; None where there are no children."""
+    """The value of ``column`` with the highest mean validation accuracy; None if there are no children."""
     if frame.empty:
         return None
     validation = frame.groupby(column)["validation_accuracy"].mean()

@@ -21,7 +21,7 @@ ROUNDING = 1e-9  # what is equal on paper is no further apart
 class Interval:
     """An estimate with its confidence interval, two-sided p-value and the number ``n`` of parents behind it.
 
-    ``low``, ``high`` and ``p`` are NaN where ``n`` is too small for them, or all values are the same.
+    ``low``, ``high`` and ``p`` are NaN if ``n`` is too small for them, or all values are the same.
     """
 
     mean: float
@@ -38,7 +38,7 @@ class Interval:
 
 @dataclass(frozen=True)
 class Components:
-    """Standard deviations between parents and between one parent's children; NaN where they cannot be told apart."""
+    """Standard deviations between parents and between one parent's children; NaN if they cannot be told apart."""
 
     between: float
     within: float
@@ -162,7 +162,7 @@ def is_usual(width: pd.Series) -> pd.Series:
 
 
 def p_text(p: float) -> str:
-    """``p`` as tables print it: three decimals, or below 0.001; a dash where there is none."""
+    """``p`` as tables print it: three decimals, or below 0.001; a dash if there is none."""
     if math.isnan(p):
         return DASH
     return "< 0.001" if p < 0.001 else f"{p:.3f}"

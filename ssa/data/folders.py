@@ -39,7 +39,7 @@ class Seen:
     copies: int = 0
 
     def words(self) -> str:
-        """All of it, for the end of a line; empty where there was nothing."""
+        """All of it, for the end of a line; empty if there was nothing."""
         parts = []
         if self.endings:
             listed = ", ".join(f"{ending} {count}" for ending, count in sorted(self.endings.items()))
@@ -141,7 +141,7 @@ def _read_split(folders: list[Path], size: int, root: Path, seen: Seen) -> tuple
 
 
 def _listed(folder: Path, seen: Seen) -> list[Path]:
-    """The images of one class, in the order of their paths; ``UserError`` where there is none."""
+    """The images of one class, in the order of their paths; ``UserError`` if there is none."""
     found = list(_walk(folder, seen))
     if not found:
         raise UserError(f"data set {folder} has no images; expected files that end in {', '.join(ENDINGS)}")
@@ -188,7 +188,7 @@ def _open(path: Path, seen: Seen) -> Image:
 
 
 def _is_sixteen_bits(mode: str, kind: str | None) -> bool | None:
-    """Whether grey values run up to 65,535; False where their range is not known, None for images of 8 bits.
+    """Whether grey values run up to 65,535; False if their range is not known, None for images of 8 bits.
 
     Pillow cuts all that is above 255 off where it makes RGB of such an image. It reads 16-bit PNG and PGM files as
     whole numbers of 32 bits too, and scales a PGM file to 16 bits itself.
@@ -201,7 +201,7 @@ def _is_sixteen_bits(mode: str, kind: str | None) -> bool | None:
 
 
 def check_inside(path: Path, root: Path) -> None:
-    """``UserError`` where ``path``, its links followed, is not under ``root``: a data set reads nothing else."""
+    """``UserError`` if ``path``, its links followed, is not under ``root``: a data set reads nothing else."""
     if not path.resolve().is_relative_to(root.resolve()):
         raise UserError(f"{path} leads out of {root}; name a folder inside it, with no links that lead elsewhere")
 

@@ -49,7 +49,7 @@ class Split:
 
 @dataclass(frozen=True)
 class Source:
-    """A data set as its files have it. ``test``: None where it has no test images of its own."""
+    """A data set as its files have it. ``test``: None if it has no test images of its own."""
 
     pool: Split
     test: Split | None
@@ -61,7 +61,7 @@ class Source:
 class Data:
     """The three splits of a data set, and what its pixels are normalised by, in units of [0, 1] intensity.
 
-    ``notes``: what of its files was passed over or changed, in words; empty where nothing was.
+    ``notes``: what of its files was passed over or changed, in words; empty if nothing was.
     """
 
     train: Split
@@ -88,7 +88,7 @@ class Data:
 
 
 def load(spec: DataSpec, root: Path, parent_seed: int, data_seed: int | None = None) -> Data:
-    """The data set of ``spec``, split; ``UserError`` where its files are missing or damaged.
+    """The data set of ``spec``, split; ``UserError`` if its files are missing or damaged.
 
     A split of the parent's own follows ``data_seed``, or ``parent_seed`` where that is None; a bag always follows
     ``parent_seed``. All bags of one split are normalised alike.
@@ -125,7 +125,7 @@ def describe(spec: DataSpec, content: Data) -> str:
 
 
 def _check_varied(spec: DataSpec, split: Split) -> None:
-    """``UserError`` where all images are the same: nothing can be learned, and something went wrong before."""
+    """``UserError`` if all images are the same: nothing can be learned, and something went wrong before."""
     if all(torch.equal(split.images[0], image) for image in split.images):
         raise UserError(
             f"data set {spec.folder or spec.source}: all {len(split)} images are the same once they are read; "

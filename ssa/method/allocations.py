@@ -30,7 +30,7 @@ def by_score(
 ) -> Counts:
     """The lowest scores over all weights together; of equals the earlier one.
 
-    Of the n units of each weight the highest ``ceil(floor * n)`` stay; ``ValueError`` where that leaves too few to go.
+    Of the n units of each weight the highest ``ceil(floor * n)`` stay; ``ValueError`` if that leaves too few to go.
     """
     if floor:
         scores = {name: _with_floor(score, floor) for name, score in scores.items()}

@@ -56,7 +56,7 @@ def opposite(scores: Tensors) -> dict[str, Tensor]:
 def given(scores: object, weights: Tensors, shapes: Shapes) -> dict[str, Tensor]:
     """A user's own scores, one tensor for each of ``weights``: of its shape, or already of the units' in ``shapes``.
 
-    ``ValueError`` where one is missing, is of another shape or is not asked for; ``TypeError`` where it is no tensor.
+    ``ValueError`` if one is missing, is of another shape or is not asked for; ``TypeError`` if it is no tensor.
     """
     if not isinstance(scores, Mapping):
         raise TypeError(f"criterion gave {scores!r}; it maps names of weights to tensors of scores")
@@ -85,7 +85,7 @@ def taylor(
 
     The loss is summed over ``batches``, with ``model`` in eval mode: ``loss(outputs, batch)``, by default the
     cross-entropy summed over the images of (images, labels), or the loss in the outputs where a batch is a mapping of
-    the model's arguments. Computed on a copy. ``ValueError`` where there is no batch. arXiv 1611.06440
+    the model's arguments. Computed on a copy. ``ValueError`` if there is no batch. arXiv 1611.06440
     """
     model = scratch(model)
     leaves = {name: model.get_parameter(name).requires_grad_() for name in weights}

@@ -71,7 +71,7 @@ class Law:
         raise NotImplementedError(f"{type(self).__name__} must define anneal()")
 
     def check(self, mask: Tensor, state: Tensor | None) -> None:
-        """``ValueError`` or ``TypeError`` where :meth:`anneal` gives no probabilities, soon or late."""
+        """``ValueError`` or ``TypeError`` if :meth:`anneal` gives no probabilities, soon or late."""
         import torch
 
         for a in (0.0, 0.5, 0.999):

@@ -99,7 +99,7 @@ def partition(
     """The mask that keeps part ``part``, from 0, of a random partition of each prunable tensor into ``parts``.
 
     The parts of one seed share no weight (or neuron) and leave none out; their sizes differ by one at most.
-    ``structure``, ``select`` and ``example`` as in :func:`prune`. ``ValueError`` where a tensor has too few to share.
+    ``structure``, ``select`` and ``example`` as in :func:`prune`. ``ValueError`` if a tensor has too few to share.
     """
     seed = whole("seed", seed)
     if not 0 <= part < parts:
@@ -193,7 +193,7 @@ def _check_floor(floor: float, allocation: str) -> None:
 
 
 def _check(scores: Tensors, counts: Counts, sparsity: float, allocation: str) -> None:
-    """``ValueError`` where scores rank nothing, or a weight would be left empty."""
+    """``ValueError`` if scores rank nothing, or a weight would be left empty."""
     for name, score in scores.items():
         if not score.isfinite().all():
             raise ValueError(f"the scores of {name!r} are not finite; has the model diverged?")

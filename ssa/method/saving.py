@@ -27,7 +27,7 @@ def save(child: nn.Module, path: str | Path) -> None:
 
     The file appears whole or not at all. ``child``: a Subnetwork, its module, or what wraps one, as ``torch.compile``
     does.
-    ``ValueError`` where there is none, and where the module's state is not all tensors.
+    ``ValueError`` if there is none, and if the module's state is not all tensors.
     """
     found = within(child)
     if found is None:
@@ -48,7 +48,7 @@ def save(child: nn.Module, path: str | Path) -> None:
 def load(path: str | Path, model: nn.Module) -> nn.Module:
     """``model``, changed in place into the saved child's ``fold()``: bit for bit, pruned weights exactly 0.
 
-    ``model`` is a plain module of the child's architecture, on any device. ``ValueError`` where the file is damaged,
+    ``model`` is a plain module of the child's architecture, on any device. ``ValueError`` if the file is damaged,
     was not written by :func:`save`, or is of another architecture; ``model`` is then as it was.
     """
     tensors = _read(path)
@@ -82,7 +82,7 @@ def _state(module: nn.Module) -> dict[str, Tensor]:
 
 
 def _read(path: str | Path) -> dict[str, Tensor]:
-    """The file's tensors; ``ValueError`` where it is not, byte for byte, what :func:`save` wrote."""
+    """The file's tensors; ``ValueError`` if it is not, byte for byte, what :func:`save` wrote."""
     try:
         with safe_open(str(path), "pt") as file:
             metadata = file.metadata() or {}
@@ -106,7 +106,7 @@ def _mask(layout: Tensor, bits: Tensor) -> Mask:
 
 
 def _full(name: str, tensors: dict[str, Tensor], entry: Tensor | None, like: Tensor) -> Tensor:
-    """The tensor ``name``, zeros put back; ``ValueError`` where it has not the shape and type of ``like``."""
+    """The tensor ``name``, zeros put back; ``ValueError`` if it has not the shape and type of ``like``."""
     if entry is None:
         value = tensors[f"whole/{name}"]
         fits = value.shape == like.shape

@@ -42,7 +42,7 @@ def resolve(schedule: str | Schedule) -> Schedule:
 
 
 def check(schedule: str | Schedule) -> None:
-    """``ValueError`` where ``schedule`` is no known name, nor a map of the unit interval onto itself from 0 to 1."""
+    """``ValueError`` if ``schedule`` is no known name, nor a map of the unit interval onto itself from 0 to 1."""
     start, middle, end = map(resolve(schedule), (0.0, 0.5, 1.0))
     if not (abs(start) < TINY and abs(end - 1) < TINY and 0 <= middle <= 1):
         raise ValueError(f"schedule {schedule!r} goes from {start:g} over {middle:g} to {end:g}; allowed: from 0 to 1")

@@ -48,7 +48,7 @@ def prunable(model: nn.Module, select: Select | None = None) -> dict[str, Tensor
     (``"blocks.*.fc1"``), or a predicate called with a layer's name and module. A pattern that matches no layer is one
     of names of parameters with two or more dimensions, such as experts that are no layers
     (``"layers.*.experts.down_proj"``). A shared weight appears once, and not where the classifier shares it.
-    ``ValueError`` where nothing is chosen, or where a weight is computed from others.
+    ``ValueError`` if nothing is chosen, or if a weight is computed from others.
     """
     names = {id(parameter): name for name, parameter in model.named_parameters()}
     chosen = _chosen(model, select)

@@ -30,11 +30,11 @@ class Subnetwork(Annealed):
 
     The module stays the object that it is, with its parameters, and may be used, wrapped and trained by itself. This is
     its handle, which moves time, folds and saves; calling it calls the module. The module is changed until
-    :meth:`remove`; ``ValueError`` where it is a child already, since masks would multiply.
+    :meth:`remove`; ``ValueError`` if it is a child already, since masks would multiply.
 
     Call :meth:`at` before each training step with the time in epochs: it fixes one sampled mask for all forward
     passes until the next call. The sampled mask is a pure function of ``seed`` and the time, so that ranks of a
-    data-parallel job agree and a resumed child goes on bit for bit; ``ValueError`` where ranks were given different
+    data-parallel job agree and a resumed child goes on bit for bit; ``ValueError`` if ranks were given different
     seeds, laws or masks. A child begins in training mode, as any new module. In eval mode, and from ``law.epochs`` on,
     the network is exactly the target subnetwork.
     ``epochs``, where given, is the length of training: a law that anneals for longer is refused, and so is a time
@@ -162,7 +162,7 @@ class Subnetwork(Annealed):
         return {**flat, "strides": self._layout.strides(), "digest": self._digest()}
 
     def load_kept_state(self, saved: Mapping[str, Tensor]) -> None:
-        """Go on from what :meth:`kept_state` returned; ``RuntimeError`` where it is another child's."""
+        """Go on from what :meth:`kept_state` returned; ``RuntimeError`` if it is another child's."""
         state.check_owner(saved.get("digest"), self._digest())
         state.take(saved, {name: getattr(self, name) for name in FLAT}, self._layout.strides())
         self._show_target()
@@ -191,7 +191,7 @@ class Subnetwork(Annealed):
     def at(self, t: float) -> None:
         """Set the time to ``t`` epochs since the child's first step and draw the mask of the coming step.
 
-        ``ValueError`` where a mask that is ranked anew would go back in time. A pass that was begun before cannot be
+        ``ValueError`` if a mask that is ranked anew would go back in time. A pass that was begun before cannot be
         gone back through after it: its backward pass is a ``RuntimeError``.
         """
         self._running()
@@ -289,7 +289,7 @@ class Subnetwork(Annealed):
         return None
 
     def _check_sharding(self) -> None:
-        """``RuntimeError`` where FSDP has sharded weights whose values the child itself must see."""
+        """``RuntimeError`` if FSDP has sharded weights whose values the child itself must see."""
         sees = self.law.ranking or "freeze" in (self.pruned_weights, self.masked_weights)
         if sees and any(ranks.sharded(self._weight(name)) for name in self._layers):
             raise RuntimeError(
@@ -305,7 +305,7 @@ class Subnetwork(Annealed):
         return (self._weight(name).detach() for name in self._layout)
 
     def _check_average(self) -> None:
-        """``RuntimeError`` where this is a copy into which weights were averaged, whose mask did not come along."""
+        """``RuntimeError`` if this is a copy into which weights were averaged, whose mask did not come along."""
         if self._fingerprint is not None:
             averages.check(self._fingerprint, self._masked_weights(), self.law)
 
@@ -337,7 +337,7 @@ class Subnetwork(Annealed):
 
         Weights and buffers of ``parent``, a plain model of the module's architecture, are copied in, and the mask is
         written in place; gradients are gone, and the optimiser should be a fresh one. ``told``: as of the class.
-        ``ValueError`` where the child does not take them (see :meth:`takes`) or ``parent`` is of another architecture.
+        ``ValueError`` if the child does not take them (see :meth:`takes`) or ``parent`` is of another architecture.
         """
         told = {**DEFAULTS, **told}
         settings.check(law, told)
@@ -415,7 +415,7 @@ class Subnetwork(Annealed):
 def within(model: nn.Module) -> Subnetwork | None:
     """The child that ``model`` is, also without its handle, or wraps, as ``torch.compile`` and DataParallel do.
 
-    None for a plain model. ``ValueError`` where it holds several children, part of one, or weights beside one.
+    None for a plain model. ``ValueError`` if it holds several children, part of one, or weights beside one.
     """
     found = {id(child): child for child in map(_child_of, model.modules()) if child is not None}
     if not found:

@@ -41,7 +41,7 @@ class Deadline:
                 signal.signal(number, handler)
 
     def attempt(self, work: Callable[[], T]) -> T | None:
-        """Do ``work``, and leave it at once when a warning comes; what it returned, None where it was left."""
+        """Do ``work``, and leave it at once when a warning comes; what it returned, None if it was left."""
         try:
             self._may_give_up = True
             done = None if self.warning else work()

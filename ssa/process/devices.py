@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def choose(wanted: str, where: str) -> torch.device:
     """The device that ``wanted`` (auto, cpu or cuda) asks for; ``where``: what asks, the first words of an error.
 
-    ``UserError`` where a GPU is asked for and there is none, and where there is one that PyTorch cannot use: a study
+    ``UserError`` if a GPU is asked for and there is none, and if there is one that PyTorch cannot use: a study
     would train for days on the CPU without a word.
     """
     import torch

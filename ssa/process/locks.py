@@ -17,7 +17,7 @@ POLL_SECONDS = 0.5
 
 
 def only_one(path: Path, what: str) -> IO[str]:
-    """A lock on ``what`` until the file is closed or the process ends; ``UserError`` where another process has it."""
+    """A lock on ``what`` until the file is closed or the process ends; ``UserError`` if another process has it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     lock = locked(path, wait=False)
     if lock.closed:

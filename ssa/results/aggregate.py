@@ -68,7 +68,7 @@ GIVEN = {
 class Collected:
     """The tables of a study's records, and what made them (devices, versions, commits and times).
 
-    ``ensembles``: the tables of :data:`ssa.results.aggregate_ensembles.TABLES` by name; none where the study has no
+    ``ensembles``: the tables of :data:`ssa.results.aggregate_ensembles.TABLES` by name; none if the study has no
     ensembles.
     """
 
@@ -208,7 +208,7 @@ def row(study: Study, child: Child, record: dict[str, Any], parent: dict[str, An
 
 
 def dense_accuracy(children: pd.DataFrame) -> pd.Series:
-    """The accuracy of the dense child of the same parent, seed and training; NaN where the study has none."""
+    """The accuracy of the dense child of the same parent, seed and training; NaN if the study has none."""
     keys = ["parent_id", "seed", "augment", "epochs", "lr_schedule", "lr"]
     dense = children[children.method == "dense"].drop_duplicates(keys).set_index(keys)["accuracy"]
     found = dense.reindex(pd.MultiIndex.from_frame(children[keys]))

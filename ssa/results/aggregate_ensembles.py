@@ -43,7 +43,7 @@ TABLES = {
 
 
 def collect(study: Study, store: Store) -> tuple[dict[str, pd.DataFrame], list[dict[str, Any]]]:
-    """The tables of :data:`TABLES` by name, none where the study has no ensembles; and the records behind them.
+    """The tables of :data:`TABLES` by name, none if the study has no ensembles; and the records behind them.
 
     ``UserError`` naming a missing or damaged record.
     """

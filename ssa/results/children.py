@@ -55,7 +55,7 @@ def having(frame: pd.DataFrame, values: Mapping[Any, Any]) -> pd.DataFrame:
 def pairs(rows: pd.DataFrame, base: pd.DataFrame, column: str = "accuracy") -> pd.DataFrame:
     """``rows`` that have a partner in ``base``, with ``difference`` (row minus partner, in ``column``'s unit).
 
-    ``diverged`` is set where either of the two diverged. pandas' ``MergeError`` where ``base`` holds two children
+    ``diverged`` is set where either of the two diverged. pandas' ``MergeError`` if ``base`` holds two children
     of one cell and seed, which no column of the record tells apart.
     """
     partner = base[[*PAIRING, column, "diverged"]].rename(columns={column: "partner", "diverged": "partner_diverged"})

@@ -57,7 +57,7 @@ def add(study: Study, store: Store, folder: Path, how: str) -> Added:
     says how they were run. Where the study now says more of the same children, such as another question or claim, the
     record takes that over.
 
-    ``UserError`` where the study no longer has something that is recorded, or where children or an ensemble are of a
+    ``UserError`` if the study no longer has something that is recorded, or if children or an ensemble are of a
     recorded parent that was trained anew and came out as another network: they would not be comparable.
     """
     if folder.name == study.name:
@@ -229,7 +229,7 @@ def _ensemble_ids(found: Collected) -> set[str]:
 
 
 def _check_whole(old: Collected, told: set[str], folder: Path) -> None:
-    """``UserError`` where an addition was cut off: runs.json, which is written last, has not ``told`` what has rows."""
+    """``UserError`` if an addition was cut off: runs.json, which is written last, has not ``told`` what has rows."""
     if cut := sorted({*old.children.parent_id, *old.parents.parent_id, *_ensemble_ids(old)} - told):
         raise UserError(
             f"{folder} was left unfinished: runs.json does not tell of {cut[0]}, whose rows are there; restore "

@@ -45,7 +45,7 @@ class Cell:
 def train(store: Store, spec: ChildSpec, mask: Mask, cell: Cell, deadline: Deadline | None = None) -> Subnetwork | None:
     """Fine-tune one child of ``cell.parent`` under ``mask``, write its record, and return it.
 
-    A child that was stopped goes on from its checkpoint. None where ``deadline`` came first: a checkpoint then holds
+    A child that was stopped goes on from its checkpoint. None if ``deadline`` came first: a checkpoint then holds
     what was done, if that is worth one.
     """
     deadline = deadline or Deadline()

@@ -46,7 +46,7 @@ def train(place: Place, spec: EnsembleSpec, masks: Mapping[str, Mask], deadline:
 
     ``masks``: those of its children, by id.
 
-    False where ``deadline`` came first. Members that were trained are kept, for this ensemble and others with the same.
+    False if ``deadline`` came first. Members that were trained are kept, for this ensemble and others with the same.
     """
     store, started, clock = place.store, provenance.now(), time.monotonic()
     making, networks = _Making(place, spec, masks), []
@@ -76,7 +76,7 @@ class _Making:
         self._cells: dict[int | None, child.Cell] = {}
 
     def network(self, number: int, deadline: Deadline) -> nn.Module | None:
-        """One member, ready to be asked; None where ``deadline`` came first."""
+        """One member, ready to be asked; None if ``deadline`` came first."""
         run, epoch = self.spec.members[number].run, self.spec.members[number].epoch
         if isinstance(run, ParentSpec):
             return self._load(run, epoch).to(self.place.device)
@@ -103,7 +103,7 @@ class _Making:
         return parent.load(self.place.store, run, self.contents[run.id], epoch)
 
     def _kept(self, path: Path, run: ChildSpec) -> nn.Module | None:
-        """A member that was trained before; None where its file is damaged, since it can be trained again."""
+        """A member that was trained before; None if its file is damaged, since it can be trained again."""
         try:
             tensors, metadata = read_tensors(path)
         except UserError as error:

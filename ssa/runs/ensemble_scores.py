@@ -81,7 +81,7 @@ def measure(
     """Scores of the ensemble of members with ``logits`` (members, n, classes), its log-probabilities divided by
     ``temperature`` first.
 
-    ``finite`` is False where a member's outputs were not; an ensemble of such members alone is a uniform guess.
+    ``finite`` is False if a member's outputs were not; an ensemble of such members alone is a uniform guess.
     """
     finite = finite_members(logits)
     combined = combine(logits, convention) / temperature
@@ -154,7 +154,7 @@ def summarise(
     validation_labels: Tensor | None = None,
     parent_logits: Tensor | None = None,
 ) -> dict[str, Any]:
-    """Everything about one ensemble on the clean test set, as JSON types (NaN where a number does not exist).
+    """Everything about one ensemble on the clean test set, as JSON types (NaN if a number does not exist).
 
     ``test_logits``, ``validation_logits``: (members, n, classes); ``parent_logits``: the parent's on the test images,
     (n, classes). Temperature scaling needs validation images, the columns with the parent as one more member need it.

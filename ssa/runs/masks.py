@@ -22,7 +22,7 @@ from ssa.training.scoring import BATCH
 
 
 def make(parent: nn.Module, spec: MaskSpec, parent_seed: int, content: Data) -> Mask:
-    """The mask of ``spec``, on the parent's device; ``UserError`` where it would leave a layer empty."""
+    """The mask of ``spec``, on the parent's device; ``UserError`` if it would leave a layer empty."""
     if spec.criterion == "none":
         return Mask({})
     seed = derive("mask", parent_seed, spec.seed)
@@ -79,7 +79,7 @@ def write(path: Path, parent: ParentSpec, masks: dict[str, Mask]) -> None:
 
 
 def read(path: Path, parent: ParentSpec, wanted: Sequence[MaskSpec]) -> dict[str, Mask]:
-    """The ``wanted`` masks of ``path`` by id; ``UserError`` where one is not there, or as :func:`read_some`."""
+    """The ``wanted`` masks of ``path`` by id; ``UserError`` if one is not there, or as :func:`read_some`."""
     masks = read_some(path, parent, wanted)
     missing = [spec.id for spec in wanted if spec.id not in masks]
     if missing:
@@ -88,7 +88,7 @@ def read(path: Path, parent: ParentSpec, wanted: Sequence[MaskSpec]) -> dict[str
 
 
 def read_some(path: Path, parent: ParentSpec, wanted: Sequence[MaskSpec]) -> dict[str, Mask]:
-    """Those of the ``wanted`` masks that ``path`` has; ``UserError`` where it is damaged or another parent's."""
+    """Those of the ``wanted`` masks that ``path`` has; ``UserError`` if it is damaged or another parent's."""
     tensors, metadata = read_tensors(path)
     if metadata.get("parent") != parent.id:
         raise UserError(f"{path} holds masks of {metadata.get('parent')}; delete it and run again")

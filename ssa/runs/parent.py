@@ -39,7 +39,7 @@ def untrained(spec: ParentSpec, content: Data) -> nn.Module:
 def load(store: Store, spec: ParentSpec, content: Data, epoch: int | None = None) -> nn.Module:
     """The trained parent, or as it was after ``epoch`` epochs, on the CPU.
 
-    ``UserError`` where its file is missing or damaged, or ``content`` is not what it was trained on.
+    ``UserError`` if its file is missing or damaged, or ``content`` is not what it was trained on.
     """
     model = untrained(spec, content)
     path = store.weights(spec.id) if epoch is None else store.early_weights(spec.id, epoch)
@@ -58,7 +58,7 @@ def load(store: Store, spec: ParentSpec, content: Data, epoch: int | None = None
 def trained(store: Store, spec: ParentSpec, keep: Iterable[int] = ()) -> bool:
     """Whether the parent's weights, those of the epochs to ``keep`` and its record are there.
 
-    ``UserError`` where the record is damaged.
+    ``UserError`` if the record is damaged.
     """
     if not store.has_parent(spec.id, keep):
         return False
@@ -77,7 +77,7 @@ def train(
 ) -> bool:
     """Train the parent and write its weights, then its record; ``keep``: epochs whose weights are written too.
 
-    False where ``deadline`` came first: a checkpoint then holds what was done. ``UserError`` where the parent diverges,
+    False if ``deadline`` came first: a checkpoint then holds what was done. ``UserError`` if the parent diverges,
     or was trained before and now comes out as another network.
     """
     started, clock = provenance.now(), time.monotonic()

@@ -144,7 +144,7 @@ def _types(cls: type) -> dict[str, Any]:
 
 
 def _convert(value: Any, kind: Any) -> Any:
-    """``value`` as ``kind``; ``TypeError`` where it is something else (a bool is no number, 5.5 no integer)."""
+    """``value`` as ``kind``; ``TypeError`` if it is something else (a bool is no number, 5.5 no integer)."""
     if isinstance(kind, types.UnionType):
         for option in typing.get_args(kind):
             try:

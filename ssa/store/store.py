@@ -88,7 +88,7 @@ class Store:
         return self.records(parent_id).ids()
 
     def record_child(self, child: ChildSpec, content: dict[str, Any]) -> None:
-        """Write the record of ``child``; ``UserError`` where the disk does not take it."""
+        """Write the record of ``child``; ``UserError`` if the disk does not take it."""
         self.records(child.parent.id).append({"id": child.id, "spec": child.content(), **content})
 
     def ensemble_record(self, ensemble_id: str) -> Path:
@@ -113,7 +113,7 @@ class Store:
         return ", ".join(str(folder) for folder in folders if folder.exists())
 
     def check_data(self, parent_id: str, record: Mapping[str, Any], digest: str | None) -> None:
-        """``UserError`` where ``record``, of something made from the parent, is of other images than ``digest``.
+        """``UserError`` if ``record``, of something made from the parent, is of other images than ``digest``.
 
         Where one of the two does not say (records of older versions), nothing can be compared.
         """
@@ -130,15 +130,15 @@ class Store:
         return self.root / study
 
     def read_parent(self, parent: ParentSpec) -> dict[str, Any]:
-        """The record of ``parent``; ``UserError`` where it is missing, damaged or another parent's."""
+        """The record of ``parent``; ``UserError`` if it is missing, damaged or another parent's."""
         return read_record(self.parent_record(parent.id), parent)
 
     def read_ensemble(self, ensemble: EnsembleSpec) -> dict[str, Any]:
-        """The record of ``ensemble``; ``UserError`` where it is missing, damaged or another ensemble's."""
+        """The record of ``ensemble``; ``UserError`` if it is missing, damaged or another ensemble's."""
         return read_record(self.ensemble_record(ensemble.id), ensemble)
 
     def read_child(self, child: ChildSpec) -> dict[str, Any]:
-        """The record of ``child``; ``UserError`` where it is missing, damaged or another child's."""
+        """The record of ``child``; ``UserError`` if it is missing, damaged or another child's."""
         return self.records(child.parent.id).read(child.id)
 
 

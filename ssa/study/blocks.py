@@ -206,7 +206,7 @@ def expand(
 
 
 def _of_seeds(parents: tuple[ParentSpec, ...], seeds: Any, where: str) -> tuple[ParentSpec, ...]:
-    """Those of ``parents`` with one of ``seeds``; all where that is None."""
+    """Those of ``parents`` with one of ``seeds``; all if that is None."""
     if seeds is None:
         return parents
     known = {parent.seed: parent for parent in parents}

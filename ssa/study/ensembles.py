@@ -70,7 +70,7 @@ class Ensemble:
 
     @property
     def masks(self) -> str | None:
-        """How the members' masks go together: random, anti-random or partition; None where they are not pruned."""
+        """How the members' masks go together: random, anti-random or partition; None if they are not pruned."""
         criteria = {child.mask.criterion for child in self.spec.children} - {"none"}
         return next((name for name in ("anti-random", "partition", "random") if name in criteria), None)
 
@@ -106,7 +106,7 @@ def expand(
 
 
 def _check_corrupted(corruptions: Mapping[str, Any], parent: ParentSpec, where: str) -> None:
-    """``UserError`` where the parent's data set has no such corrupted test images, before anything is trained."""
+    """``UserError`` if the parent's data set has no such corrupted test images, before anything is trained."""
     allowed = CORRUPTION_SETS.get(parent.data.source, ())
     if corruptions and corruptions["corruptions"] not in allowed:
         known = ", ".join(allowed) or "none, leave corruptions out"

@@ -77,14 +77,14 @@ class Study:
         return {spec.id: spec for specs in self.parents.values() for spec in specs}
 
     def parent(self, parent_id: str) -> ParentSpec:
-        """The parent with this id; ``UserError`` where the study has none."""
+        """The parent with this id; ``UserError`` if the study has none."""
         parents = self.all_parents()
         if parent_id not in parents:
             raise UserError(f"{self.path} has no parent {parent_id!r}; ssa plan --jobs lists them")
         return parents[parent_id]
 
     def ensemble(self, ensemble_id: str) -> Ensemble:
-        """The ensemble with this id; ``UserError`` where the study has none."""
+        """The ensemble with this id; ``UserError`` if the study has none."""
         for ensemble in self.ensembles:
             if ensemble.spec.id == ensemble_id:
                 return ensemble
@@ -146,7 +146,7 @@ def _by_parent(children: Iterable[Child]) -> dict[str, tuple[Child, ...]]:
 
 
 def train_images(data: DataSpec) -> int | None:
-    """How many images a data set trains on, or each bag of it; None where only its files can tell."""
+    """How many images a data set trains on, or each bag of it; None if only its files can tell."""
     sizes = {"cifar10": 50_000, "cifar100": 50_000}
     images = data.train
     if images is None and data.source in sizes:

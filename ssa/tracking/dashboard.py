@@ -115,7 +115,7 @@ def _name(study: Study) -> str:
 def save(study: Study, settings: TrackingSettings, folder: Path) -> dict[str, str]:
     """Create the workspace and the report, or update those that ``folder``/dashboard.json names; their addresses.
 
-    ``UserError`` where W&B does not take them.
+    ``UserError`` if W&B does not take them.
     """
     import wandb
     from wandb_workspaces import workspaces as ws

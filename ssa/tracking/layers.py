@@ -86,7 +86,7 @@ class Layers:
         return {int(t): _count([sample.at(float(t)) for sample in samples]) for t in times}
 
     def _start(self, epoch: int | None) -> dict[str, Tensor]:
-        """The weights that children start from; none where their file is gone."""
+        """The weights that children start from; none if their file is gone."""
         if epoch not in self._weights:
             store, parent_id = self.store, self.parent_id
             path = store.weights(parent_id) if epoch is None else store.early_weights(parent_id, epoch)

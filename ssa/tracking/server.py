@@ -29,7 +29,7 @@ def base_url() -> str:
 
 
 def reach() -> None:
-    """``UserError`` where the W&B server does not answer at all: its own client would try for a long time."""
+    """``UserError`` if the W&B server does not answer at all: its own client would try for a long time."""
     url = base_url()
     try:
         urllib.request.urlopen(url, timeout=REACH_SECONDS).close()
@@ -44,7 +44,7 @@ class Served:
     """The rows that the server has of the written ``entries``.
 
     ``wandb sync`` calls a run synced also where the server refused its data, so that only the server can tell.
-    ``UserError`` where it does not.
+    ``UserError`` if it does not.
     """
 
     def __init__(self, entries: list[dict[str, Any]]) -> None:

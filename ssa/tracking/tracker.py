@@ -47,7 +47,7 @@ class Tracker:
     def write(self) -> int:
         """Write what is recorded and not yet written; returns how many runs that was.
 
-        ``UserError`` where some could not be: the others are there, and the next call tries again.
+        ``UserError`` if some could not be: the others are there, and the next call tries again.
         """
         # W&B copies an artifact's files to be uploaded later; they belong to the study, not to the user's home.
         os.environ["WANDB_DATA_DIR"] = str((self.root / "wandb").resolve())

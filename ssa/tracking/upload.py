@@ -43,7 +43,7 @@ class Uploads:
         ]
 
     def upload(self) -> int:
-        """Upload everything that is pending and return how many runs that was; ``UserError`` where W&B takes no more.
+        """Upload everything that is pending and return how many runs that was; ``UserError`` if W&B takes no more.
 
         What it took before is remembered, also if this process is killed.
         """

@@ -21,7 +21,7 @@ class Noise:
     """Of the gradient of all parameters, under steps that each draw a batch and a mask.
 
     ``variance``: the trace of its covariance. ``mask_variance``: the part of it that is left where the batch is known.
-    ``square``: the mean of its squared norm. All in (nats per unit of weight) squared; NaN where it cannot be known.
+    ``square``: the mean of its squared norm. All in (nats per unit of weight) squared; NaN if it cannot be known.
     """
 
     variance: float
@@ -33,7 +33,7 @@ UNKNOWN = Noise(math.nan, math.nan, math.nan)
 
 
 def measure(child: Subnetwork, batches: Batches, time: float, count: int, seed: int) -> Noise:
-    """The noise at ``time``, in epochs, over ``count`` whole batches (fewer where there are fewer) with two masks each.
+    """The noise at ``time``, in epochs, over ``count`` whole batches (fewer if there are fewer) with two masks each.
 
     Two gradients of one batch differ by their masks alone: half their squared distance is unbiased for the part of the
     variance that masks make. Nothing of ``child`` changes; ``variance`` is NaN for less than two batches.

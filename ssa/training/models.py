@@ -150,7 +150,7 @@ def build(name: str, options: dict[str, Any], channels: int, classes: int, size:
 
 
 def check_takes(model: nn.Module, name: str, images: Tensor) -> None:
-    """``UserError`` where the model, called ``name``, cannot answer ``images``, (n, channels, height, width)."""
+    """``UserError`` if the model, called ``name``, cannot answer ``images``, (n, channels, height, width)."""
     import torch
 
     try:

@@ -152,7 +152,7 @@ class _TargetInTraining(nn.Module):
 
 
 def effective_sparsity(model: nn.Module, mask: Mask, example: Tensor) -> float:
-    """The fraction of weights that are pruned or on no path from input to output; NaN where paths cannot be traced.
+    """The fraction of weights that are pruned or on no path from input to output; NaN if paths cannot be traced.
 
     With all weights replaced by their mask, BatchNorm and biases by the identity, a weight's gradient counts the
     paths through it (SynFlow, Tanaka et al., 2020, arXiv 2006.05467). Attention, and scales other than BatchNorm's,

@@ -101,7 +101,7 @@ class Compiled:
         self._without_graphs = _graphs_skipped()
 
     def __call__(self, network: nn.Module, images: Tensor, labels: Tensor, precision: str) -> Tensor:
-        """The loss of one batch; ``UserError`` where compilation fails, or is asked for again and again."""
+        """The loss of one batch; ``UserError`` if compilation fails, or is asked for again and again."""
         torch.compiler.cudagraph_mark_step_begin()
         try:
             # A copy: under CUDA graphs the next step would overwrite it.

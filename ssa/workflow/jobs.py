@@ -57,7 +57,7 @@ def _job(parent_id: str, children: Sequence[Child], start: int, stop: int) -> Jo
 
 
 def children_of(study: Study, parent_id: str, name: str | None) -> list[Child]:
-    """The children of the job called ``name``, or all; ``UserError`` where the study has changed since it was named."""
+    """The children of the job called ``name``, or all; ``UserError`` if the study has changed since it was named."""
     study.parent(parent_id)  # refuses one that the study has not
     children = study.children_of(parent_id)
     if name is None:
@@ -67,7 +67,7 @@ def children_of(study: Study, parent_id: str, name: str | None) -> list[Child]:
 
 
 def find_child(children: Sequence[Child], child_id: str) -> Child:
-    """The one of ``children`` with this id; ``UserError`` where there is none."""
+    """The one of ``children`` with this id; ``UserError`` if there is none."""
     for child in children:
         if child.spec.id == child_id:
             return child

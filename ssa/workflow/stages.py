@@ -27,7 +27,7 @@ T = TypeVar("T")
 
 
 def train_parent(study: Study, store: Store, parent_id: str, deadline: Deadline | None = None) -> bool:
-    """Train one parent and write its weights and record; False where ``deadline`` came first."""
+    """Train one parent and write its weights and record; False if ``deadline`` came first."""
     from ssa.runs import parent as parents
 
     spec = study.parent(parent_id)
@@ -111,7 +111,7 @@ def train_children(
 
 
 def train_ensemble(study: Study, store: Store, ensemble_id: str, deadline: Deadline | None = None) -> bool:
-    """Train what is missing of one ensemble and score it; False where ``deadline`` came first.
+    """Train what is missing of one ensemble and score it; False if ``deadline`` came first.
 
     A member that several of the study's ensembles have is trained once, unless two of them are made side by side.
     """
@@ -164,7 +164,7 @@ def with_room(train: Callable[[], T], name: str) -> T:
 
 
 def ready(study: Study, store: Store, parent_id: str, deadline: Deadline) -> bool:
-    """Make the parent and its masks where they are missing; False where ``deadline`` came first."""
+    """Make the parent and its masks if they are missing; False if ``deadline`` came first."""
     if not train_parent(study, store, parent_id, deadline):
         return False
     wanted = study.masks_of(parent_id)
@@ -247,7 +247,7 @@ def fetch_data(study: Study) -> None:
 
 
 def choose_device(study: Study) -> torch.device:
-    """The study's device; ``UserError`` where it asks for a GPU and there is none, or none that can be used."""
+    """The study's device; ``UserError`` if it asks for a GPU and there is none, or none that can be used."""
     device = devices.choose(study.device, str(study.path))
     recipes = [spec.recipe for spec in study.all_parents().values()] + [spec.recipe for spec in all_children(study)]
     if any(recipe.precision == "bf16" for recipe in recipes):

@@ -187,7 +187,7 @@ def _of(pair: tuple[int, int]) -> str:
 
 
 def _rate(rate: float) -> str:
-    """Epochs in a second, or in a minute or an hour where they are long."""
+    """Epochs in a second, or in a minute or an hour if they are long."""
     if not rate:
         return "no epoch yet"
     unit, seconds = next(((u, s) for u, s in (("s", 1), ("min", 60)) if rate * s >= 1), ("h", 3600))

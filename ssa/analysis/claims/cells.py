@@ -49,7 +49,7 @@ def lengths(case: Case, cell: pd.DataFrame) -> pd.DataFrame:
 
 
 def refuse_mixture(cell: pd.DataFrame) -> None:
-    """``UntestableError`` where several recipes meet in ``cell``: pooling them would hide which one is judged."""
+    """``UntestableError`` if several recipes meet in ``cell``: pooling them would hide which one is judged."""
     keys = cell.groupby("lr_schedule")
     for key in ("epochs", "lr"):
         if (keys[key].nunique() > 1).any():

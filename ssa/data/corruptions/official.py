@@ -138,7 +138,7 @@ def fetch(source: str, root: Path) -> str:
 def read(source: str, root: Path, name: str) -> NDArray[np.uint8]:
     """One official file, mapped into memory: a kind's (50000, 32, 32, 3) images, or ``labels``, (50000,).
 
-    ``UserError`` where it does not match its published MD5.
+    ``UserError`` if it does not match its published MD5.
     """
     archive = ARCHIVES[source]
     path = _file(archive, root, name)

@@ -16,7 +16,7 @@ def fingerprint(weights: Iterable[Tensor]) -> tuple[int, ...]:
 
 
 def check(copied: tuple[int, ...], weights: Iterable[Tensor], law: Law) -> None:
-    """``RuntimeError`` where ``weights`` are no longer those of the fingerprint that was ``copied``."""
+    """``RuntimeError`` if ``weights`` are no longer those of the fingerprint that was ``copied``."""
     if copied != fingerprint(weights):
         raise RuntimeError(
             "the weights of this copy were changed by no optimiser, as an average's are, and a mask that is still "

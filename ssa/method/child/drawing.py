@@ -101,7 +101,7 @@ class Annealed(nn.Module):
         return p if name == leader else p.flatten()
 
     def keep_pruned(self, t: float) -> float:
-        """The mean keep-probability of all pruned weights at time ``t``; NaN where nothing is pruned."""
+        """The mean keep-probability of all pruned weights at time ``t``; NaN if nothing is pruned."""
         total, count = 0.0, 0
         state = self._state()
         for name, number in self._pruned.items():

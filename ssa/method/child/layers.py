@@ -88,7 +88,7 @@ def places(module: nn.Module) -> dict[int, list[tuple[nn.Module, str]]]:
 
 
 def check_free(owner: nn.Module, name: str) -> None:
-    """``ValueError`` where something else computes weights of ``owner``, which has the weight ``name``."""
+    """``ValueError`` if something else computes weights of ``owner``, which has the weight ``name``."""
     if isinstance(owner, ParametrizationList) or parametrize.is_parametrized(owner):
         raise ValueError(
             f"{name!r} is of a layer that computes weights from others (a parametrization): remove that first, as "

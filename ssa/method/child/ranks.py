@@ -17,7 +17,7 @@ def count() -> int:
 
 
 def check_same(values: Iterable[Tensor]) -> None:
-    """``ValueError`` where processes that train together have other ``values``, and would sample other masks."""
+    """``ValueError`` if processes that train together have other ``values``, and would sample other masks."""
     if count() == 1:
         return
     own = b"".join(value.cpu().numpy().tobytes() for value in values)
@@ -28,7 +28,7 @@ def check_same(values: Iterable[Tensor]) -> None:
 
 
 def check_movement() -> None:
-    """``RuntimeError`` where several processes train: each would rank by gradients of its own."""
+    """``RuntimeError`` if several processes train: each would rank by gradients of its own."""
     if count() > 1:
         raise RuntimeError(
             "movement adds up each rank's own gradients, so that ranks would disagree on the mask: "

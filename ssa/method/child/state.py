@@ -26,7 +26,7 @@ def digest(law: Law, seed: int, names: Iterable[str]) -> Tensor:
 
 
 def check_owner(saved: Tensor | None, own: Tensor) -> None:
-    """``RuntimeError`` where the digest that was ``saved``, None if none was, is another child's than ``own``."""
+    """``RuntimeError`` if the digest that was ``saved``, None if none was, is another child's than ``own``."""
     if saved is not None and not torch.equal(saved.cpu(), own):
         raise RuntimeError(ANOTHER)
 

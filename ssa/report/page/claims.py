@@ -63,7 +63,7 @@ class Axis:
 class Comparison:
     """One comparison: its text, its numbers in words, its verdict, and where it is drawn, in percent of the axis.
 
-    ``left`` and ``right`` say whether the interval goes on beyond the axis; ``mean`` is None where there is none.
+    ``left`` and ``right`` say whether the interval goes on beyond the axis; ``mean`` is None if there is none.
     """
 
     text: str

@@ -130,7 +130,7 @@ def _study_tables(folder: Path) -> list[tuple[str, tuple[str, list[Table]]]]:
 def _ensembles(
     path: Path, figures: list[Image], tables: list[tuple[str, tuple[str, list[Table]]]]
 ) -> dict[str, Any] | None:
-    """The section on ensembles: how many there are, figures and tables; None where the study has none."""
+    """The section on ensembles: how many there are, figures and tables; None if the study has none."""
     if not path.is_file():
         return None
     return {

@@ -37,7 +37,7 @@ def of_lines(caption: str, lines: list[dict[str, str]]) -> Table:
 
 
 def duration(hours: float) -> str:
-    """``hours`` to two digits or more, in minutes or seconds where they are few."""
+    """``hours`` to two digits or more, in minutes or seconds if they are few."""
     if hours < 1 / 60:
         return f"{3600 * hours:.1f} seconds"
     if hours < 1:
@@ -99,6 +99,6 @@ def blocks(children: pd.DataFrame) -> Table:
 
 
 def _listed(values: pd.Series) -> str:
-    """The values of a column, each once; a dash where there are none."""
+    """The values of a column, each once; a dash if there are none."""
     found: list[Any] = sorted(values.dropna().unique())
     return ", ".join(f"{value:g}" if isinstance(value, float) else str(value) for value in found) or DASH

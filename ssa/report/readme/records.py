@@ -56,7 +56,7 @@ def made(name: str, study: dict[str, Any], page: Page) -> str:
 
 
 def _overlaps(page: Page) -> dict[str, str]:
-    """For each record, which of those before it hold its runs too, or others of the same settings; empty where none."""
+    """For each record, which of those before it hold its runs too, or others of the same settings; empty if none."""
     before: dict[str, Runs] = {}
     told = {}
     for name in records(page.root):

@@ -35,7 +35,7 @@ def sanity(children: pd.DataFrame, ensembles: pd.DataFrame | None) -> Table:
     """Dense parents, one-shot magnitude pruning and published ensembles, wherever the study has one to compare.
 
     ``verdict``: :data:`WITHIN` where our mean lies from ``known_low`` to ``known_high`` (percent, or points of
-    difference), else :data:`BELOW` or :data:`ABOVE` where our whole 95% interval does, else undecided;
+    difference), else :data:`BELOW` or :data:`ABOVE` if our whole 95% interval does, else undecided;
     :data:`NOT_JUDGED` beside numbers that were published without a sparsity.
     """
     found = [
@@ -58,7 +58,7 @@ def sanity(children: pd.DataFrame, ensembles: pd.DataFrame | None) -> Table:
 
 
 def verdict(ours: Interval, low: float, high: float) -> str:
-    """Where ``ours`` lies beside what is known, from ``low`` to ``high``; undecided where an interval is missing."""
+    """Where ``ours`` lies beside what is known, from ``low`` to ``high``; undecided if an interval is missing."""
     if low <= ours.mean <= high:
         return WITHIN
     if ours.high < low:

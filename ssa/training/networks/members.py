@@ -48,7 +48,7 @@ class Members(nn.Module):
 def replace_layers(model: nn.Module, new: Callable[[Layer], nn.Module], last: bool = True) -> None:
     """Put ``new(layer)`` in the place of every convolution and linear layer; without ``last``, of all but the last.
 
-    A layer that stands in several places stays one. ``ValueError`` where there is none, or ``model`` is one itself.
+    A layer that stands in several places stays one. ``ValueError`` if there is none, or ``model`` is one itself.
     """
     modules = list(model.modules())
     layers = [module for module in modules if isinstance(module, Layer)]
