@@ -9,11 +9,9 @@ from __future__ import annotations
 import hashlib
 import shutil
 import tarfile
-import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
-from http.client import HTTPException
 from pathlib import Path
 from typing import IO, Any
 
@@ -100,10 +98,6 @@ ARCHIVES = {
 }
 
 
-class _LostError(Exception):
-    """The network failed, and not the disk."""
-
-
 def present(source: str, root: Path) -> bool:
     """Whether the official files of data set ``source`` are under ``root``; an archive found there is unpacked."""
     archive = ARCHIVES.get(source)
@@ -124,12 +118,16 @@ def fetch(source: str, root: Path) -> str:
     archive = ARCHIVES.get(source)
     if archive is None or present(source, root):
         return ""
-    request = urllib.request.Request(archive.url, headers={"User-Agent": "ssa"})
+    import pooch
+    import requests
+
+    downloader = pooch.HTTPDownloader(timeout=TIMEOUT)
     try:
-        with urllib.request.urlopen(request, timeout=TIMEOUT) as answer:
-            write_atomically(root / archive.filename, lambda path: _download(answer, path))
-    except (OSError, _LostError) as error:
+        pooch.retrieve(archive.url, f"md5:{archive.md5}", archive.filename, root, downloader=downloader)
+    except requests.RequestException as error:
         return f"{archive.url} is out of reach ({error})"
+    except ValueError as error:
+        raise UserError(f"{archive.url} arrived damaged (its MD5 is another): fetch it again") from error
     present(source, root)
     (root / archive.filename).unlink()
     return ""
@@ -150,19 +148,6 @@ def read(source: str, root: Path, name: str) -> NDArray[np.uint8]:
 
 def _file(archive: Archive, root: Path, name: str) -> Path:
     return root / archive.folder / f"{name}.npy"
-
-
-def _download(answer: IO[bytes], path: Path) -> None:
-    with path.open("wb") as file:
-        while part := _next(answer):
-            file.write(part)
-
-
-def _next(answer: IO[bytes]) -> bytes:
-    try:
-        return answer.read(CHUNK)
-    except (OSError, HTTPException) as error:
-        raise _LostError(f"it broke off: {error}") from error
 
 
 def _copy(source: IO[bytes], path: Path) -> None:

@@ -5,9 +5,13 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import re
 import tarfile
-import urllib.error
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import numpy as np
@@ -148,29 +152,44 @@ def test_the_published_checksums_are_of_all_files() -> None:
         assert all(len(md5) == 32 and int(md5, 16) for md5 in sums.values())
 
 
+@contextmanager
+def served(content: bytes, monkeypatch: pytest.MonkeyPatch, announced: int | None = None) -> Iterator[HTTPServer]:
+    """A server in the place of Zenodo's that sends ``content``, whatever length it has ``announced``."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(content) if announced is None else announced))
+            self.end_headers()
+            self.wfile.write(content)
+
+        def log_message(self, *arguments: object) -> None:
+            """Nothing: the test's output stays its own."""
+
+    with HTTPServer(("127.0.0.1", 0), Handler) as server:
+        url = f"http://127.0.0.1:{server.server_port}/CIFAR-10-C.tar"
+        monkeypatch.setitem(official.ARCHIVES, "cifar10", replace(official.ARCHIVES["cifar10"], url=url))
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield server
+        server.shutdown()
+
+
 def test_fetching_unpacks_and_removes_the_archive(
     tmp_path: Path, official_files: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    source = tmp_path / "zenodo.tar"
-    source.write_bytes(tar_of(official_files))
-    archive = replace(official.ARCHIVES["cifar10"], url=source.as_uri())
-    monkeypatch.setitem(official.ARCHIVES, "cifar10", archive)
-    root = tmp_path / "data"
-    assert corruptions.fetch(CIFAR, root) == ""
-    assert [path.name for path in root.iterdir()] == ["CIFAR-10-C"]
-    assert corrupted(CIFAR, root, split()).label == "official"
-    source.unlink()
-    assert corruptions.fetch(CIFAR, root) == ""  # there already
+    with served(tar_of(official_files), monkeypatch):
+        assert corruptions.fetch(CIFAR, tmp_path) == ""
+    assert [path.name for path in tmp_path.iterdir()] == ["CIFAR-10-C"]
+    assert corrupted(CIFAR, tmp_path, split()).label == "official"
+    assert corruptions.fetch(CIFAR, tmp_path) == ""  # there already: the server is gone
 
 
 def test_an_archive_out_of_reach_is_said_and_images_are_generated(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def unreachable(*arguments: object, **options: object) -> None:
-        raise urllib.error.URLError("no network")
-
-    monkeypatch.setattr("urllib.request.urlopen", unreachable)
-    assert "CIFAR-10-C.tar is out of reach (<urlopen error no network>)" in corruptions.fetch(CIFAR, tmp_path)
+    with served(b"", monkeypatch):
+        pass
+    assert re.match(r".*/CIFAR-10-C.tar is out of reach \(.*refused", corruptions.fetch(CIFAR, tmp_path))
     assert corruptions.fetch(DIGITS, tmp_path) == ""
     found = corrupted(CIFAR, tmp_path, split(4))
     assert (found.label, found.description) == (
@@ -182,14 +201,20 @@ def test_an_archive_out_of_reach_is_said_and_images_are_generated(
 def test_a_download_that_breaks_off_is_the_networks_fault_and_leaves_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class Breaking(io.BytesIO):
-        def read(self, size: int | None = -1) -> bytes:
-            if self.tell():
-                raise TimeoutError("timed out")
-            return super().read(10)
+    with served(bytes(10), monkeypatch, announced=100):
+        reason = corruptions.fetch(CIFAR, tmp_path)
+    assert re.match(r".*/CIFAR-10-C.tar is out of reach \(.*10 bytes read, 90 more expected", reason)
+    assert not list(tmp_path.iterdir())
 
-    monkeypatch.setattr("urllib.request.urlopen", lambda *arguments, **options: Breaking(bytes(100)))
-    assert "CIFAR-10-C.tar is out of reach (it broke off: timed out)" in corruptions.fetch(CIFAR, tmp_path)
+
+def test_a_download_of_other_content_is_refused_and_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with (
+        served(bytes(10), monkeypatch),
+        pytest.raises(UserError, match=r"/CIFAR-10-C.tar arrived damaged \(its MD5 is another\)"),
+    ):
+        corruptions.fetch(CIFAR, tmp_path)
     assert not list(tmp_path.iterdir())
 
 
