@@ -16,8 +16,10 @@ from sphinx.util.docutils import SphinxDirective
 
 import ssa
 from ssa.method import laws
+from ssa.method.selection import prunable
 from ssa.specs import settings
 from ssa.study import methods
+from ssa.training import models
 
 DOCS = Path(__file__).parent
 sys.path.insert(0, str(DOCS))
@@ -59,13 +61,9 @@ class SettingsTable(SphinxDirective):
         home = import_module(f"ssa.{module}")
         self.env.note_dependency(str(home.__file__))
         cls = getattr(home, name)
-        lines = [*inspect.cleandoc(cls.__doc__).splitlines(), "", ".. list-table::", "   :header-rows: 1", ""]
-        for row in (
-            ["setting", "meaning", "default", "allowed", "its source"],
-            *map(partial(_setting, cls), fields(cls)),
-        ):
-            lines += [f"   {'  -' if number else '* -'} {cell}" for number, cell in enumerate(row)]
-        return self.parse_text_to_nodes("\n".join(lines))
+        head = ["setting", "meaning", "default", "allowed", "its source"]
+        table = _table([head, *map(partial(_setting, cls), fields(cls))])
+        return self.parse_text_to_nodes(f"{inspect.cleandoc(cls.__doc__)}\n\n{table}")
 
 
 def _setting(cls: type, field: Field[Any]) -> list[str]:
@@ -84,15 +82,39 @@ class Methods(SphinxDirective):
         """A row for each entry of the catalogue."""
         self.env.note_dependency(str(methods.__file__))
         rows = [
-            f'   "``{name}``", "{one.label}", "``{one.law}``", "{_words({**one.args, **one.switches})}"'
+            [
+                f"``{name}``",
+                one.purpose.replace("`", "``"),
+                one.label,
+                f":class:`~ssa.{one.law}`",
+                ", ".join(f"``{key}: {value}``" for key, value in {**one.args, **one.switches}.items()),
+            ]
             for name, one in methods.CATALOGUE.items()
         ]
-        head = [".. csv-table::", '   :header: "method", "as tables name it", "law", "with"', ""]
-        return self.parse_text_to_nodes("\n".join([*head, *rows]))
+        head = ["method", "what it is for", "as tables name it", "its law", "with"]
+        return self.parse_text_to_nodes(_table([head, *rows]))
 
 
-def _words(values: dict[str, Any]) -> str:
-    return ", ".join(f"{key}: {value}" for key, value in values.items())
+class Models(SphinxDirective):
+    """The models that a parent may name, beside timm's."""
+
+    def run(self) -> list[nodes.Node]:
+        """A row for each builder: its docstring, and the size of what it builds for 32 x 32 images of 10 classes."""
+        self.env.note_dependency(str(models.__file__))
+        rows = []
+        for name, builder in models.BUILDERS.items():
+            model = models.build(name, {}, 3, 10, 32, 0)
+            said = " ".join(inspect.cleandoc(getattr(builder, "func", builder).__doc__ or "").split())
+            sizes = ([*model.parameters()], prunable(model).values())
+            rows.append([f"``{name}``", said, *(f"{sum(one.numel() for one in each):,}" for each in sizes)])
+        return self.parse_text_to_nodes(_table([["model", "what it is", "weights", "prunable"], *rows]))
+
+
+def _table(rows: list[list[str]]) -> str:
+    lines = [".. list-table::", "   :header-rows: 1", ""]
+    for row in rows:
+        lines += [f"   {'  -' if number else '* -'} {cell}" for number, cell in enumerate(row)]
+    return "\n".join(lines)
 
 
 def _block(name: str) -> str:
@@ -110,4 +132,5 @@ def setup(app: Sphinx) -> None:
     app.add_directive("public-names", PublicNames)
     app.add_directive("settings", SettingsTable)
     app.add_directive("methods", Methods)
+    app.add_directive("models", Models)
     app.connect("builder-inited", _draw)

@@ -15,6 +15,8 @@ import pytest
 from conftest import ROOT
 
 import ssa
+from ssa.study.methods import CATALOGUE
+from ssa.training.models import BUILDERS
 
 
 @pytest.fixture(scope="module")
@@ -51,6 +53,15 @@ def test_every_public_name_is_in_the_reference(pages: Path) -> None:
     reference = (pages / "api.html").read_text(encoding="utf-8")
     described = re.findall(r'<dt class="sig sig-object py" id="ssa\.(\w+)">', reference)
     assert sorted(described) == ssa.__all__
+
+
+def test_every_model_and_method_is_listed_with_what_it_is_for(pages: Path) -> None:
+    text = (pages / "builtin.html").read_text(encoding="utf-8")
+    rows = [re.findall(r"<td>(.*?)</td>", row, re.DOTALL) for row in re.findall(r"<tr.*?</tr>", text, re.DOTALL)]
+    cells = [[re.sub(r"<[^>]+>", "", cell).strip() for cell in row] for row in rows if row]
+    assert [row[0] for row in cells] == [*CATALOGUE, *BUILDERS]
+    assert all(len(row[1].split()) >= 5 for row in cells)
+    assert {row[0]: row[2:] for row in cells}["resnet18"] == ["11,173,962", "11,159,232"]
 
 
 def test_references_between_pages_lead_somewhere(pages: Path) -> None:

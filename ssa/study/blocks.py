@@ -56,7 +56,7 @@ LISTS = ("score_epochs", "score_used")  # settings whose value is a list, so tha
 class ChildSettings:
     """Settings that a block may vary, beside the recipe's. Sparsity in percent, annealing in epochs."""
 
-    method: str = setting(meaning="how the child is fine-tuned: a method of the table below, or one of `methods`")
+    method: str = setting(meaning="how the child is fine-tuned: a built-in method, or one of `methods`")
     criterion: str = setting(
         "random",
         source="paper",

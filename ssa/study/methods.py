@@ -25,7 +25,8 @@ class Method:
 
     ``law`` is a name from :mod:`ssa.method.laws` or the import path of a user's own law; ``label`` is what tables and
     figures print; ``args`` are the law's fixed arguments; ``switches`` are child settings that the method fixes
-    (``pruned_weights``); ``style`` is None for a study's own methods, which take the spare ones.
+    (``pruned_weights``); ``purpose`` says what it is for, in a phrase; ``style`` is None for a study's own methods,
+    which take the spare ones.
     """
 
     law: str
@@ -33,47 +34,102 @@ class Method:
     args: Mapping[str, Any] = field(default_factory=dict)
     switches: Mapping[str, Any] = field(default_factory=dict)
     style: Style | None = None
+    purpose: str = ""
 
 
 # Okabe and Ito's colour-blind safe set, its yellow darkened for print. Eight colours do not tell all methods
 # apart: variants share their method's, controls share one in pairs, and marker and line differ. The baseline is grey.
 CATALOGUE: dict[str, Method] = {
-    "dense": Method("OneShot", "Dense", style=Style("#000000", "", (0, (4, 2)))),
-    "one-shot": Method("OneShot", "One-shot", style=Style("#666666", "s")),
-    "weight-rewinding": Method(
-        "OneShot", "Weight rewinding", {}, {"start": "rewound"}, style=Style("#666666", "D", (0, (3, 1.5)))
+    "dense": Method(
+        "OneShot",
+        "Dense",
+        style=Style("#000000", "", (0, (4, 2))),
+        purpose="reference: the parent trained on, with all its weights",
     ),
-    "iterative": Method("Iterative", "Iterative", style=Style("#0072B2", "^")),
-    "iterative-fixed": Method("Iterative", "Iterative, fixed order", style=Style("#0072B2", "v", (0, (3, 1.5)))),
+    "one-shot": Method(
+        "OneShot",
+        "One-shot",
+        style=Style("#666666", "s"),
+        purpose="baseline: all pruned weights go before the first step",
+    ),
+    "weight-rewinding": Method(
+        "OneShot",
+        "Weight rewinding",
+        {},
+        {"start": "rewound"},
+        style=Style("#666666", "D", (0, (3, 1.5))),
+        purpose="baseline: one-shot from the parent's earlier weights (Renda et al., 2020, arXiv 2003.02389)",
+    ),
+    "iterative": Method(
+        "Iterative",
+        "Iterative",
+        style=Style("#0072B2", "^"),
+        purpose="baseline: pruned weights go one after the other; magnitude masks are ranked anew as training goes",
+    ),
+    "iterative-fixed": Method(
+        "Iterative",
+        "Iterative, fixed order",
+        style=Style("#0072B2", "v", (0, (3, 1.5))),
+        purpose="baseline: as `iterative`, but magnitude masks keep the order of the starting weights",
+    ),
     "movement": Method(
-        "Iterative", "Iterative, by movement", {"order": "movement"}, style=Style("#0072B2", "<", (0, (1, 1)))
+        "Iterative",
+        "Iterative, by movement",
+        {"order": "movement"},
+        style=Style("#0072B2", "<", (0, (1, 1))),
+        purpose="baseline: weights go by their movement towards 0 (Sanh et al., 2020, arXiv 2005.07683)",
     ),
     "gradual": Method(
         "Iterative",
         "Gradual magnitude pruning",
         {"order": "reranked", "schedule": "cubic"},
         style=Style("#0072B2", ">", (0, (5, 1, 1, 1))),
+        purpose="baseline: cubic schedule, magnitudes ranked anew (Zhu and Gupta, 2017, arXiv 1710.01878)",
     ),
-    "random": Method("RandomAnnealing", "SSA random", style=Style("#009E73", "D")),
+    "random": Method(
+        "RandomAnnealing",
+        "SSA random",
+        style=Style("#009E73", "D"),
+        purpose="the paper's random annealing: each weight starts at a probability of its own",
+    ),
     "random-independent": Method(
         "RandomAnnealing",
         "SSA random, independent",
         {"draw": "independent"},
         style=Style("#009E73", "d", (0, (3, 1.5))),
+        purpose="random annealing whose starting probabilities do not depend on the mask",
     ),
-    "temperature": Method("TemperatureAnnealing", "SSA temperature", style=Style("#D55E00", "o")),
+    "temperature": Method(
+        "TemperatureAnnealing",
+        "SSA temperature",
+        style=Style("#D55E00", "o"),
+        purpose="the paper's temperature annealing: all pruned weights share one probability",
+    ),
     "temperature-all": Method(
         "TemperatureAnnealing",
         "SSA temperature, all weights",
         {"scope": "all"},
         style=Style("#D55E00", "p", (0, (3, 1.5))),
+        purpose="variant and control: kept weights are dropped too",
     ),
     "expected": Method(
-        "TemperatureAnnealing", "Expected mask (no sampling)", {"expected": True}, style=Style("#CC79A7", "P")
+        "TemperatureAnnealing",
+        "Expected mask (no sampling)",
+        {"expected": True},
+        style=Style("#CC79A7", "P"),
+        purpose="control, no noise: weights are multiplied by the probability instead of sampled",
     ),
-    "dense-then-cut": Method("DenseThenCut", "Dense, then cut", style=Style("#56B4E9", ">", (0, (5, 1, 1, 1)))),
+    "dense-then-cut": Method(
+        "DenseThenCut",
+        "Dense, then cut",
+        style=Style("#56B4E9", ">", (0, (5, 1, 1, 1))),
+        purpose="control, neither noise nor gradual change: late pruning at once",
+    ),
     "constant-temperature": Method(
-        "ConstantTemperature", "Constant tau, then cut", style=Style("#B8860B", "<", (0, (5, 1, 1, 1)))
+        "ConstantTemperature",
+        "Constant tau, then cut",
+        style=Style("#B8860B", "<", (0, (5, 1, 1, 1))),
+        purpose="control, noise without gradual change",
     ),
     "frozen": Method(
         "TemperatureAnnealing",
@@ -81,6 +137,7 @@ CATALOGUE: dict[str, Method] = {
         {},
         {"pruned_weights": "freeze"},
         style=Style("#CC79A7", "X", (0, (1, 1))),
+        purpose="control: pruned weights are sampled but do not train",
     ),
     "shuffled": Method(
         "TemperatureAnnealing",
@@ -88,6 +145,7 @@ CATALOGUE: dict[str, Method] = {
         {},
         {"pruned_weights": "shuffle"},
         style=Style("#B8860B", "h", (0, (1, 1))),
+        purpose="control: pruned weights start with their values permuted",
     ),
 }
 

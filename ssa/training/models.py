@@ -18,27 +18,37 @@ Builder = Callable[..., "nn.Module"]
 
 
 def _small(channels: int, classes: int, size: int, **options: int) -> nn.Module:
+    """A small residual network of this project, for studies that fit a CPU: one block in each stage.
+
+    Options: ``width``, the channels of the first stage (16); ``stages`` (3); ``stem_stride`` (1).
+    """
     from ssa.training.networks.resnet_small import SmallResNet
 
     return SmallResNet(channels, classes, **options)
 
 
 def _lenet(channels: int, classes: int, size: int, variant: str) -> nn.Module:
+    """LeNet in a size of the Prune-and-Tune paper (Whitaker and Whitley, AAAI 2022), for its tables of ensembles."""
     from ssa.training.networks.lenet import LeNet
 
     return LeNet(channels, classes, variant)
 
 
 def _wide(channels: int, classes: int, size: int, dropout: float = 0.0) -> nn.Module:
+    """A wide ResNet (arXiv 1605.07146) as the authors of Prune-and-Tune have it, for their large tables of ensembles.
+
+    Option: ``dropout``, between the convolutions of a block (0).
+    """
     from ssa.training.networks.wide_resnet import WideResNet
 
     return WideResNet(channels, classes, 28, 10, dropout)
 
 
 def _resnet18(channels: int, classes: int, size: int, maxpool: bool = False) -> nn.Module:
-    """Build timm's ResNet-18 with the CIFAR stem: a 3x3 convolution of stride 1; ``maxpool`` keeps the pool after it.
+    """ResNet-18 (timm's; arXiv 1512.03385) with a 3x3 stem of stride 1 for CIFAR: the network of the paper.
 
-    The last BatchNorm scale of each block starts at 1, as in the authors' code; timm would start it at 0.
+    Option: ``maxpool`` keeps the pool after the stem (False). The last BatchNorm scale of each block starts at 1, as in
+    the authors' code; timm would start it at 0.
     """
     import timm
     from torch import nn
@@ -54,7 +64,10 @@ def _resnet18(channels: int, classes: int, size: int, maxpool: bool = False) -> 
 def _vit(
     channels: int, classes: int, size: int, patch: int = 4, width: int = 384, depth: int = 7, heads: int = 8
 ) -> nn.Module:
-    """A plain ViT with separate query, key and value projections (timm's Eva without its later additions)."""
+    """A ViT (timm's Eva; arXiv 2010.11929) with separate query, key and value projections, for studies beyond CNNs.
+
+    Options: ``patch``, its side in pixels (4); ``width`` (384); ``depth`` (7); ``heads`` (8).
+    """
     from timm.models.eva import Eva
 
     return Eva(
