@@ -33,7 +33,7 @@ DRAWS = 8  # of a sampled mask, where accuracy is that of the network as used: o
 
 
 @dataclass(frozen=True)
-class Cell:
+class Start:
     """The start that siblings share: the network, its data, the device and how steps are compiled."""
 
     parent: nn.Module
@@ -42,23 +42,25 @@ class Cell:
     compile: str = "off"
 
 
-def train(store: Store, spec: ChildSpec, mask: Mask, cell: Cell, deadline: Deadline | None = None) -> Subnetwork | None:
-    """Fine-tune one child of ``cell.parent`` under ``mask``, write its record, and return it.
+def train(
+    store: Store, spec: ChildSpec, mask: Mask, start: Start, deadline: Deadline | None = None
+) -> Subnetwork | None:
+    """Fine-tune one child of ``start.parent`` under ``mask``, write its record, and return it.
 
     A child that was stopped goes on from its checkpoint. None if ``deadline`` came first: a checkpoint then holds
     what was done, if that is worth one.
     """
     deadline = deadline or Deadline()
-    child = subnetwork(spec, mask, cell)
+    child = subnetwork(spec, mask, start)
     seed, parent_recipe = _seed(spec, "batches"), spec.parent.recipe
-    training = Training(child, cell.content, spec.recipe, seed, spec.resample, parent_recipe, cell.compile)
-    scorer = _Scorer(spec, cell, child, training.batches)
-    checkpoint = Checkpoint(store.child_checkpoint(spec), _origin(spec, mask, cell))
+    training = Training(child, start.content, spec.recipe, seed, spec.resample, parent_recipe, start.compile)
+    scorer = _Scorer(spec, start, child, training.batches)
+    checkpoint = Checkpoint(store.child_checkpoint(spec), _origin(spec, mask, start))
     run = _Run(**checkpoint.resume(training, spec.recipe.epochs))
     if not run.history:
         run.accuracy_before = scorer.scores("test").accuracy
         run.history.append(scorer.row(0, None))
-    run.hardware = provenance.hardware(cell.device, run.hardware)
+    run.hardware = provenance.hardware(start.device, run.hardware)
     clock = time.monotonic() - run.seconds
     while training.epoch < spec.recipe.epochs:
         tick = time.monotonic()
@@ -79,11 +81,11 @@ def train(store: Store, spec: ChildSpec, mask: Mask, cell: Cell, deadline: Deadl
     result = {
         **scorer.final(),
         "accuracy_before": run.accuracy_before,
-        **_sparsities(child, cell.content.test.images[:1]),
+        **_sparsities(child, start.content.test.images[:1]),
         "train_seconds": run.train_seconds,
         "diverged_step": run.diverged_step,
     }
-    origin = provenance.of_run(cell.device, run.started, training.ran, cell.content.digest, run.hardware)
+    origin = provenance.of_run(start.device, run.started, training.ran, start.content.digest, run.hardware)
     made = {**origin, "seconds": time.monotonic() - clock}
     content = {"method": spec.method, "result": result, "history": run.history, "made": made}
     store.record_child(spec, content)
@@ -91,10 +93,10 @@ def train(store: Store, spec: ChildSpec, mask: Mask, cell: Cell, deadline: Deadl
     return child
 
 
-def _origin(spec: ChildSpec, mask: Mask, cell: Cell) -> dict[str, str]:
+def _origin(spec: ChildSpec, mask: Mask, start: Start) -> dict[str, str]:
     """The origin that a checkpoint of the child must have: the child, and the images, weights and mask of its start."""
-    start = {**cell.parent.state_dict(), **{f"mask {name}": entry for name, entry in mask.items()}}
-    return {"id": spec.id, "data": cell.content.digest, "start": checksum(start)}
+    tensors = {**start.parent.state_dict(), **{f"mask {name}": entry for name, entry in mask.items()}}
+    return {"id": spec.id, "data": start.content.digest, "start": checksum(tensors)}
 
 
 @dataclass
@@ -113,8 +115,8 @@ class _Run:
     diverged_step: int | None = None
 
 
-def subnetwork(spec: ChildSpec, mask: Mask, cell: Cell) -> Subnetwork:
-    """A fresh child of ``cell.parent``, ready to train, in the module of an earlier one where it can be."""
+def subnetwork(spec: ChildSpec, mask: Mask, start: Start) -> Subnetwork:
+    """A fresh child of ``start.parent``, ready to train, in the module of an earlier one where it can be."""
     law = laws.find(spec.law)(**dict(spec.law_args))
     settings: dict[str, Any] = {
         "seed": _seed(spec, "masks"),
@@ -123,14 +125,14 @@ def subnetwork(spec: ChildSpec, mask: Mask, cell: Cell) -> Subnetwork:
         "masked_weights": spec.masked_weights,
         "rescale": spec.rescale,
     }
-    return modules.subnetwork(spec.parent, cell.parent, cell.content, mask, law, cell.device, **settings)
+    return modules.subnetwork(spec.parent, start.parent, start.content, mask, law, start.device, **settings)
 
 
-def evaluated(spec: ChildSpec, cell: Cell, child: Subnetwork) -> nn.Module:
+def evaluated(spec: ChildSpec, start: Start, child: Subnetwork) -> nn.Module:
     """The trained ``child`` as an ordinary network, with the BatchNorm statistics that its primary scores are of."""
     if spec.batchnorm == "running":
         return child.fold()
-    batches = Batches(cell.content.train, cell.content, spec.recipe)
+    batches = Batches(start.content.train, start.content, spec.recipe)
     with scoring.reestimated_batchnorm(child, batches, spec.bn_images, _seed(spec, "batchnorm")):
         return child.fold()
 
@@ -156,12 +158,12 @@ def _sparsities(child: Subnetwork, example: Tensor) -> dict[str, float]:
 class _Scorer:
     """Scores one child's target subnetwork, during training and after it."""
 
-    def __init__(self, spec: ChildSpec, cell: Cell, child: Subnetwork, batches: Batches) -> None:
-        self.spec, self.cell, self.child, self.batches = spec, cell, child, batches
+    def __init__(self, spec: ChildSpec, start: Start, child: Subnetwork, batches: Batches) -> None:
+        self.spec, self.start, self.child, self.batches = spec, start, child, batches
 
     def scores(self, split_name: str) -> Scores:
-        split = getattr(self.cell.content, split_name)
-        outputs = scoring.logits(self.child, split, self.cell.content, self.spec.recipe.precision)
+        split = getattr(self.start.content, split_name)
+        outputs = scoring.logits(self.child, split, self.start.content, self.spec.recipe.precision)
         return scoring.score(outputs, split.labels)
 
     def reestimated(self) -> AbstractContextManager[None]:
@@ -183,7 +185,7 @@ class _Scorer:
         if scored:
             with self.reestimated():
                 row["test_accuracy"] = self.scores("test").accuracy
-                if len(self.cell.content.validation):
+                if len(self.start.content.validation):
                     row["validation_accuracy"] = self.scores("validation").accuracy
         return row | self._used(number) | self._gradient_noise(float(number), scored)
 
@@ -203,7 +205,7 @@ class _Scorer:
 
     def _score_used(self, number: int, draw: int) -> float:
         network = self.child.as_used(float(number), derive("used", _seed(self.spec, "masks"), number, draw))
-        content, seed = self.cell.content, _seed(self.spec, "batchnorm")
+        content, seed = self.start.content, _seed(self.spec, "batchnorm")
         with scoring.reestimated_batchnorm(network, self.batches, self.spec.bn_images, seed):
             outputs = scoring.logits(network, content.test, content, self.spec.recipe.precision)
         return scoring.score(outputs, content.test.labels).accuracy
@@ -242,4 +244,4 @@ class _Scorer:
     def _all_scores(self) -> dict[str, Scores]:
         """Of every split that has images."""
         names = ("test", "train", "validation")
-        return {name: self.scores(name) for name in names if len(getattr(self.cell.content, name))}
+        return {name: self.scores(name) for name in names if len(getattr(self.start.content, name))}

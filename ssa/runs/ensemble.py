@@ -32,7 +32,7 @@ from ssa.training.networks.members import Members
 
 
 @dataclass(frozen=True)
-class Place:
+class Environment:
     """Where an ensemble is made: the results, the files of the data sets, the device, and how steps are compiled."""
 
     store: Store
@@ -41,15 +41,15 @@ class Place:
     compile: str = "off"
 
 
-def train(place: Place, spec: EnsembleSpec, masks: Mapping[str, Mask], deadline: Deadline) -> bool:
+def train(environment: Environment, spec: EnsembleSpec, masks: Mapping[str, Mask], deadline: Deadline) -> bool:
     """Make what is missing of the ensemble, whose parents are trained, and write its logits and record.
 
     ``masks``: those of its children, by id.
 
     False if ``deadline`` came first. Members that were trained are kept, for this ensemble and others with the same.
     """
-    store, started, clock = place.store, provenance.now(), time.monotonic()
-    making, networks = _Making(place, spec, masks), []
+    store, started, clock = environment.store, provenance.now(), time.monotonic()
+    making, networks = _Making(environment, spec, masks), []
     with progress.Progress(store.root, spec.parents[0].id, len(spec.members), "member") as bar:
         for number in range(len(spec.members)):
             network = making.network(number, deadline)
@@ -57,12 +57,12 @@ def train(place: Place, spec: EnsembleSpec, masks: Mapping[str, Mask], deadline:
                 return False
             networks.append(network)
             bar.update()
-    result = _score(place, spec, making.contents[spec.parents[0].id], networks)
+    result = _score(environment, spec, making.contents[spec.parents[0].id], networks)
     result["cost"] = ensemble_cost.of(store, spec, networks, making.contents, making.subnetwork)
     runs = {run.id: run.content() for run in (*spec.parents, *spec.children)}
-    compiled = step.resolve(place.compile, place.device)
+    compiled = step.resolve(environment.compile, environment.device)
     data = making.contents[spec.parents[0].id].digest
-    made = {**provenance.of_run(place.device, started, compiled, data), "seconds": time.monotonic() - clock}
+    made = {**provenance.of_run(environment.device, started, compiled, data), "seconds": time.monotonic() - clock}
     write_record(store.ensemble_record(spec.id), spec, {"runs": runs, "result": result, "made": made})
     return True
 
@@ -70,20 +70,22 @@ def train(place: Place, spec: EnsembleSpec, masks: Mapping[str, Mask], deadline:
 class _Making:
     """Trains or fetches the members of one ensemble. ``contents``: the data of each parent."""
 
-    def __init__(self, place: Place, spec: EnsembleSpec, masks: Mapping[str, Mask]) -> None:
-        self.place, self.spec, self.masks = place, spec, masks
-        self.contents = {one.id: parent.content_of(one, place.data_root, place.device) for one in spec.parents}
-        self._cells: dict[int | None, child.Cell] = {}
+    def __init__(self, environment: Environment, spec: EnsembleSpec, masks: Mapping[str, Mask]) -> None:
+        self.environment, self.spec, self.masks = environment, spec, masks
+        self.contents = {
+            one.id: parent.content_of(one, environment.data_root, environment.device) for one in spec.parents
+        }
+        self._starts: dict[int | None, child.Start] = {}
 
     def network(self, number: int, deadline: Deadline) -> nn.Module | None:
         """One member, ready to be asked; None if ``deadline`` came first."""
         run, epoch = self.spec.members[number].run, self.spec.members[number].epoch
         if isinstance(run, ParentSpec):
-            return self._load(run, epoch).to(self.place.device)
-        path = self.place.store.member(run)
-        kept = self._kept(path, run) if path.exists() and self.place.store.recorded(run) else None
+            return self._load(run, epoch).to(self.environment.device)
+        path = self.environment.store.member(run)
+        kept = self._kept(path, run) if path.exists() and self.environment.store.recorded(run) else None
         if kept is not None:
-            return kept.to(self.place.device)
+            return kept.to(self.environment.device)
         tuned = None if deadline.passed() else deadline.attempt(lambda: self._tune(run, deadline))
         if tuned is not None:
             write_tensors(path, tuned.state_dict(), {"id": run.id})
@@ -91,16 +93,16 @@ class _Making:
 
     def _tune(self, run: ChildSpec, deadline: Deadline) -> nn.Module | None:
         """A child's record is written as that of any other child; of its weights the record says nothing."""
-        cell = self._cell(run)
-        trained = child.train(self.place.store, run, self.masks[run.mask.id], cell, deadline)
-        return None if trained is None else child.evaluated(run, cell, trained)
+        start = self._start(run)
+        trained = child.train(self.environment.store, run, self.masks[run.mask.id], start, deadline)
+        return None if trained is None else child.evaluated(run, start, trained)
 
     def subnetwork(self, run: ChildSpec) -> Subnetwork:
         """A child as it is before its first step."""
-        return child.subnetwork(run, self.masks[run.mask.id], self._cell(run))
+        return child.subnetwork(run, self.masks[run.mask.id], self._start(run))
 
     def _load(self, run: ParentSpec, epoch: int | None) -> nn.Module:
-        return parent.load(self.place.store, run, self.contents[run.id], epoch)
+        return parent.load(self.environment.store, run, self.contents[run.id], epoch)
 
     def _kept(self, path: Path, run: ChildSpec) -> nn.Module | None:
         """A member that was trained before; None if its file is damaged, since it can be trained again."""
@@ -115,13 +117,13 @@ class _Making:
         network.load_state_dict(tensors)
         return network
 
-    def _cell(self, run: ChildSpec) -> child.Cell:
+    def _start(self, run: ChildSpec) -> child.Start:
         """The start that a child shares with its siblings; children of one ensemble have one parent."""
-        epoch, place = run.start_epoch, self.place
-        if epoch not in self._cells:
-            start, content = self._load(run.parent, epoch), self.contents[run.parent.id]
-            self._cells[epoch] = child.Cell(start, content, place.device, place.compile)
-        return self._cells[epoch]
+        epoch, environment = run.start_epoch, self.environment
+        if epoch not in self._starts:
+            network, content = self._load(run.parent, epoch), self.contents[run.parent.id]
+            self._starts[epoch] = child.Start(network, content, environment.device, environment.compile)
+        return self._starts[epoch]
 
 
 class _Asked:
@@ -156,30 +158,30 @@ class _Heads(nn.Module):
         return self.network.member_logits(images).transpose(0, 1)
 
 
-def _score(place: Place, spec: EnsembleSpec, content: Data, networks: list[nn.Module]) -> dict[str, Any]:
+def _score(environment: Environment, spec: EnsembleSpec, content: Data, networks: list[nn.Module]) -> dict[str, Any]:
     """Scores on the clean and the corrupted test set, from logits rounded as they are kept."""
-    ask, ask_parent = _Asked(spec, networks, content), _ask_parent(place, spec, content)
+    ask, ask_parent = _Asked(spec, networks, content), _ask_parent(environment, spec, content)
     kept = {"test": ask(content.test).half(), "test_labels": content.test.labels}
     if len(content.validation):
         kept |= {"validation": ask(content.validation).half(), "validation_labels": content.validation.labels}
     if ask_parent:
         kept["parent"] = ask_parent(content.test).half()
     kept = {name: value.cpu() for name, value in kept.items()}
-    write_tensors(place.store.ensemble_logits(spec.id), kept, {"id": spec.id})
+    write_tensors(environment.store.ensemble_logits(spec.id), kept, {"id": spec.id})
     result = scores_of(kept)
     if spec.corruptions:
         temperatures = {name: entry["temperature"] for name, entry in result["scaled"].items() if entry}
-        chosen = (spec.parents[0].data, place.data_root, content.test, spec.corrupted_images, spec.corruptions)
+        chosen = (spec.parents[0].data, environment.data_root, content.test, spec.corrupted_images, spec.corruptions)
         corrupted = corruptions.corrupted(*chosen)
         result["corrupted"] = corrupted_scores.summarise_corrupted(ask, corrupted, temperatures, ask_parent)
     return result
 
 
-def _ask_parent(place: Place, spec: EnsembleSpec, content: Data) -> Callable[[Split], Tensor] | None:
+def _ask_parent(environment: Environment, spec: EnsembleSpec, content: Data) -> Callable[[Split], Tensor] | None:
     """The logits, (n, classes), of the parent that all members are children of; None for other ensembles."""
     if len(spec.children) < len(spec.members) or len(spec.parents) > 1:
         return None
-    network = parent.load(place.store, spec.parents[0], content).to(place.device)
+    network = parent.load(environment.store, spec.parents[0], content).to(environment.device)
     asked = _Asked(spec, [network], content)
     return lambda split: asked(split)[0]
 

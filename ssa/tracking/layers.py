@@ -35,7 +35,7 @@ class Derived:
     histograms: dict[int, dict[str, np.ndarray]] = field(default_factory=dict)
 
 
-class Layers:
+class ParentMasks:
     """The masks of one parent that one study has, read when they are first asked for."""
 
     def __init__(self, study: Study, store: Store, parent_id: str) -> None:

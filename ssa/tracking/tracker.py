@@ -18,7 +18,7 @@ from ssa.store.records import Place
 from ssa.store.store import Store
 from ssa.study.study import Study
 from ssa.study.wandb import resolve
-from ssa.tracking.layers import Derived, Layers
+from ssa.tracking.layers import Derived, ParentMasks
 from ssa.tracking.runs import TrackedRun, of_child, of_ensemble, of_parent, run_id
 from ssa.tracking.study_run import StudyFiles, log, of_study
 from ssa.tracking.upload import Uploads
@@ -98,7 +98,7 @@ class Tracker:
                 state = path.stat().st_mtime_ns
                 if wanted(spec.id, state):
                     yield state, of_parent(self.study, kind, spec, parent), Derived, _nothing
-                layers, recorded = Layers(self.study, self.store, spec.id), self._children(spec.id)
+                layers, recorded = ParentMasks(self.study, self.store, spec.id), self._children(spec.id)
                 runs = [("child", child) for child in self.study.children_of(spec.id)]
                 runs += [("member", member) for member in self.study.members_of(spec.id)]
                 for job_type, child in runs:

@@ -87,8 +87,8 @@ def train_children(
         return len(pending)
     spec, device = study.parent(parent_id), choose_device(study)
     content = parents.content_of(spec, study.data_root, device)
-    cells = {
-        epoch: child_training.Cell(parents.load(store, spec, content, epoch), content, device, study.compile)
+    starts = {
+        epoch: child_training.Start(parents.load(store, spec, content, epoch), content, device, study.compile)
         for epoch in {child.spec.start_epoch for child in pending}
     }
     for child in children:
@@ -100,8 +100,8 @@ def train_children(
     with progress.Progress(store.root, parent_id, len(pending), "child") as bar:
         for done, child in enumerate(pending):
             started = time.monotonic()
-            cell = cells[child.spec.start_epoch]
-            train = partial(child_training.train, store, child.spec, masks[child.spec.mask.id], cell, deadline)
+            start = starts[child.spec.start_epoch]
+            train = partial(child_training.train, store, child.spec, masks[child.spec.mask.id], start, deadline)
             ahead = 1.2 * longest if longest < checkpoints.SECONDS else 0.0  # else it can stop at any epoch
             if deadline.passed(ahead) or deadline.attempt(partial(with_room, train, child.spec.id)) is None:
                 return len(pending) - done
@@ -131,8 +131,8 @@ def _make_ensemble(study: Study, store: Store, spec: EnsembleSpec, deadline: Dea
     from ssa.runs import ensemble
 
     masks = _read_masks(study, store, spec.children)
-    place = ensemble.Place(store, study.data_root, choose_device(study), study.compile)
-    return with_room(lambda: ensemble.train(place, spec, masks, deadline), spec.id)
+    environment = ensemble.Environment(store, study.data_root, choose_device(study), study.compile)
+    return with_room(lambda: ensemble.train(environment, spec, masks, deadline), spec.id)
 
 
 def _drop_members(study: Study, store: Store, children: Sequence[ChildSpec]) -> None:

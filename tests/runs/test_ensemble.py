@@ -28,7 +28,7 @@ from ssa.seeds import derive
 from ssa.specs.specs import EnsembleSpec
 from ssa.store.store import Store
 from ssa.study import study
-from ssa.tracking.layers import Layers
+from ssa.tracking.layers import ParentMasks
 from ssa.tracking.runs import of_ensemble
 from ssa.training import models, scoring
 from ssa.training.loop import Training
@@ -339,7 +339,7 @@ def test_a_member_of_two_ensembles_is_trained_and_counted_once_and_kept_for_the_
 def test_of_members_too_is_logged_what_follows_from_their_masks(made: tuple[study.Study, Store]) -> None:
     plan, store = made
     spec = named(plan, "pairs, annealed")
-    layers = Layers(plan, store, spec.parents[0].id)
+    layers = ParentMasks(plan, store, spec.parents[0].id)
     for child, mask in zip(spec.children, masks_of(plan, store, "pairs, annealed"), strict=True):
         derived = layers.derive(child)
         pruned = {f"sparsity/{name}": 100 * float((~entry).float().mean()) for name, entry in mask.items()}
@@ -352,14 +352,14 @@ def test_a_missing_or_foreign_member_is_refused(tmp_path: Path, made: tuple[stud
     spec = named(plan, "pairs")
     content = parent.content_of(spec.parents[0], plan.data_root, CPU)
     network = parent.load(store, spec.parents[0], content)
-    place = ensemble.Place(Store(tmp_path), plan.data_root, CPU)
+    environment = ensemble.Environment(Store(tmp_path), plan.data_root, CPU)
     with pytest.raises(UserError, match=r"weights\.safetensors cannot be read"):
-        ensemble.train(place, spec, {}, Deadline())
-    write_tensors(place.store.weights(spec.parents[0].id), network.state_dict(), {"id": spec.parents[0].id})
-    write_tensors(place.store.member(spec.children[0]), network.state_dict(), {"id": spec.children[1].id})
-    place.store.record_child(spec.children[0], {"result": {}, "made": {}})
+        ensemble.train(environment, spec, {}, Deadline())
+    write_tensors(environment.store.weights(spec.parents[0].id), network.state_dict(), {"id": spec.parents[0].id})
+    write_tensors(environment.store.member(spec.children[0]), network.state_dict(), {"id": spec.children[1].id})
+    environment.store.record_child(spec.children[0], {"result": {}, "made": {}})
     with pytest.raises(UserError, match=r"\.safetensors holds another network"):
-        ensemble.train(place, spec, {}, Deadline())
+        ensemble.train(environment, spec, {}, Deadline())
 
 
 @pytest.mark.parametrize("batchnorm", ["running", "reestimated"])

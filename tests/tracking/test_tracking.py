@@ -28,7 +28,7 @@ from ssa.specs.specs import ChildSpec
 from ssa.store.store import Store
 from ssa.study import study
 from ssa.study.wandb import TrackingSettings, resolve
-from ssa.tracking.layers import BINS, Derived, Layers
+from ssa.tracking.layers import BINS, Derived, ParentMasks
 from ssa.tracking.ledger import Ledger
 from ssa.tracking.log import is_complete
 from ssa.tracking.runs import ID_LENGTH, TrackedRun, of_child, run_id
@@ -89,7 +89,7 @@ def sample(
     write_tensors(store.weights(parent.id), {name: torch.ones(entry.shape) for name, entry in entries.items()}, {})
     args = tuple(sorted(dataclasses.asdict(law).items()))
     spec: ChildSpec = dataclasses.replace(child.spec, law=type(law).__name__, law_args=args)
-    derived = Layers(loaded, store, parent.id).derive(spec)
+    derived = ParentMasks(loaded, store, parent.id).derive(spec)
     return derived.summary, derived.histograms
 
 
@@ -129,13 +129,13 @@ def test_masks_are_found_in_another_studys_file(trained: Path) -> None:
     half = dataclasses.replace(loaded, children=tuple(c for c in loaded.children if c.spec.mask.sparsity in (0, 80)))
     child = next(c.spec for c in half.children if c.spec.mask.sparsity == 80)
     assert not store.masks(child.parent.id, half.masks_of(child.parent.id)).exists()
-    assert Layers(half, store, child.parent.id).derive(child).summary
+    assert ParentMasks(half, store, child.parent.id).derive(child).summary
 
 
 def test_without_masks_nothing_is_derived(trained: Path, tmp_path: Path) -> None:
     loaded = study.load(trained / "tiny.yaml")
     child = loaded.children[0].spec
-    derived = Layers(loaded, Store(tmp_path), child.parent.id).derive(child)
+    derived = ParentMasks(loaded, Store(tmp_path), child.parent.id).derive(child)
     assert (derived.summary, derived.histograms) == ({}, {})
 
 
