@@ -120,8 +120,9 @@ def partition(
 
 
 def _warn_of_uncovered(model: nn.Module, weights: Tensors) -> None:
-    """Say what stays dense beside the classifier, where that is more than 1% of all matrix weights."""
-    left = {name: one for name, one in uncovered(model, weights).items() if one.why != "classifier"}
+    """Say what stays dense that one may think pruned, if that is more than 1% of all matrix weights."""
+    expected = ("classifier", "embedding", "bias")
+    left = {name: one for name, one in uncovered(model, weights).items() if one.why not in expected}
     total = sum(one.total for one in uncovered(model, ()).values())
     share = sum(one.total for one in left.values()) / total if total else 0.0
     if share > 0.01:

@@ -27,8 +27,10 @@ def save(child: nn.Module, path: str | Path) -> None:
 
     The file appears whole or not at all. ``child``: a Subnetwork, its module, or what wraps one, as ``torch.compile``
     does.
-    ``ValueError`` if there is none, and if the module's state is not all tensors.
+    ``ValueError`` if there is none, and if the module's state is not all tensors; ``TypeError`` if the two
+    arguments are exchanged.
     """
+    _check_arguments("save(child, path)", child, path)
     found = within(child)
     if found is None:
         raise ValueError(f"{type(child).__name__} is no subnetwork, and holds none; save a plain model as PyTorch does")
@@ -49,8 +51,10 @@ def load(path: str | Path, model: nn.Module) -> nn.Module:
     """``model``, changed in place into the saved child's ``fold()``: bit for bit, pruned weights exactly 0.
 
     ``model`` is a plain module of the child's architecture, on any device. ``ValueError`` if the file is damaged,
-    was not written by :func:`save`, or is of another architecture; ``model`` is then as it was.
+    was not written by :func:`save`, or is of another architecture; ``FileNotFoundError`` if there is none;
+    ``TypeError`` if the two arguments are exchanged. ``model`` is then as it was.
     """
+    _check_arguments("load(path, model)", model, path)
     tensors = _read(path)
     if within(model) is not None:
         raise ValueError("the model is, or holds, a child: load into a plain one, as its fold() is")
@@ -71,6 +75,13 @@ def load(path: str | Path, model: nn.Module) -> nn.Module:
     return model
 
 
+def _check_arguments(usage: str, model: object, path: object) -> None:
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"{type(model).__name__} {str(model)[:80]!r} is no model; it is called as ssa.{usage}")
+    if not isinstance(path, (str, Path)):
+        raise TypeError(f"a {type(path).__name__} is no path of a file; it is called as ssa.{usage}")
+
+
 def _state(module: nn.Module) -> dict[str, Tensor]:
     """The module's parameters and persistent buffers, detached, a shared one under its first name alone."""
     found: dict[int, tuple[str, Tensor]] = {}
@@ -83,6 +94,8 @@ def _state(module: nn.Module) -> dict[str, Tensor]:
 
 def _read(path: str | Path) -> dict[str, Tensor]:
     """The file's tensors; ``ValueError`` if it is not, byte for byte, what :func:`save` wrote."""
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"{path} is no file; name one that ssa.save wrote")
     try:
         with safe_open(str(path), "pt") as file:
             metadata = file.metadata() or {}

@@ -23,6 +23,10 @@ CLASSIFIERS = {"cls_score", "cls_logits", "classification_head", "class_embed", 
 CLASSIFIERS |= {"class_predictor", "mask_fcn_logits"}
 HEADS = {"classifier", "aux_classifier", "head", "heads", "head_dist", "fc", "score", "lm_head", "qa_outputs"}
 
+# Words in the names of raw parameters that are looked up or added, such as pos_embed or mask_token.
+EMBEDDINGS = {"pos", "position", "positional", "rel", "embed", "embedding", "embeddings", "token", "tokens", "table"}
+EMBEDDINGS |= {"latent", "latents", "prompt", "prompts"}
+
 Predicate: TypeAlias = Callable[[str, nn.Module], bool]
 Select: TypeAlias = Predicate | type[nn.Module] | tuple[type[nn.Module], ...] | str | Sequence[str]
 
@@ -113,17 +117,28 @@ class Left:
 def uncovered(model: nn.Module, covered: Iterable[str]) -> dict[str, Left]:
     """All parameters of ``model`` with two dimensions or more that are not among ``covered``, by name.
 
-    ``why`` is ``classifier``, ``adapter``, ``embedding`` or else ``not selected``.
+    ``why`` is ``classifier``, ``adapter``, ``embedding``, ``bias`` or else ``not selected``. Embeddings and biases are
+    also raw parameters that a model adds, such as positions, tokens and tables of biases: named so, or of a batch of 1.
     """
-    chosen, why = set(covered), spared(model)
-    embeddings = {name for name, module in model.named_modules() if isinstance(module, nn.Embedding)}
+    chosen, why, modules = set(covered), spared(model), dict(model.named_modules())
     left = {}
     for name, weight in _matrices(model).items():
         owner = name.rpartition(".")[0].partition(".parametrizations")[0]
         if name not in chosen and name.removesuffix("_orig") not in chosen:
-            other = "embedding" if owner in embeddings else "not selected"
-            left[name] = Left(weight.numel(), why.get(owner, other))
+            left[name] = Left(weight.numel(), why.get(owner) or _added(modules[owner], name, weight) or "not selected")
     return left
+
+
+def _added(owner: nn.Module, name: str, weight: Tensor) -> str | None:
+    """``embedding`` or ``bias`` if that is what the parameter called ``name`` of ``owner`` is."""
+    if isinstance(owner, (nn.Embedding, nn.EmbeddingBag)):
+        return "embedding"
+    if isinstance(owner, PRUNABLE) or is_transposed(owner):
+        return None
+    words = set(name.rpartition(".")[2].split("_"))
+    if words & {"bias", "biases"}:
+        return "bias"
+    return "embedding" if words & EMBEDDINGS or (weight.dim() > 2 and len(weight) == 1) else None
 
 
 def _chosen(model: nn.Module, select: Select | None) -> dict[str, nn.Module]:

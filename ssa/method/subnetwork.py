@@ -85,6 +85,7 @@ class Subnetwork(Annealed):
         masks.check(module, mask)
         if any(map(ranks.sharded, weights.values())):
             raise ValueError("the model is sharded already: make the child first, then shard it")
+        settings.check_trainable(weights.values())
         self.__class__ = _calling(type(module))
         self.module = module
         self._layers = Layers()
@@ -105,10 +106,14 @@ class Subnetwork(Annealed):
         self._fill(mask)
         if self._layout:
             ranks.check_same(each for each in (self._digest(), self.target, self.drawn) if each is not None)
-        if self.movement is not None:
-            ranks.check_movement()
+        self._check_movement()
         if self.pruned_weights == "shuffle":
             self._shuffle()
+
+    def _check_movement(self) -> None:
+        if self.movement is not None:
+            ranks.check_movement()
+            ranking.check_trained({name: self._weight(name) for name in self._layout})
 
     def _show_target(self) -> None:
         super()._show_target()
@@ -200,8 +205,7 @@ class Subnetwork(Annealed):
             raise ValueError(f"at({t}): the time is a number of epochs, at least 0")
         if t > self.epochs:
             raise ValueError(f"at({t:g}): training was said to last {self.epochs:g} epochs; raise epochs= to go on")
-        if self.movement is not None:
-            ranks.check_movement()
+        self._check_movement()
         if self.law.ranking and self.time is not None and t < self.time:
             raise ValueError(
                 f"at({t:g}) goes back from {self.time:g}, but a mask that is ranked anew has lost what was before: "
@@ -386,7 +390,7 @@ class Subnetwork(Annealed):
     def _restore(self) -> None:
         """Put held weights back: the pruned ones, or those that the last step's mask hid."""
         frozen = "freeze" in (self.pruned_weights, self.masked_weights)
-        if not (frozen and self._held) or self.time is None:
+        if not (frozen and self._held):
             return
         shown = torch.ones_like(self.target)
         if self.pruned_weights == "freeze":
@@ -397,6 +401,15 @@ class Subnetwork(Annealed):
             for name, value in self._held.items():
                 weight = self._weight(name)  # an optimiser may step within the backward pass
                 weight.copy_(torch.where(self._entry(shown, name), weight, value.to(weight.device)))
+
+    @property
+    def holds_late(self) -> bool:
+        """Whether weights must not move that are not held yet, since the child was never told a time."""
+        return not self._held and "freeze" in (self.pruned_weights, self.masked_weights) and bool(self._layout)
+
+    def before_step(self) -> None:
+        """Hold the weights before the first update."""
+        self._hold()
 
     def after_step(self, stepped: set[int], found_inf: Tensor | None) -> None:
         """Follow an optimiser that has updated the weights of these ids: count, and undo what must not move.

@@ -131,8 +131,20 @@ def test_what_another_model_or_program_wrote_is_refused(tmp_path: Path) -> None:
     assert "was not written by ssa.save" in refusal(path, net())
     path.write_text("no tensors", encoding="utf-8")
     assert "no safetensors file" in refusal(path, net())
-    with pytest.raises(FileNotFoundError):
-        load(tmp_path / "missing.safetensors", net())
+
+
+def test_exchanged_arguments_and_missing_files_are_named_in_one_line(tmp_path: Path) -> None:
+    path, model = tmp_path / "child.safetensors", net()
+    for wrong in (path, tmp_path):
+        with pytest.raises(FileNotFoundError, match=f"^{wrong} is no file; name one that ssa.save wrote$"):
+            load(wrong, model)
+    save(trained(), path)
+    with pytest.raises(TypeError, match=r"^\w+ '.*child\.safetensors' is no model; .* ssa\.load\(path, model\)$"):
+        load(model, path)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match=r"^\w+ '.*child\.safetensors' is no model; .* ssa\.save\(child, path\)$"):
+        save(path, trained())  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match=r"^a NoneType is no path of a file; .* ssa\.load\(path, model\)$"):
+        load(None, model)  # type: ignore[arg-type]
 
 
 def test_a_failed_save_leaves_the_file_that_was_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -57,6 +57,42 @@ def test_what_a_selection_leaves_is_said() -> None:
         ssa.prune(Experts(), 0.9, select=["inner", "experts.*"])
 
 
+class Placed(nn.Module):
+    """A layer beside what models hold to be added or looked up, and two weights that a user may take for pruned."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(4, 4)
+        self.pos_embed = nn.Parameter(torch.randn(1, 9, 4))
+        self.mask_token = nn.Parameter(torch.randn(2, 4))
+        self.relative_position_bias_table = nn.Parameter(torch.randn(9, 2))
+        self.rel_pos_h = nn.Parameter(torch.randn(9, 4))
+        self.queries = nn.Parameter(torch.randn(1, 5, 4))
+        self.words = nn.Embedding(7, 4)
+        self.head = nn.Linear(4, 2)
+
+
+def test_what_is_added_or_looked_up_is_reported_without_a_warning() -> None:
+    model = Placed()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        ssa.prune(model, 0.5)
+    left = ssa.sparsity(model).left
+    assert {name: one.why for name, one in left.items()} == {
+        "pos_embed": "embedding",
+        "mask_token": "embedding",
+        "relative_position_bias_table": "bias",
+        "rel_pos_h": "embedding",
+        "queries": "embedding",
+        "words.weight": "embedding",
+        "head.weight": "classifier",
+    }
+    model.router = nn.Parameter(torch.randn(4, 3))
+    model.memory = nn.LSTM(4, 1)
+    with pytest.warns(UserWarning, match=r": router \(not selected\), memory\.weight_ih_l0 \(not selected\); select="):
+        ssa.prune(model, 0.5)
+
+
 def classifiers(model: nn.Module) -> list[str]:
     return [name for name, why in spared(model).items() if why == "classifier"]
 

@@ -257,6 +257,53 @@ def test_masked_weights_can_be_left_as_they_were() -> None:
         assert not torch.equal(child.weights[name], before[name])
 
 
+@pytest.mark.parametrize("how", [{"pruned_weights": "freeze"}, {"masked_weights": "freeze"}], ids=str)
+def test_pruned_weights_are_frozen_without_at_too(how: dict[str, str]) -> None:
+    model = small()
+    child = Subnetwork(model, pruning.prune(model, 0.7), OneShot(), **how)
+    child.load_state_dict(child.state_dict())  # after which the weights are other ones than at first
+    before = {name: p.detach().clone() for name, p in small().named_parameters()}
+    optimizer = torch.optim.SGD(child.parameters(), 0.1, momentum=0.9, weight_decay=0.1)
+    images, labels = batch()
+    for _ in range(3):
+        nn.functional.cross_entropy(child(images), labels).backward()
+        optimizer.step()
+    for name, entry in child.mask.items():
+        assert torch.equal(child.weights[name][~entry], before[name][~entry])
+        assert not torch.equal(child.weights[name][entry], before[name][entry])
+
+
+@pytest.mark.parametrize("law", LAWS, ids=str)
+@pytest.mark.parametrize("how", [{}, {"masked_weights": "freeze"}, {"pruned_weights": "freeze"}], ids=str)
+def test_at_within_inference_mode_is_at(law: Law, how: dict[str, str]) -> None:
+    if law.ranking and how.get("pruned_weights") == "freeze":
+        pytest.skip("refused")
+    found = []
+    for inference in (False, True):
+        model = small()
+        child = Subnetwork(model, pruning.prune(model, 0.7), law, **how)
+        optimizer = torch.optim.SGD(child.parameters(), 0.1, momentum=0.9, weight_decay=5e-4)
+        images, labels = batch()
+        for t in (0.0, 0.5, 1.5, 2.0):
+            with torch.inference_mode(inference):
+                child.at(t)
+            optimizer.zero_grad()
+            nn.functional.cross_entropy(child(images), labels).backward()
+            optimizer.step()
+        found.append({name: value.detach() for name, value in child.weights.items()})
+    assert all(torch.equal(value, found[1][name]) for name, value in found[0].items())
+
+
+def test_what_is_made_within_inference_mode_is_refused() -> None:
+    outside = small()
+    with torch.inference_mode():
+        inside, mask = small(), pruning.prune(outside, 0.7)
+        with pytest.raises(RuntimeError, match="make the model and the child outside of it"):
+            Subnetwork(outside, mask, OneShot())
+    with pytest.raises(RuntimeError, match="make the model and the child outside of it"):
+        Subnetwork(inside, mask, OneShot())
+
+
 def test_shuffled_pruned_weights_are_a_permutation_within_their_tensor() -> None:
     model = small()
     before = {name: p.detach().clone() for name, p in model.named_parameters()}
@@ -399,6 +446,17 @@ def test_movement_removes_what_moves_towards_zero() -> None:
     child.at(1.0)
     assert child.multiplier.tolist() == [False, True, True, True]
     assert child.target.tolist() == [False, True, False, True]
+
+
+def test_movement_of_a_frozen_layer_is_refused() -> None:
+    model = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4), nn.Linear(4, 2))
+    model[0].requires_grad_(False)
+    with pytest.raises(ValueError, match=r"'0\.weight' has none, since it is frozen: leave it out with select="):
+        Subnetwork(model, pruning.prune(model, 0.5), Iterative(epochs=1, order="movement"))
+    child = Subnetwork(model, pruning.prune(model, 0.5, select="1"), Iterative(epochs=1, order="movement"))
+    child.module[1].requires_grad_(False)  # type: ignore[operator,index]
+    with pytest.raises(ValueError, match=r"'1\.weight' has none"):
+        child.at(0.0)
 
 
 def test_movement_is_refused_where_ranks_would_disagree(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -35,3 +35,13 @@ def follow(
         if id(weight) in stepped and weight.grad is not None:
             moved = (before[name] * weight.grad).float()
             total.sub_(moved if moved.shape == total.shape else moved.flatten(1).sum(1).view(total.shape))
+
+
+def check_trained(weights: Mapping[str, Tensor]) -> None:
+    """``ValueError`` if a weight is frozen, which has no gradient to rank by."""
+    for name, weight in weights.items():
+        if not weight.requires_grad:
+            raise ValueError(
+                f"movement ranks by gradients, and {name!r} has none, since it is frozen: leave it out with select=, "
+                "or re-rank by magnitude"
+            )

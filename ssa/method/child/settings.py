@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, TypedDict
 
 import torch
@@ -45,6 +45,14 @@ def check(law: Law, settings: Settings) -> None:
     choose("masked_weights", settings["masked_weights"], MASKED_WEIGHTS)
     if law.ranking and settings["pruned_weights"] == "freeze":
         raise ValueError(f"{law} chooses the pruned weights anew: they cannot be frozen, leave pruned_weights at train")
+
+
+def check_trainable(weights: Iterable[Tensor]) -> None:
+    """``RuntimeError`` within ``torch.inference_mode``, or if ``weights`` were made in it."""
+    if torch.is_inference_mode_enabled() or any(weight.is_inference() for weight in weights):
+        raise RuntimeError(
+            "what is made within torch.inference_mode cannot be trained: make the model and the child outside of it"
+        )
 
 
 def factor_type(law: Law, rescale: bool) -> torch.dtype:
