@@ -42,12 +42,14 @@ __all__ = sorted(_HOMES)
 __version__ = "0.1.0"
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        modules = {home.rpartition(".")[2]: home for home in _HOMES.values()}
-        hint = f": import ssa.{modules[name]}" if name in modules else ""
-        raise AttributeError(f"module 'ssa' has no attribute {name!r}{hint}")
-    return getattr(import_module(f"ssa.{_HOMES[name]}"), name)
+if not TYPE_CHECKING:  # which would take any name that is asked for
+
+    def __getattr__(name: str) -> Any:
+        if name not in _HOMES:
+            modules = {home.rpartition(".")[2]: home for home in _HOMES.values()}
+            hint = f": import ssa.{modules[name]}" if name in modules else ""
+            raise AttributeError(f"module 'ssa' has no attribute {name!r}{hint}")
+        return getattr(import_module(f"ssa.{_HOMES[name]}"), name)
 
 
 def __dir__() -> list[str]:
