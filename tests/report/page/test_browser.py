@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import base64
+import csv
 import shutil
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +15,7 @@ from conftest import ROOT
 from selenium import webdriver
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.select import Select
 from selenium.webdriver.support.wait import WebDriverWait
 
@@ -23,7 +26,7 @@ from ssa.report.tables.study import write_tables
 
 pytestmark = pytest.mark.slow
 SHOTS = ROOT / "build" / "screenshots"
-SIZES = {"desk": (1280, 900), "phone": (390, 844)}
+SIZES = {"desk": (1400, 900), "phone": (390, 844)}
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 
 
@@ -148,6 +151,79 @@ def test_each_choice_changes_what_is_shown(page: webdriver.Chrome) -> None:
         assert (curves(page, chart), page.find_element(By.ID, "chosen").text) != before
 
 
+def test_points_stand_at_their_sparsity(page: webdriver.Chrome) -> None:
+    for chart in ("by-sparsity", "paired"):
+        script = (
+            "const at = document.getElementById(arguments[0]); return [at.data.map((t) => [...t.x]), at.layout.xaxis]"
+        )
+        lines, axis = page.execute_script(script, chart)
+        assert axis["ticktext"] == ["50", "90", "95", "98"]
+        assert {x for line in lines for x in line} == set(axis["tickvals"])
+
+
+def test_the_selection_is_in_the_address_and_comes_back_with_it(address: str, page: webdriver.Chrome) -> None:
+    choose(page, "Masks", "magnitude")
+    choose(page, "Fine-tuning", "constant, rate 0.01, 20 epochs, augmented")
+    choose(page, "Sparsity", "90%")
+    choose(page, "Differences", "Iterative")
+    page.find_element(By.CSS_SELECTOR, "input[value=random]").send_keys(Keys.SPACE)
+    shown = page.find_element(By.ID, "explorer").text
+    assert "SSA random" not in page.find_element(By.ID, "chosen").text
+    other = browser("desk")
+    try:
+        other.get(page.current_url)
+        drawn(other)
+        assert other.find_element(By.ID, "explorer").text == shown
+        assert not other.find_element(By.CSS_SELECTOR, "input[value=random]").is_selected()
+        assert curves(other, "by-epoch") == curves(page, "by-epoch")
+        other.get(f"{address}#explore&criterion=unknown&sparsity=95")  # of a study that has other masks
+        assert other.find_element(By.ID, "chosen-title").text.startswith("At 95% sparsity")
+    finally:
+        other.quit()
+        page.find_element(By.CSS_SELECTOR, "input[value=random]").send_keys(Keys.SPACE)
+
+
+def test_without_a_ticked_method_a_line_says_what_to_do(page: webdriver.Chrome) -> None:
+    boxes = page.find_elements(By.CSS_SELECTOR, "#explorer input[type=checkbox]")
+    for box in boxes:
+        box.send_keys(Keys.SPACE)
+    status = page.find_element(By.CSS_SELECTOR, "#explorer .status")
+    assert status.text.endswith("No method is ticked: tick one to see its results.")
+    assert not page.find_element(By.ID, "by-sparsity").is_displayed()
+    assert not page.find_element(By.ID, "chosen").is_displayed()
+    for box in boxes:
+        box.send_keys(Keys.SPACE)
+    assert "No method is ticked" not in status.text
+    assert page.find_element(By.ID, "by-sparsity").size["height"] > 200
+
+
+def downloaded(page: webdriver.Chrome, link: WebElement, folder: Path) -> list[dict[str, str]]:
+    """The rows of the CSV file that ``link`` gives."""
+    page.execute_cdp_cmd("Browser.setDownloadBehavior", {"behavior": "allow", "downloadPath": str(folder)})
+    page.execute_script("arguments[0].scrollIntoView({block: 'center', behavior: 'instant'})", link)
+    link.send_keys(Keys.ENTER)
+    path = folder / str(link.get_attribute("download"))
+    WebDriverWait(page, 30).until(lambda _: path.is_file())
+    return list(csv.DictReader(path.read_text(encoding="utf-8").splitlines()))
+
+
+def test_each_charts_numbers_can_be_downloaded(page: webdriver.Chrome, tmp_path: Path) -> None:
+    choose(page, "Masks", "random")
+    choose(page, "Measure", "Test accuracy")
+    choose(page, "Sparsity", "95%")
+    for chart in ("by-sparsity", "paired", "by-epoch"):
+        rows = downloaded(page, page.find_element(By.CSS_SELECTOR, f"a[data-chart={chart}]"), tmp_path)
+        assert {row["criterion"] for row in rows} == {"random"}
+        means = {
+            method: [float(row["mean"]) for row in rows if row["method"] == method] for method in curves(page, chart)
+        }
+        assert means == curves(page, chart)
+        assert all(float(row["low"]) < float(row["mean"]) < float(row["high"]) and row["n"] == "6" for row in rows)
+    rows = downloaded(page, page.find_element(By.CSS_SELECTOR, "a[data-chart=chosen]"), tmp_path)
+    texts = [cell.text for cell in page.find_elements(By.CSS_SELECTOR, "#chosen td:nth-child(2)")]
+    assert [f"{float(row['accuracy']):.2f}" for row in rows] == [text.split()[0] for text in texts]
+
+
 def test_a_method_can_be_taken_away_with_the_keyboard(page: webdriver.Chrome) -> None:
     box = page.find_element(By.CSS_SELECTOR, "input[value=temperature]")
     assert "SSA temperature" in curves(page, "by-sparsity")
@@ -165,7 +241,8 @@ def test_every_number_shown_carries_n_and_its_interval(page: webdriver.Chrome) -
     assert all(" to " in cell.text and "n = 6" in cell.text for cell in cells)
     for row in page.find_elements(By.CSS_SELECTOR, ".forest .numbers"):
         assert "n = " in row.text
-    texts = page.execute_script("return document.getElementById('paired').data[0].text")
+    texts = page.execute_script("return document.getElementById('paired').data.filter((t) => t.name)[0].text")
+    assert len(texts) == 4
     assert all("n = 6" in text for text in texts)
 
 

@@ -169,7 +169,7 @@ def changed(folder: Path, copy: Path, **values: Any) -> str:
 def test_hostile_text_is_shown_and_not_run(folder: Path, tmp_path: Path) -> None:
     setting = {"scope": "<b>", "key": '"><img src=x onerror=alert(1)>', "value": "</td>", "source": "assumed"}
     page = Page(changed(folder, tmp_path, title=HOSTILE, assumptions=[HOSTILE], hyperparameters=[setting]))
-    assert len(page.all("script")) == 4  # the page's own, with the data and the library
+    assert len(page.all("script")) == 5  # the page's own, with the data and the library
     assert len(page.all("img")) == len(CAPTIONS) + 1
     assert said(page).count(HOSTILE) == 3  # the title, the heading and the assumption
 
