@@ -26,7 +26,10 @@ sys.path.insert(0, str(DOCS))
 
 project = "ssa"
 version = release = ssa.__version__
-extensions = ["sphinx.ext.autodoc", "sphinxarg.ext", "myst_parser"]  # reference, command line, pages in Markdown
+extensions = ["sphinx.ext.autodoc", "sphinxarg.ext", "myst_nb"]  # reference, command line, Markdown and notebooks
+nb_execution_mode = "force"
+nb_execution_raise_on_error = True
+nb_execution_timeout = 300
 exclude_patterns = ["_build", "templates"]
 autodoc_member_order = "bysource"
 autodoc_typehints_format = "short"
