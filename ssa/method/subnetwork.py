@@ -91,6 +91,7 @@ class Subnetwork(Annealed):
         self._layers = Layers()
         factor = settings.factor_type(law, rescale)
         self._kind = settings.kind(mask, factor)
+        self._ranked: ranking.Ranking | None = None
         self._lay(weights, mask, factor)
         self._start(mask, law, told)
         self._layers = Layers(self, (*self._layout, *self.tied))
@@ -113,7 +114,7 @@ class Subnetwork(Annealed):
     def _check_movement(self) -> None:
         if self.movement is not None:
             ranks.check_movement()
-            ranking.check_trained({name: self._weight(name) for name in self._layout})
+            ranking.check_trained(self._laid)
 
     def _show_target(self) -> None:
         super()._show_target()
@@ -179,7 +180,7 @@ class Subnetwork(Annealed):
         twin = self.__new__(type(self))
         memo[id(self)] = twin
         fingerprint = self._fingerprint or averages.fingerprint(self._masked_weights()) if self._ranks_anew() else None
-        twin.__dict__.update(copy.deepcopy(self.__dict__, memo))
+        twin.__dict__.update(copy.deepcopy({**self.__dict__, "_ranked": None}, memo))
         twin._fingerprint = fingerprint
         updates.follow(twin)
         return twin
@@ -228,11 +229,18 @@ class Subnetwork(Annealed):
         """Remove the weights whose turn has come, and let the target be what a cut at this moment would leave."""
         if a == 0:  # nothing has moved yet: the mask that was given is the target
             return
-        score = ranking.magnitudes(self._layout, self.weights) if self.movement is None else self.movement
-        numbers = list(self._pruned.values())
-        target, here = (ranking.cut(self._layout, score, alive, [round(p * n) for n in numbers]) for p in (1, a))
+        score = self._ranking.magnitudes(self._laid) if self.movement is None else self.movement
+        numbers = self._pruned.values()
+        target, here = self._ranking.cut(score, alive, [[round(p * n) for n in numbers] for p in (1, a)])
         self.target.copy_(target)
         alive.copy_(here)
+
+    @property
+    def _ranking(self) -> ranking.Ranking:
+        """What ranks this child's weights where they lie now."""
+        if self._ranked is None or self._ranked.device != self.target.device:
+            self._ranked = ranking.Ranking(self._layout, self._laid, self.target.device)
+        return self._ranked
 
     @property
     def mask(self) -> Mask:
@@ -246,6 +254,11 @@ class Subnetwork(Annealed):
     def weights(self) -> dict[str, Tensor]:
         """The module's own parameters, masked ones as they are without the mask, by the names of a plain module."""
         return {name: self._weight(name) for name in self._sizes}
+
+    @property
+    def _laid(self) -> dict[str, Tensor]:
+        """The weights that have a mask of their own."""
+        return {name: self._weight(name) for name in self._layout}
 
     def _weight(self, name: str) -> Tensor:
         return self._layers.weight(name) if name in self._layers else self.module.get_parameter(name)
@@ -306,7 +319,7 @@ class Subnetwork(Annealed):
         return bool(self.law.ranking) and not (self.time is not None and self.time >= self.law.epochs)
 
     def _masked_weights(self) -> Iterator[Tensor]:
-        return (self._weight(name).detach() for name in self._layout)
+        return (weight.detach() for weight in self._laid.values())
 
     def _check_average(self) -> None:
         """``RuntimeError`` if this is a copy into which weights were averaged, whose mask did not come along."""
@@ -384,8 +397,13 @@ class Subnetwork(Annealed):
 
     def _hold(self) -> None:
         """Remember the weights, for :meth:`_restore` to undo an update of those that must not move."""
-        if self.movement is not None or "freeze" in (self.pruned_weights, self.masked_weights):
-            self._held = {name: self._weight(name).detach().clone() for name in self._layers}
+        if not (self.movement is not None or "freeze" in (self.pruned_weights, self.masked_weights)):
+            return
+        weights = {name: self._weight(name).detach() for name in self._layers}
+        if self._held:
+            torch._foreach_copy_(list(self._held.values()), list(weights.values()))
+        else:
+            self._held = {name: weight.clone() for name, weight in weights.items()}
 
     def _restore(self) -> None:
         """Put held weights back: the pruned ones, or those that the last step's mask hid."""
@@ -419,7 +437,7 @@ class Subnetwork(Annealed):
         """
         annealing = self.time is not None and self.time < self.law.epochs
         if annealing and self.movement is not None and not bool(found_inf):
-            ranking.follow(self._layout, self.movement, self._held, self.weights, stepped)
+            self._ranking.follow(self.movement, self._held, self._laid, stepped)
         self._passes.end_step()
         self._fingerprint = None
         self._restore()

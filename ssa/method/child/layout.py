@@ -64,6 +64,5 @@ class Layout:
         """All ``tensors``, one of its shape for each name, laid end to end."""
         dtype = reduce(torch.promote_types, (tensor.dtype for tensor in tensors.values()))
         flat = torch.empty(self.count, dtype=dtype, device=next(iter(tensors.values())).device)
-        for name, tensor in tensors.items():
-            self.view(flat, name).copy_(tensor)
+        torch._foreach_copy_([self.view(flat, name) for name in tensors], list(tensors.values()))
         return flat
