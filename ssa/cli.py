@@ -18,6 +18,7 @@ from ssa.errors import UserError
 if TYPE_CHECKING:
     from ssa.process.deadline import Deadline
     from ssa.store.store import Store
+    from ssa.study.blocks import Child
     from ssa.study.study import Study
     from ssa.tracking.tracker import Tracker
 
@@ -82,7 +83,7 @@ def parser() -> argparse.ArgumentParser:
     status.add_argument("--every", type=_seconds, metavar="SECONDS", help="between two looks (default: 2, in a log 60)")
     fetch = stage("data", _data, "download and check the data sets of a study, and build its networks once")
     parent = stage("parent", _parent, "train one parent")
-    masks = stage("masks", _masks, "write all masks of one parent")
+    masks = stage("masks", _masks, "write all masks of one parent, which is trained where it is missing")
     children = stage("children", _children, "train the children of one job")
     ensemble = stage("ensemble", _ensemble, "train what is missing of one ensemble, and score it")
     run = stage("run", _run, "train parent by parent without Snakemake, within a time budget")
@@ -91,6 +92,7 @@ def parser() -> argparse.ArgumentParser:
     ensemble.add_argument("--ensemble", required=True, help="the ensemble's id, as ssa plan --jobs lists it")
     children.add_argument("--child", help="one child's id, as in children.csv (default: all of the job's)")
     children.add_argument("--job", help="START-STOP-DIGEST, as in ssa plan --jobs (default: all of the parent's)")
+    children.add_argument("--ensembles", action="store_true", help="then the ensembles of this parent alone, too")
     run.add_argument("--parents", type=int, nargs="+", metavar="SEED", help="parent seeds to run (default: all)")
     run.add_argument("--kinds", nargs="+", metavar="NAME", help="sections under parents: to run (default: all)")
     run.add_argument("--budget", type=float, default=math.inf, metavar="SECONDS", help="start nothing after this long")
@@ -235,11 +237,10 @@ def _train_one(
     return 0 if done else _warned(deadline, saved)
 
 
-def _masks(options: argparse.Namespace) -> None:
+def _masks(options: argparse.Namespace) -> int:
     from ssa.workflow import stages
 
-    stages.use_threads(options.threads)
-    stages.write_masks(*_training(options), options.parent)
+    return _train_one(stages.ready, options.parent, options, "its last epoch is saved")
 
 
 def _children(options: argparse.Namespace) -> int:
@@ -250,12 +251,22 @@ def _children(options: argparse.Namespace) -> int:
     children = jobs.children_of(study, options.parent, options.job)
     if options.child:
         children = [jobs.find_child(children, options.child)]
-    if store.recorded_children(options.parent).issuperset(child.spec.id for child in children):
+    ensembles = [one.spec.id for one in jobs.ensembles_of(study, options.parent)] if options.ensembles else []
+    recorded = store.recorded_children(options.parent).issuperset(child.spec.id for child in children)
+    if recorded and all(store.ensemble_record(one).exists() for one in ensembles):
         return 0  # without the seconds that PyTorch takes
     _take_machine(study, options)
     with deadline.listening():
-        left = stages.train_children(study, store, options.parent, children, deadline)
-    return _warned(deadline, f"{len(children) - left} of {len(children)} children are recorded") if left else 0
+        left = stages.train_all_of(study, store, options.parent, children, ensembles, deadline)
+    return _warned(deadline, _recorded(store, options.parent, children, ensembles)) if left else 0
+
+
+def _recorded(store: Store, parent_id: str, children: Sequence[Child], ensembles: Sequence[str]) -> str:
+    there = store.recorded_children(parent_id)
+    said = f"{sum(child.spec.id in there for child in children)} of {len(children)} children"
+    if ensembles:
+        said += f" and {sum(store.ensemble_record(one).exists() for one in ensembles)} of {len(ensembles)} ensembles"
+    return f"{said} are recorded"
 
 
 def _ensemble(options: argparse.Namespace) -> int:

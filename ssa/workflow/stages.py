@@ -1,4 +1,4 @@
-"""The stages that train: one call is one job of the workflow."""
+"""The stages that train: a job of the workflow is one call, or several."""
 
 from __future__ import annotations
 
@@ -108,6 +108,14 @@ def train_children(
             longest = max(longest, time.monotonic() - started)
             bar.update()
     return 0
+
+
+def train_all_of(
+    study: Study, store: Store, parent_id: str, children: Sequence[Child], ensembles: Sequence[str], deadline: Deadline
+) -> int:
+    """The same, and then the ``ensembles`` with these ids; returns how many children or ensembles are left undone."""
+    left = train_children(study, store, parent_id, children, deadline)
+    return left or sum(not train_ensemble(study, store, one, deadline) for one in ensembles)
 
 
 def train_ensemble(study: Study, store: Store, ensemble_id: str, deadline: Deadline | None = None) -> bool:

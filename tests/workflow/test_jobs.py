@@ -27,6 +27,7 @@ from ssa.results.aggregate import COLUMNS, aggregate
 from ssa.store.store import Store, write_record
 from ssa.study import blocks
 from ssa.workflow import jobs, stages
+from ssa.workflow.marks import Marks
 
 
 def records(store: Store) -> dict[str, bytes]:
@@ -88,7 +89,7 @@ def test_a_finished_study_trains_nothing_even_without_weights(
     copied = Store(tmp_path / "results")
     shutil.copytree(finished.root, copied.root, ignore=shutil.ignore_patterns("*.safetensors"))
     before = records(copied)
-    assert jobs.wanted_marks(expand(tiny), copied, 2) == []
+    assert Marks(expand(tiny), copied, 2).wanted() == []
     assert stages.run(expand(tiny), copied, None, Deadline()) == 0
     assert records(copied) == before
     assert not list(copied.root.rglob("*.safetensors"))
@@ -105,7 +106,7 @@ def test_a_parent_that_lost_its_record_is_trained_although_all_its_children_are_
     marks[0].parent.mkdir(parents=True)
     for mark in marks:
         mark.touch()
-    assert jobs.wanted_marks(plan, copied, 2) == [marks[0].with_name(f"{lost.id}.2.done")]
+    assert Marks(plan, copied, 2).wanted() == [marks[0].with_name(f"{lost.id}.2.done")]
     assert [mark.exists() for mark in marks] == [True, True]  # who asks changes nothing
     assert stages.run(plan, copied, None, Deadline()) == 0
     assert copied.read_parent(lost)["result"]["nll"] == finished.read_parent(lost)["result"]["nll"]
@@ -222,7 +223,7 @@ def test_another_batching_and_a_larger_grid_reuse_every_finished_child(
     tiny["children_per_job"] = 1
     tiny["blocks"][1]["sparsity"] = [50, 80, 90]
     plan = expand(tiny)
-    assert len(jobs.wanted_marks(plan, copied, 2)) == 4  # two new children of each parent
+    assert len(Marks(plan, copied, 2).wanted()) == 4  # two new children of each parent
     assert stages.run(plan, copied, None, Deadline()) == 0
     after = records(copied)
     assert len(after) == len(before) + 4
@@ -240,18 +241,18 @@ def test_a_lost_record_makes_its_job_run_again(finished: Store, tiny: dict[str, 
     shutil.copytree(finished.root, copied.root)
     plan = expand(tiny)
     job = jobs.plan(plan, 2)[0]
-    mark = jobs.mark(plan, copied, job)
+    mark = Marks(plan, copied, 2).of_job(job)
     mark.parent.mkdir(parents=True)
     mark.touch()
-    assert jobs.wanted_marks(plan, copied, 2) == [mark]
+    assert Marks(plan, copied, 2).wanted() == [mark]
     lose(copied, plan.children_of(job.parent_id)[0])
     second = mark.with_name(f"{job.name}.2.done")
-    assert jobs.wanted_marks(plan, copied, 2) == [second] == [jobs.mark(plan, copied, job)]
+    assert Marks(plan, copied, 2).wanted() == [second] == [Marks(plan, copied, 2).of_job(job)]
     second.touch()  # of a job that ran again, but lost its record too
     third = mark.with_name(f"{job.name}.3.done")
-    assert jobs.wanted_marks(plan, copied, 2) == [third]
+    assert Marks(plan, copied, 2).wanted() == [third]
     stages.run(plan, copied, None, Deadline())
-    assert jobs.wanted_marks(plan, copied, 2) == [second]
+    assert Marks(plan, copied, 2).wanted() == [second]
     assert sorted(path.name for path in mark.parent.iterdir()) == [second.name, mark.name]
 
 
@@ -262,14 +263,14 @@ def test_the_mark_of_a_stage_is_another_once_its_files_are_lost(
     shutil.copytree(finished.root, copied.root)
     one = next(iter(plan.all_parents()))
     for stage in ("parents", "masks"):
-        first = jobs.stage_mark(plan, copied, stage, one)
+        first = Marks(plan, copied, 2).of_stage(stage, one)
         assert first == copied.study_folder("tiny") / "marks" / stage / f"{one}.done"
         first.parent.mkdir(parents=True)
         first.touch()
-        assert jobs.stage_mark(plan, copied, stage, one) == first
+        assert Marks(plan, copied, 2).of_stage(stage, one) == first
     for path in copied.parent_folder(one).glob("*.safetensors"):
         path.unlink()
-    assert {jobs.stage_mark(plan, copied, stage, one).name for stage in ("parents", "masks")} == {f"{one}.2.done"}
+    assert {Marks(plan, copied, 2).of_stage(stage, one).name for stage in ("parents", "masks")} == {f"{one}.2.done"}
 
 
 def test_records_that_are_newer_than_the_tables_are_found(
@@ -277,7 +278,7 @@ def test_records_that_are_newer_than_the_tables_are_found(
 ) -> None:
     plan, copied = expand(tiny), Store(tmp_path / "results")
     shutil.copytree(finished.root, copied.root)
-    assert jobs.newer_records(plan, copied) == []  # there are no tables
+    assert Marks(plan, copied, 2).newer_records() == []  # there are no tables
     table = copied.study_folder("tiny") / "children.csv"
     table.parent.mkdir(exist_ok=True)
     table.touch()
@@ -285,9 +286,9 @@ def test_records_that_are_newer_than_the_tables_are_found(
     for path in files:
         os.utime(path, (1000, 1000))
     os.utime(table, (2000, 2000))
-    assert jobs.newer_records(plan, copied) == []
+    assert Marks(plan, copied, 2).newer_records() == []
     os.utime(files[-1], (2001, 2001))
-    assert jobs.newer_records(plan, copied) == [files[-1]]
+    assert Marks(plan, copied, 2).newer_records() == [files[-1]]
     assert table.exists()
 
 
@@ -296,11 +297,11 @@ def test_marks_of_another_split_still_count(finished: Store, tiny: dict[str, Any
     shutil.copytree(finished.root, copied.root)
     plan = expand(tiny)
     for job in jobs.plan(plan, 4):
-        path = jobs.mark(plan, copied, job)
+        path = Marks(plan, copied, 2).of_job(job)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
-    assert jobs.wanted_marks(plan, copied, 1) == jobs.wanted_marks(plan, copied, 4)
-    assert len(jobs.wanted_marks(plan, copied, 1)) == 4
+    assert Marks(plan, copied, 1).wanted() == Marks(plan, copied, 4).wanted()
+    assert len(Marks(plan, copied, 1).wanted()) == 4
 
 
 def test_a_budget_stops_in_time_and_the_next_run_goes_on(tiny: dict[str, Any], tmp_path: Path) -> None:

@@ -16,10 +16,10 @@ from ssa.study import own_tables
 from ssa.study import study as ssa_study
 from ssa.study import wandb as ssa_tracking
 from ssa.tracking.follower import Follower
-from ssa.workflow import jobs as ssa_jobs
 from ssa.workflow import options as ssa_options
 from ssa.workflow import size as ssa_size
 from ssa.workflow import status as ssa_status
+from ssa.workflow.marks import Marks
 
 # Jobs call `python -m ssa` with the interpreter that runs Snakemake, whether or not its environment is activated.
 os.environ.update(PATH=os.pathsep.join([str(Path(sys.executable).parent), *os.get_exec_path()]))
@@ -98,6 +98,9 @@ study = checked(
 store = Store(Path("results"))
 counted = worker_count()
 workers = OPTIONS.workers or counted
+# Not where an executor sends jobs elsewhere, nor there.
+ONE_MACHINE = workflow.resource_settings.nodes is None and not workflow.remote_exec
+MARKS = Marks(study, store, workers, ONE_MACHINE)
 
 if RECORDED == study.name:
     raise WorkflowError(
@@ -165,23 +168,24 @@ def ensemble_minutes(wildcards, attempt):
     return attempt * OPTIONS.minutes_per_ensemble
 
 
-def marks_of_members(wildcards):
-    """The marks of the parents that an ensemble is made from, or of the masks of its children."""
-    spec = study.ensemble(wildcards.ensemble).spec
-    stage = "masks" if spec.children else "parents"
-    return [mark_of(stage, parent.id) for parent in spec.parents]
+def ancient_files(paths):
+    return [ancient(str(path)) for path in paths]
 
 
-def mark_of(stage, run_id):
-    return ancient(str(ssa_jobs.stage_mark(study, store, stage, run_id)))
+def before_masks(wildcards):
+    return ancient_files(MARKS.before_masks(wildcards.parent))
 
 
-def mark_of_parent(wildcards):
-    return mark_of("parents", wildcards.parent)
+def before_children(wildcards):
+    return ancient_files(MARKS.before_children(wildcards.parent, wildcards.job))
 
 
-def mark_of_masks(wildcards):
-    return mark_of("masks", wildcards.parent)
+def before_ensemble(wildcards):
+    return ancient_files(MARKS.before_ensemble(wildcards.ensemble))
+
+
+def ensembles_too(wildcards):
+    return "--ensembles" if MARKS.makes_all(wildcards.parent, wildcards.job) else ""
 
 
 def lock_study():
@@ -211,12 +215,12 @@ def say_how_far():
 
 def newer_records(wildcards):
     """What was recorded after the tables were made."""
-    return [str(path) for path in ssa_jobs.newer_records(study, store)]
+    return [str(path) for path in MARKS.newer_records()]
 
 
 def job_marks(wildcards):
     """The marks of the jobs and ensembles that have anything to do, and of those that were done."""
-    return [str(mark) for mark in ssa_jobs.wanted_marks(study, store, workers)]
+    return [str(mark) for mark in MARKS.wanted()]
 
 
 def follower():

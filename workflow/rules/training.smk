@@ -44,7 +44,8 @@ rule parent:
 
 rule masks:
     input:
-        parent=mark_of_parent,
+        data=ancient(rules.data.output),
+        parent=before_masks,
         study=ancient(STUDY_FILE),
     output:
         touch(f"{RESULTS}/marks/masks/{{parent}}{{again}}.done"),
@@ -52,15 +53,20 @@ rule masks:
         f"{LOGS}/masks/{{parent}}{{again}}.log",
     conda:
         "../../envs/ssa.yaml"
+    threads: OPTIONS.threads
+    resources:
+        gpu=GPU if ONE_MACHINE else 0,
     params:
         root=DATA_ROOT,
     shell:
-        "python -m ssa masks {input.study:q} --parent {wildcards.parent:q} --data-root {params.root:q} 2> {log:q}"
+        "exec python -m ssa masks {input.study:q} --parent {wildcards.parent:q}"
+        " --data-root {params.root:q} --threads {threads} 2> {log:q}"
 
 
 rule children:
     input:
-        masks=mark_of_masks,
+        data=ancient(rules.data.output),
+        masks=before_children,
         study=ancient(STUDY_FILE),
     output:
         touch(f"{RESULTS}/marks/jobs/{{parent}}/{{job}}{{again}}.done"),
@@ -75,14 +81,16 @@ rule children:
         runtime=children_minutes,
     params:
         root=DATA_ROOT,
+        also=ensembles_too,
     shell:
-        "exec python -m ssa children {input.study:q} --parent {wildcards.parent:q} --job {wildcards.job:q}"
+        "exec python -m ssa children {input.study:q} --parent {wildcards.parent:q} --job {wildcards.job:q} {params.also}"
         " --data-root {params.root:q} --threads {threads} 2> {log:q}"
 
 
 rule ensemble:
     input:
-        parents=marks_of_members,
+        data=ancient(rules.data.output),
+        parents=before_ensemble,
         study=ancient(STUDY_FILE),
     output:
         touch(f"{RESULTS}/marks/ensembles/{{ensemble}}{{again}}.done"),
