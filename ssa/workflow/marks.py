@@ -49,15 +49,15 @@ class Marks:
         return sorted(marks | self._of_ensembles(pending) | self._of_lost_parents(pending))
 
     def before_masks(self, parent_id: str) -> list[Path]:
-        """What there has to be before the masks of a parent, which on one machine bring it along."""
+        """The marks needed before the masks of a parent: none on one machine, where they bring it along."""
         return [] if self.one_machine else self._needed("parents", parent_id)
 
     def before_children(self, parent_id: str, job: str) -> list[Path]:
-        """What there has to be before the job of this name, unless it makes that itself."""
+        """The marks needed before the job of this name: none if it makes its parent and masks itself."""
         return [] if self.makes_all(parent_id, job) else self._needed("masks", parent_id)
 
     def before_ensemble(self, ensemble_id: str) -> list[Path]:
-        """What there has to be before an ensemble: its parents, or the masks of its children."""
+        """The marks needed before an ensemble: of its parents, or of the masks of its children."""
         spec = self.study.ensemble(ensemble_id).spec
         stage = "masks" if spec.children else "parents"
         return [mark for parent in spec.parents for mark in self._start(parent.id, stage)]
@@ -116,7 +116,7 @@ class Marks:
         return self._needed(stage, parent_id)
 
     def _needed(self, stage: str, run_id: str) -> list[Path]:
-        """The mark of a stage; none where that was done without Snakemake, or within a job."""
+        """The mark of a stage; none if that was done without Snakemake, or within a job."""
         mark = self.of_stage(stage, run_id)
         return [mark] if mark.exists() or not self._is_made(stage, run_id) else []
 
