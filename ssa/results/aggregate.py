@@ -235,6 +235,7 @@ def resolved(study: Study, made: dict[str, Any]) -> dict[str, Any]:
     return {
         "name": study.name,
         **text,
+        **({"demonstration": True} if study.raw.get("demonstration") else {}),
         "config_file": str(study.path),
         "claims": {**claims, "ssa": ssa_settings(claims)} if claims else {},
         "ensembles": list(study.raw.get("ensembles") or []),

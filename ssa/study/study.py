@@ -26,7 +26,8 @@ from ssa.training import models, rates
 from ssa.vocabulary import COMPILE, DEVICES
 
 SECTIONS = (
-    *("name", "title", "question", "regime", "device", "compile", "data_root", "children_per_job", "wandb"),
+    *("name", "title", "question", "regime", "demonstration"),
+    *("device", "compile", "data_root", "children_per_job", "wandb"),
     *("datasets", "parents", "methods", "children", "blocks", "ensembles", "corruptions"),
     *("claims", "findings", "provenance", "assumptions", "deviations"),
 )
@@ -302,6 +303,8 @@ def _check_head(raw: Mapping[str, Any], where: str) -> None:
     for key, choices in (("device", DEVICES), ("compile", COMPILE)):
         if raw.get(key, "auto") not in choices:
             raise UserError(f"{where}{key}: {raw[key]!r} is not allowed; allowed: {', '.join(choices)}")
+    if not isinstance(raw.get("demonstration", False), bool):
+        raise UserError(f"{where}demonstration: {raw['demonstration']!r} is not allowed; allowed: true or false")
     per_job = raw.get("children_per_job")
     if per_job is not None and (not isinstance(per_job, int) or per_job < 1):
         raise UserError(f"{where}children_per_job: {per_job!r} is not allowed; allowed: int, at least 1")

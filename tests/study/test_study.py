@@ -221,6 +221,7 @@ def long_law(raw: dict[str, Any]) -> None:
         (change("parents.small.model_options", {4: 2}), "model_options: 4 is not allowed as a name"),
         (change("title", 2026), "title: 2026 is not allowed; allowed: text"),
         (change("data_root", 5), "data_root: 5 is not allowed; allowed: text"),
+        (change("demonstration", "yes"), "demonstration: 'yes' is not allowed; allowed: true or false"),
         (change("deviations", [{"of": "kind"}]), "deviations[0]: {'of': 'kind'} is not allowed; allowed: text"),
         (change("wandb", {"entity": "a\nb"}), "wandb.entity: 'a\\nb' is not allowed as a name"),
         (change("wandb", {"project": "a\nb"}), "wandb.project: 'a\\nb' is not allowed"),
@@ -285,6 +286,8 @@ def test_what_is_left_empty_is_as_if_it_were_not_there(tiny: dict[str, Any]) -> 
     tiny |= {"data_root": None, "title": None, "question": None}
     assert expand(tiny).data_root == Path("data")
     assert {aggregate.resolved(expand(tiny), {})[key] for key in ("title", "question", "regime")} == {""}
+    assert "demonstration" not in aggregate.resolved(expand(tiny), {})
+    assert aggregate.resolved(expand({**tiny, "demonstration": True}), {})["demonstration"] is True
 
 
 def test_words_and_numbers_are_read_as_they_are_meant(tmp_path: Path) -> None:

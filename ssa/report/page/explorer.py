@@ -13,6 +13,7 @@ import pandas as pd
 from ssa.analysis.statistics import over_parents
 from ssa.report.figures.panels import estimates
 from ssa.report.figures.style import Style, styles
+from ssa.report.page.tables import FEWEST
 from ssa.results.children import pairs
 from ssa.study.methods import in_order, label
 
@@ -101,7 +102,7 @@ def _panel(children: pd.DataFrame, curves: pd.DataFrame, baselines: list[str]) -
     rows = estimates(curves, ["method", "sparsity", "epoch"], "test_accuracy")
     for row in rows.to_dict("records"):
         values = [row["mean"], row["low"], row["high"], row["n"]]
-        cells[row["method"], row["sparsity"]]["curve"].append([row["epoch"], *_rounded(values)])
+        cells[row["method"], row["sparsity"]]["curve"].append([row["epoch"], *_shown(values)])
     order = in_order(children["method"])
     return {
         "choice": children[list(CHOICES)].iloc[0].to_dict(),
@@ -114,10 +115,13 @@ def _panel(children: pd.DataFrame, curves: pd.DataFrame, baselines: list[str]) -
 
 def _estimate(rows: pd.DataFrame, column: str) -> list[float | None]:
     found = over_parents(rows, column)
-    return _rounded([found.mean, found.low, found.high, found.n])
+    return _shown([found.mean, found.low, found.high, found.n])
 
 
-def _rounded(values: list[float]) -> list[float | None]:
+def _shown(values: list[float]) -> list[float | None]:
+    """Mean, low, high and n, rounded; without an interval below :data:`FEWEST` parents."""
+    if values[3] < FEWEST:
+        values = [values[0], math.nan, math.nan, values[3]]
     return [None if math.isnan(value) else round(float(value), 3) for value in values]
 
 

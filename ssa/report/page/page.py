@@ -6,6 +6,7 @@ import base64
 import json
 import struct
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -22,7 +23,8 @@ from ssa.report.figures.study import CAPTIONS
 from ssa.report.figures.style import RC
 from ssa.report.page.claims import MARKS, capitalise, read_claims, tally
 from ssa.report.page.explorer import explorer, library
-from ssa.report.page.tables import Table, blocks, duration, read_parents, read_tables
+from ssa.report.page.numbers import link, of_figures
+from ssa.report.page.tables import Table, blocks, duration, of_lines, read_parents, read_tables
 from ssa.results.children import read_children
 from ssa.study.claims import ssa_settings, top_of
 from ssa.study.methods import label
@@ -86,10 +88,9 @@ def write_report(results: Path, tables: Path, figures: Path, out: Path) -> None:
             ensembles=_ensembles(results / "ensembles.csv", shown, shown_tables),
             parents=read_parents(results / "parents.csv"),
             blocks=blocks(children),
-            hours={
-                "parents": parents["train_seconds"].sum() / 3600,
-                "children": children["train_seconds"].sum() / 3600,
-            },
+            hours=hours(study, parents, children, (results / "ensembles.csv").is_file()),
+            settings=settings(study),
+            numbers=of_figures([image.name for image in shown], results, tables),
             diverged=int(children["diverged"].sum()),
             ssa=ssa_settings(study["claims"]),
             sources=SOURCES,
@@ -102,6 +103,21 @@ def write_report(results: Path, tables: Path, figures: Path, out: Path) -> None:
     out.write_text(page, encoding="utf-8")
 
 
+def hours(study: Mapping[str, Any], parents: pd.DataFrame, children: pd.DataFrame, ensembles: bool) -> dict[str, float]:
+    """Hours of training by what was trained; what remains of all is that of members that only ensembles have."""
+    found = {"parents": parents["train_seconds"].sum() / 3600, "children": children["train_seconds"].sum() / 3600}
+    if ensembles:
+        found["other members of ensembles"] = study["record"]["train_hours"] - sum(found.values())
+    return {name: float(value) for name, value in found.items() if value > 0.001}
+
+
+def settings(study: Mapping[str, Any]) -> Table:
+    """Every setting of the study, with its source."""
+    heads = {"scope": "Scope", "key": "Setting", "value": "Value", "source": "Source"}
+    lines = [{head: str(entry[key]) for key, head in heads.items()} for entry in study["hyperparameters"]]
+    return of_lines("Every setting, its value and its source.", lines)
+
+
 def environment() -> jinja2.Environment:
     """Jinja with every value escaped, and an error for a name that the page's data lack."""
     made = jinja2.Environment(
@@ -111,7 +127,7 @@ def environment() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.filters.update(moment=moment, label=label, duration=duration, capitalise=capitalise)
+    made.filters.update(moment=moment, label=label, duration=duration, capitalise=capitalise, link=link)
     made.globals.update(asset=lambda name: Markup((TEMPLATES / name).read_text(encoding="utf-8")))
     return made
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import csv
 import math
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,8 @@ import pandas as pd
 
 from ssa.analysis.statistics import DASH, t_interval
 from ssa.study.methods import in_order, label
+
+FEWEST = 3  # values for an interval to be shown: that of two reaches 9 standard deviations to either side
 
 
 @dataclass(frozen=True)
@@ -24,16 +28,27 @@ class Cell:
 
 @dataclass(frozen=True)
 class Table:
-    """A table to read: its caption, column heads, and rows of cells."""
+    """A table to read: its caption, column heads, and rows of cells.
+
+    ``file``: name and text of the CSV file with all digits of this table and of its other parts, if it has one.
+    """
 
     caption: str
     head: list[str]
     rows: list[list[Cell]]
+    file: tuple[str, str] | None = None
+
+    @property
+    def csv(self) -> str:
+        """The table as CSV, as it is shown."""
+        out = StringIO()
+        csv.writer(out, lineterminator="\n").writerows([self.head, *([cell.text for cell in row] for row in self.rows)])
+        return out.getvalue()
 
 
 def of_lines(caption: str, lines: list[dict[str, str]]) -> Table:
-    """A table with a row for each of ``lines``, which map a column's head to its text."""
-    return Table(caption, list(lines[0]), [[Cell(text) for text in line.values()] for line in lines])
+    """A table with a row for each of ``lines``, which map a column's head to its text, where that says anything."""
+    return _without_blanks(Table(caption, list(lines[0]), [[Cell(text) for text in line.values()] for line in lines]))
 
 
 def duration(hours: float) -> str:
@@ -46,13 +61,26 @@ def duration(hours: float) -> str:
 
 
 def read_tables(path: Path) -> tuple[str, list[Table]]:
-    """The title and the parts of one of the study's tables, the Markdown of :mod:`ssa.report.tables.study`."""
+    """The title and the parts of one of the study's tables, the Markdown of :mod:`ssa.report.tables.study`.
+
+    All parts have the CSV file beside it.
+    """
     title, *blocks = [block.strip() for block in path.read_text(encoding="utf-8").split("\n\n") if block.strip()]
+    numbers = path.with_suffix(".csv")
+    file = (numbers.name, numbers.read_text(encoding="utf-8")) if numbers.is_file() else None
     parts = []
     for caption, grid in zip(blocks[::2], blocks[1::2], strict=True):
         head, _, *rows = [_cells(line) for line in grid.splitlines()]
-        parts.append(Table(caption, [cell.text for cell in head], rows))
+        parts.append(_without_blanks(Table(caption, [cell.text for cell in head], rows, file)))
     return title.removeprefix("# "), parts
+
+
+def _without_blanks(table: Table) -> Table:
+    """``table`` without the columns that have nothing but dashes, be they in brackets."""
+    said = [any(c.isalnum() for row in table.rows for c in row[i].text) for i in range(len(table.head))]
+    kept = [i for i, says in enumerate(said) if says or not table.rows]
+    rows = [[row[i] for i in kept] for row in table.rows]
+    return replace(table, head=[table.head[i] for i in kept], rows=rows)
 
 
 def _cells(line: str) -> list[Cell]:
@@ -62,11 +90,14 @@ def _cells(line: str) -> list[Cell]:
 
 
 def read_parents(path: Path) -> Table:
-    """One line for each kind of parent in parents.csv: seeds, training and accuracy."""
+    """One line for each kind of parent in parents.csv: seeds, training and accuracy, with its interval from
+    :data:`FEWEST` parents on.
+    """
     lines = []
     for (kind, dataset, model, epochs), rows in pd.read_csv(path).groupby(["parent", "dataset", "model", "epochs"]):
         accuracy = t_interval(rows["accuracy"])
-        spread = "" if math.isnan(accuracy.half_width) else f" ± {accuracy.half_width:.2f}"
+        known = len(rows) >= FEWEST and not math.isnan(accuracy.half_width)
+        spread = f" ± {accuracy.half_width:.2f}" if known else f" (n = {len(rows)}, no interval)"
         names = {"Parents": str(kind), "Data": str(dataset), "Model": str(model), "Epochs": f"{epochs:g}"}
         found = {"Seeds": _listed(rows["parent_seed"]), "n": str(len(rows))}
         lines.append({**names, **found, "Test accuracy (%)": f"{accuracy.mean:.2f}{spread}"})

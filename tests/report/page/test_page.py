@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import base64
+import csv
 import gzip
 import json
 import shutil
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import pandas as pd
 import pytest
@@ -150,7 +152,8 @@ def test_the_page_is_semantic(page: Page) -> None:
     assert {attrs.get("scope") for attrs in page.all("th")} == {"col", "row"}
     ids = [attrs["id"] for _, attrs in page.elements if "id" in attrs]
     assert len(ids) == len(set(ids))
-    assert {(link["href"] or "").removeprefix("#") for link in page.all("a")} <= set(ids)
+    places = [link for link in page.all("a") if "download" not in link]
+    assert {(link["href"] or "").removeprefix("#") for link in places} <= set(ids)
 
 
 def test_the_same_record_gives_the_same_page(folder: Path, text: str) -> None:
@@ -209,6 +212,71 @@ def test_markdown_tables_are_read_as_written(tmp_path: Path) -> None:
     assert report_tables.read_tables(path) == ("Title", [first, Table("Second.", ["c"], [])])
 
 
+def test_columns_of_dashes_are_left_out(tmp_path: Path) -> None:
+    assert report_tables.of_lines("", [{"a": "x", "b": "–"}, {"a": "y", "b": ""}]).head == ["a"]
+    path = tmp_path / "table.md"
+    path.write_text(
+        "# Title\n\nCaption.\n\n| a | b | c | d |\n| --- | --- | --- | --- |\n"
+        "| x | – | [–, –] | – |\n| y | – | [–, –] | 1.0 |\n",
+        encoding="utf-8",
+    )
+    (table,) = report_tables.read_tables(path)[1]
+    assert table.head == ["a", "d"]
+    assert [[cell.text for cell in row] for row in table.rows] == [["x", "–"], ["y", "1.0"]]
+
+
+def test_hours_add_up_to_the_whole_with_the_members_of_ensembles() -> None:
+    study = {"record": {"train_hours": 6.0}}
+    parents, children = (pd.DataFrame({"train_seconds": [3600.0 * hours]}) for hours in (1, 4.5))
+    found = report.hours(study, parents, children, ensembles=True)
+    assert found == {"parents": 1, "children": 4.5, "other members of ensembles": 0.5}
+    assert set(report.hours(study, parents, children, ensembles=False)) == {"parents", "children"}
+
+
+def test_a_demonstrations_verdicts_say_that_they_are_one(folder: Path, tmp_path: Path, page: Page) -> None:
+    assert "demonstration" not in said(page)
+    demo = Page(changed(folder, tmp_path, demonstration=True))
+    verdicts = [attrs for attrs in demo.all("span") if (attrs.get("class") or "").startswith("verdict ")]
+    badges = [attrs for attrs in demo.all("span") if attrs.get("class") == "demo"]
+    assert len(badges) == len(verdicts) > 10
+    assert "no evidence about the paper" in said(demo)
+
+
+def rows_of(address: str) -> list[dict[str, str]]:
+    """The rows of the CSV file that is within a link."""
+    head, text = address.split(",", 1)
+    assert head == "data:text/csv;charset=utf-8"
+    return list(csv.DictReader(unquote(text).splitlines()))
+
+
+def test_every_table_and_every_figure_has_its_numbers_as_csv(folder: Path, page: Page) -> None:
+    links = {str(link["download"]): str(link["href"]) for link in page.all("a") if "download" in link}
+    for path in folder.glob("tables/table*.csv"):
+        assert rows_of(links[path.name]) == list(csv.DictReader(path.read_text(encoding="utf-8").splitlines()))
+    figures = [figure["id"] for figure in page.all("figure") if "id" in figure]
+    assert len(figures) == len(CAPTIONS)
+    assert all(rows_of(links[f"{name}.csv"]) for name in figures)
+    own = [
+        label for label in page.all("div") if label.get("class") == "scroll" and "part" not in str(label["aria-label"])
+    ]
+    assert len(own) > 10  # the page's own tables; those of the study have one file for all of their parts
+    for label in own:
+        if label["aria-label"] != "The chosen results in numbers":  # of which a script makes the file
+            assert rows_of(links[f"{label['aria-label']}.csv"])
+
+
+def test_the_curves_file_has_means_over_parents_by_epoch(folder: Path, page: Page) -> None:
+    (link,) = [str(link["href"]) for link in page.all("a") if link.get("download") == "learning_curves.csv"]
+    children, history = read_children(folder), pd.read_parquet(folder / "history.parquet")
+    at = {"criterion": "random", "method": "one-shot", "sparsity": 98, "lr_schedule": "one-cycle"}
+    mine = children[(children[list(at)] == pd.Series(at)).all(axis=1)]
+    last = history[history["child_id"].isin(mine["child_id"]) & (history["epoch"] == 20)]
+    keys = {key: str(value) for key, value in at.items()} | {"epoch": "20"}
+    (row,) = [row for row in rows_of(link) if all(row[key].removesuffix(".0") == value for key, value in keys.items())]
+    assert float(row["mean"]) == pytest.approx(last["test_accuracy"].mean(), abs=1e-3)
+    assert row["n"] == "6"
+
+
 def test_parents_are_summed_up_by_kind(tmp_path: Path) -> None:
     path = tmp_path / "parents.csv"
     path.write_text(
@@ -217,8 +285,14 @@ def test_parents_are_summed_up_by_kind(tmp_path: Path) -> None:
         encoding="utf-8",
     )
     thin, wide = ([cell.text for cell in row] for row in report_tables.read_parents(path).rows)
-    assert thin == ["thin", "digits", "net", "30", "0", "1", "80.00"]
-    assert wide == ["wide", "digits", "net", "30", "0, 1", "2", "91.00 ± 12.71"]  # t(0.975, 1) = 12.706, s.e. 1
+    assert thin == ["thin", "digits", "net", "30", "0", "1", "80.00 (n = 1, no interval)"]
+    path.write_text(
+        "parent,dataset,model,parent_seed,epochs,accuracy\n"
+        "wide,digits,net,0,30,89\nwide,digits,net,1,30,91\nwide,digits,net,2,30,90\n",
+        encoding="utf-8",
+    )
+    assert report_tables.read_parents(path).rows[0][-1].text == "90.00 ± 2.48"  # t(0.975, 2) = 4.303, s.e. 1 / sqrt(3)
+    assert wide == ["wide", "digits", "net", "30", "0, 1", "2", "91.00 (n = 2, no interval)"]
 
 
 def test_a_claims_intervals_are_drawn_on_one_axis(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ const explorerText = (() => {
   const fixed = (value, digits = 2) => (value === null ? "–" : unsignedZero(value.toFixed(digits)).replace("-", "−"));
   const signed = (value) => (value >= 0.005 ? "+" : "") + fixed(value);
   const interval = ([mean, low, high, n], show) =>
-    `${show(mean)}${low === null ? "" : ` (${show(low)} to ${show(high)})`}, n = ${n}`;
+    low === null ? `${show(mean)}, n = ${n}, no interval` : `${show(mean)} (${show(low)} to ${show(high)}), n = ${n}`;
   return { fixed, signed, interval };
 })();
 
