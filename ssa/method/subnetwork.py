@@ -237,7 +237,7 @@ class Subnetwork(Annealed):
 
     @property
     def _ranking(self) -> ranking.Ranking:
-        """What ranks this child's weights where they lie now."""
+        """The ranking of this child's weights where they lie now."""
         if self._ranked is None or self._ranked.device != self.target.device:
             self._ranked = ranking.Ranking(self._layout, self._laid, self.target.device)
         return self._ranked

@@ -12,7 +12,7 @@ BOOL, FLOAT = "tag:yaml.org,2002:bool", "tag:yaml.org,2002:float"
 
 
 def load(path: Path) -> Any:
-    """The content of the YAML file ``path``; ``yaml.YAMLError`` where it is none, or a mapping has a key twice."""
+    """The content of the YAML file ``path``; ``yaml.YAMLError`` if it is none, or a mapping has a key twice."""
     loader = _Loader(path.read_text(encoding="utf-8"))
     try:
         return loader.get_single_data()

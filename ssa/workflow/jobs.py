@@ -79,7 +79,7 @@ def ensembles_of(study: Study, parent_id: str) -> list[Ensemble]:
 
 
 def find(study: Study, parent_id: str, name: str) -> Job:
-    """The job of one parent called ``name``; ``UserError`` where it is none, or is of another version of the study."""
+    """The job of one parent called ``name``; ``UserError`` if it is none, or is of another version of the study."""
     try:
         start, stop = (int(part) for part in name.split("-")[:2])
     except ValueError as error:

@@ -78,7 +78,7 @@ def cut(layout: Layout, score: Tensor, counts: Sequence[int]) -> Tensor:
 
 
 class Selection:
-    """What :func:`cut` does, for all tensors by one sort and several counts: nothing is asked of a tensor by itself."""
+    """As :func:`cut`, for all tensors by one sort and several counts: nothing is asked of a tensor by itself."""
 
     def __init__(self, layout: Layout, device: torch.device) -> None:
         self._sizes = layout.sizes(device)
