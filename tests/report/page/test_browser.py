@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import csv
+import itertools
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -307,6 +308,13 @@ def test_wide_tables_take_the_room_beside_the_text(page: webdriver.Chrome) -> No
     assert max(widths) > text
     assert max(over) == 0  # so that the last column, a verdict's, is in view
     assert page.execute_script("return document.documentElement.scrollWidth <= document.documentElement.clientWidth")
+
+
+def test_tiles_stand_side_by_side(page: webdriver.Chrome) -> None:
+    boxes = [tile.rect for tile in page.find_elements(By.CSS_SELECTOR, ".tiles div")]
+    assert len(boxes) == 5
+    assert len({box["y"] for box in boxes}) == 1
+    assert all(left["x"] + left["width"] <= right["x"] for left, right in itertools.pairwise(boxes))
 
 
 def test_on_a_phone_tables_scroll_in_their_box(address: str) -> None:
