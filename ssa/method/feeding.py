@@ -9,23 +9,17 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.utils._pytree import tree_leaves, tree_map
+from torch.utils._pytree import tree_map
+
+from ssa.method.copying import without_history
 
 Batch: TypeAlias = "tuple[Any, ...] | list[Any] | Mapping[str, Any]"  # (images, labels), or a model's keyword arguments
 Loss: TypeAlias = Callable[[Any, Any], Tensor]  # of a model's outputs and the batch, or synflow's input
 
 
 def scratch(model: nn.Module) -> nn.Module:
-    """A copy of ``model`` in eval mode, on which to compute: what models keep of a pass stays out of the original.
-
-    Tensors that such a pass has left in the model, and that PyTorch cannot copy, are copied without their history.
-    """
-    left: dict[int, Any] = {}
-    for module in model.modules():
-        for tensor in tree_leaves({key: value for key, value in vars(module).items() if key != "_modules"}):
-            if isinstance(tensor, Tensor) and not tensor.is_leaf:
-                left[id(tensor)] = tensor.detach().clone()
-    return copy.deepcopy(model, left).eval()
+    """A copy of ``model`` in eval mode, on which to compute: what models keep of a pass stays out of the original."""
+    return copy.deepcopy(model, without_history(model)).eval()
 
 
 def call(model: nn.Module, inputs: Any) -> Any:

@@ -7,6 +7,7 @@ import inspect
 import math
 import weakref
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from functools import partial
 from typing import Any, Unpack
 
@@ -19,6 +20,7 @@ from ssa.method.child.drawing import Annealed, as_numbers
 from ssa.method.child.layers import Layers, Masked, product
 from ssa.method.child.passes import MOVED, Pass, Passes
 from ssa.method.child.settings import Settings
+from ssa.method.copying import without_history
 from ssa.method.laws import Law
 from ssa.method.masks import Mask
 
@@ -178,7 +180,7 @@ class Subnetwork(Annealed):
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Subnetwork:
         twin = self.__new__(type(self))
-        memo[id(self)] = twin
+        memo.update({id(self): twin, **without_history(self)})
         fingerprint = self._fingerprint or averages.fingerprint(self._masked_weights()) if self._ranks_anew() else None
         twin.__dict__.update(copy.deepcopy({**self.__dict__, "_ranked": None}, memo))
         twin._fingerprint = fingerprint
@@ -272,6 +274,9 @@ class Subnetwork(Annealed):
         masked = product(weight, self._entry(self._shown(), name))
         if masked.requires_grad:  # only now is the weight used, and not just read
             masked.register_hook(partial(self._check_backward, under, wrong))
+        elif weight.requires_grad:  # PyTorch may multiply in another order by what needs no gradient; parameters do
+            with suppress(RuntimeError):  # of torch.func's transforms, which do not take it
+                masked.requires_grad_()
         return masked
 
     def folded(self, name: str, weight: Tensor) -> Tensor:

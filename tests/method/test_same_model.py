@@ -155,6 +155,32 @@ def test_weights_that_no_layer_calls_are_masked(make: Callable[[], nn.Module]) -
         assert torch.equal(child.eval()(images()), child.fold().eval()(images()))
 
 
+class Caching(nn.Module):
+    """Keeps what its layers computed last, as models do whose losses need it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.head = nn.Linear(12, 8), nn.Linear(8, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.features = [self.first(x)]
+        return self.head(self.features[0])
+
+
+@pytest.mark.parametrize("make", [Recurrent, Caching])
+def test_a_child_is_folded_and_copied_straight_after_a_step(make: Callable[[], nn.Module]) -> None:
+    model = make()
+    names = [name for name, weight in model.named_parameters() if weight.dim() > 1 and "head" not in name]
+    child = Subnetwork(model, {name: model.get_parameter(name) > 0 for name in names}, TemperatureAnnealing(epochs=1))
+    steps(child, [0.0, 0.5])
+    copies = [child.fold(), copy.deepcopy(child)]
+    if make is Recurrent:
+        copies.append(copy.deepcopy(model))
+    with torch.no_grad():
+        expected = model.eval()(images())
+        assert all(torch.equal(one.eval()(images()), expected) for one in copies)
+
+
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 @pytest.mark.parametrize("settings", [{}, {"rescale": True}])
 def test_what_is_not_finite_does_not_count_where_it_is_pruned(value: float, settings: dict[str, Any]) -> None:

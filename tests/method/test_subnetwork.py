@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -292,6 +293,18 @@ def test_at_within_inference_mode_is_at(law: Law, how: dict[str, str]) -> None:
             optimizer.step()
         found.append({name: value.detach() for name, value in child.weights.items()})
     assert all(torch.equal(value, found[1][name]) for name, value in found[0].items())
+
+
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode, torch.enable_grad])
+def test_without_gradients_inputs_in_any_order_are_multiplied_as_by_the_folded_module(mode: Any) -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(16, 16), nn.Linear(16, 2))
+    child = Subnetwork(model, pruning.prune(model, 0.5), OneShot())
+    inputs, plain = torch.randn(2, 8, 16).transpose(0, 1), child.eval().fold()
+    with mode():
+        outputs = child(inputs)
+        assert torch.equal(outputs, plain(inputs))
+    assert outputs.requires_grad == (mode is torch.enable_grad)
 
 
 def test_what_is_made_within_inference_mode_is_refused() -> None:

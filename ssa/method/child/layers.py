@@ -11,6 +11,8 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 from torch.nn.utils.parametrize import ParametrizationList
 
+from ssa.method.copying import without_history
+
 if TYPE_CHECKING:
     from ssa.method.subnetwork import Subnetwork
 
@@ -146,6 +148,7 @@ class Attached:
         self.order = tuple(owner._parameters)
         for key, masked in of.items():
             parametrize.register_parametrization(owner, key, masked, unsafe=True)
+        owner.__class__.__deepcopy__ = _copying(owner.__class__)  # type: ignore[attr-defined]
         self.hooks = [
             owner.register_state_dict_post_hook(_add_folded),
             owner.register_load_state_dict_pre_hook(_take_plain),
@@ -170,6 +173,18 @@ class Attached:
             self.owner.register_parameter(key, weight)  # type: ignore[arg-type]
         for key in self.order:
             self.owner._parameters[key] = self.owner._parameters.pop(key)
+
+
+def _copying(kind: Any) -> Any:
+    """The ``__deepcopy__`` of a class that PyTorch has made, of an LSTM that keeps computed weights too."""
+    usual = kind.__deepcopy__
+
+    def copied(owner: nn.Module, memo: dict[int, Any]) -> nn.Module:
+        memo.update(without_history(owner))
+        module: nn.Module = usual(owner, memo)
+        return module
+
+    return copied
 
 
 def _masked(owner: nn.Module) -> dict[str, ParametrizationList]:
