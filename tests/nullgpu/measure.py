@@ -1,6 +1,6 @@
 """Count what training asks of the GPU, on the null GPU: python measure.py CASES, a JSON list of :class:`Case`.
 
-Prints a JSON line for each child: what each step of its last epoch cost, and the memory when it was gone.
+Prints a JSON line for each child: what each step of its third epoch cost, and the memory when it was gone.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 import gc
 import json
+import statistics
 import sys
 import time
 from collections.abc import Callable
@@ -22,31 +23,35 @@ from ssa.method import laws, pruning
 from ssa.method.masks import Mask
 from ssa.method.subnetwork import Subnetwork
 from ssa.process import devices
-from ssa.specs.specs import Recipe
+from ssa.runs import modules
+from ssa.specs.specs import DataSpec, ParentSpec, Recipe
 from ssa.training import models
 from ssa.training.loop import Training
 
+EPOCHS = 3  # the last of which is counted
+LENGTH = 64  # epochs of a child, were it trained to the end: all that are trained anneal
+
 LAWS: dict[str, Callable[[], laws.Law]] = {
     "one-shot": laws.OneShot,
-    "temperature": lambda: laws.TemperatureAnnealing(epochs=4),
-    "temperature-all": lambda: laws.TemperatureAnnealing(epochs=4, scope="all"),
-    "random": lambda: laws.RandomAnnealing(epochs=4),
-    "random-independent": lambda: laws.RandomAnnealing(epochs=4, draw="independent"),
-    "dense-then-cut": lambda: laws.DenseThenCut(epochs=4),
-    "constant-temperature": lambda: laws.ConstantTemperature(epochs=4),
-    "iterative": lambda: laws.Iterative(epochs=4),
-    "iterative-magnitude": lambda: laws.Iterative(epochs=4, order="magnitude"),
-    "gradual": lambda: laws.Iterative(epochs=4, order="reranked"),
-    "movement": lambda: laws.Iterative(epochs=4, order="movement"),
-    "expected": lambda: laws.TemperatureAnnealing(epochs=4, expected=True),
+    "temperature": lambda: laws.TemperatureAnnealing(epochs=LENGTH),
+    "temperature-all": lambda: laws.TemperatureAnnealing(epochs=LENGTH, scope="all"),
+    "random": lambda: laws.RandomAnnealing(epochs=LENGTH),
+    "random-independent": lambda: laws.RandomAnnealing(epochs=LENGTH, draw="independent"),
+    "dense-then-cut": lambda: laws.DenseThenCut(epochs=LENGTH),
+    "constant-temperature": lambda: laws.ConstantTemperature(epochs=LENGTH),
+    "iterative": lambda: laws.Iterative(epochs=LENGTH),
+    "iterative-magnitude": lambda: laws.Iterative(epochs=LENGTH, order="magnitude"),
+    "gradual": lambda: laws.Iterative(epochs=LENGTH, order="reranked"),
+    "movement": lambda: laws.Iterative(epochs=LENGTH, order="movement"),
+    "expected": lambda: laws.TemperatureAnnealing(epochs=LENGTH, expected=True),
 }
-EPOCHS = 3
 
 
 @dataclass(frozen=True)
 class Case:
     """A network and its children, trained one after the other, each by one of ``laws``; "dense" has no mask.
 
+    ``parents``: how many of one kind the children take in turn. ``timed``: epochs in turn with a one-shot child's.
     ``fault``: what is planted, so that the counts must notice it; see :data:`FAULTS`.
     """
 
@@ -58,6 +63,8 @@ class Case:
     batch: int = 32
     steps: int = 6
     side: int = 32
+    parents: int = 1
+    timed: int = 0
     settings: dict[str, Any] = field(default_factory=dict)
     fault: str = ""
 
@@ -66,14 +73,21 @@ def main(cases: list[Case]) -> None:
     """Measure all ``cases``, in this process."""
     device = devices.choose("cuda", "measure.py")
     for case in cases:
-        model = models.build(case.network, case.options, 3, 10, case.side, 0).to(memory_format=torch.channels_last)
-        example = torch.zeros(1, 3, case.side, case.side)
-        mask = pruning.prune(model, 0.9, "random", structure=case.structure, example=example)
         content = random_images(case, device)
-        kept: list[Subnetwork] = []
-        for law in case.laws:
-            found = train(case, subnetwork(case, model, mask, law, kept), content)
+        parents = [parent(case, seed) for seed in range(case.parents)]
+        plain = one_shot(*parents[0]) if case.timed else None
+        for number, law in enumerate(case.laws):
+            child = subnetwork(case, law, content, *parents[number % case.parents])
+            found = train(case, child, content, plain)
+            child.__dict__.pop("at", None)  # what was planted: the next child has the same module
             print(json.dumps({"network": case.network, "law": law, "fault": case.fault, **found}), flush=True)
+
+
+def parent(case: Case, seed: int) -> tuple[torch.nn.Module, Mask]:
+    """A network and a mask of it."""
+    model = models.build(case.network, case.options, 3, 10, case.side, seed).to(memory_format=torch.channels_last)
+    example = torch.zeros(1, 3, case.side, case.side)
+    return model, pruning.prune(model, 0.9, "random", structure=case.structure, seed=seed, example=example)
 
 
 def random_images(case: Case, device: torch.device) -> Data:
@@ -83,22 +97,22 @@ def random_images(case: Case, device: torch.device) -> Data:
     return Data(split, split, split, 10, *STATISTICS["cifar10"]).to(device)
 
 
-def train(case: Case, network: Subnetwork, content: Data) -> dict[str, Any]:
+def train(case: Case, network: Subnetwork, content: Data, plain: Subnetwork | None) -> dict[str, Any]:
     """Train a child for three epochs; what the last of them cost, by the step unless it says otherwise.
 
     ``captures`` and ``waits`` are of the whole epoch, ``grown`` and ``left`` are MB: of it, and when the child is done.
+    ``recorded``: graphs since the process began. ``times``: see :func:`times`, if there is a ``plain`` child.
     """
-    recipe = Recipe(epochs=EPOCHS + 1, batch_size=case.batch, precision="bf16", augment=case.augment)
-    run = Training(network, content, recipe, 0, compile="auto")
+    run = training(case, network, content)
     FAULTS[case.fault](network)
     for _ in range(EPOCHS - 1):
         run.run_epoch()
-    memory, before, start = torch.cuda.memory_allocated(), nullgpu.counts(), time.process_time()
-    run.run_epoch()
-    seconds, found = time.process_time() - start, nullgpu.counts() - before
+    memory, before = torch.cuda.memory_allocated(), nullgpu.counts()
+    seconds, found = cpu_time(run), nullgpu.counts() - before
     grown = torch.cuda.memory_allocated() - memory
     per_step = {name: round(getattr(found, name) / case.steps, 2) for name in ("launches", "copies", "graph_launches")}
     ran = run.ran
+    compared = times(case, run, training(case, plain, content)) if plain else 1.0
     del run
     gc.collect()
     return {
@@ -106,22 +120,48 @@ def train(case: Case, network: Subnetwork, content: Data) -> dict[str, Any]:
         "captures": found.captures,
         "waits": found.waits,
         "milliseconds": round(1000 * seconds / case.steps, 2),
+        "times": round(compared, 2),
         "grown": grown / 1e6,
         "left": torch.cuda.memory_allocated() / 1e6,
+        "recorded": nullgpu.counts().captures,
         "variants": torch._dynamo.utils.counters["stats"]["unique_graphs"],
         "ran": ran,
     }
 
 
-def subnetwork(case: Case, model: torch.nn.Module, mask: Mask, law: str, kept: list[Subnetwork]) -> Subnetwork:
-    """One child on the GPU, in a module that is ``kept`` where one takes it, as a job's children are."""
-    chosen, entries = (laws.OneShot(), Mask({})) if law == "dense" else (LAWS[law](), mask.to(torch.device("cuda")))
-    for child in kept:
-        if child.takes(entries, chosen, case.settings.get("rescale", False)):
-            child.restart(model, entries, chosen, epochs=EPOCHS + 1, **case.settings)
-            return child
-    kept.append(Subnetwork(copy.deepcopy(model).cuda(), entries, chosen, epochs=EPOCHS + 1, **case.settings))
-    return kept[-1]
+def training(case: Case, network: Subnetwork, content: Data) -> Training:
+    """The training of a child."""
+    recipe = Recipe(epochs=LENGTH, batch_size=case.batch, precision="bf16", augment=case.augment)
+    return Training(network, content, recipe, 0, compile="auto")
+
+
+def cpu_time(run: Training) -> float:
+    """Seconds of CPU that one more epoch takes."""
+    start = time.process_time()
+    run.run_epoch()
+    return time.process_time() - start
+
+
+def times(case: Case, run: Training, plain: Training) -> float:
+    """How many times the CPU's time of ``plain`` an epoch takes: the median of epochs in turn."""
+    for _ in range(EPOCHS):
+        plain.run_epoch()
+    return statistics.median(cpu_time(run) / cpu_time(plain) for _ in range(case.timed))
+
+
+def one_shot(model: torch.nn.Module, mask: Mask) -> Subnetwork:
+    """A child without annealing, in a module of its own."""
+    return Subnetwork(copy.deepcopy(model).cuda(), mask.to(torch.device("cuda")), laws.OneShot())
+
+
+def subnetwork(case: Case, law: str, content: Data, model: torch.nn.Module, mask: Mask) -> Subnetwork:
+    """A child on the GPU, in a module of one before where that takes it, as a job's children are."""
+    options = tuple(sorted(case.options.items()))
+    spec = ParentSpec(DataSpec("digits", 1, 1, "parent"), case.network, options, Recipe(epochs=1), 0)
+    chosen, entries = (laws.OneShot(), Mask({})) if law == "dense" else (LAWS[law](), mask)
+    return modules.subnetwork(
+        spec, model, content, entries, chosen, torch.device("cuda"), epochs=LENGTH, **case.settings
+    )
 
 
 def _after_each_at(network: Subnetwork, fault: Callable[[Subnetwork], object]) -> None:

@@ -24,7 +24,7 @@ Measure = Callable[..., list[dict[str, Any]]]
 SMALL = {"network": "resnet-small", "options": {"width": 8, "stages": 2}}
 ELEMENTWISE = ["dense", "one-shot", "temperature", "temperature-all", "random", "random-independent"]
 OTHERS = ["dense-then-cut", "constant-temperature", "iterative", "iterative-magnitude", "expected"]
-RANKED = ["gradual", "movement"]  # which select in each tensor by itself, at every step
+RANKED = ["gradual", "movement"]
 
 
 @pytest.fixture(scope="session")
@@ -62,18 +62,24 @@ def faults(row: dict[str, Any], launches: float = 25) -> list[str]:
 @pytest.mark.parametrize("structure", ["connections", "neurons"])
 def test_no_law_costs_more_than_its_launches(measure: Measure, structure: str) -> None:
     """One variant each for no mask, bytes and numbers, whatever the number of children."""
-    for row in measure({**SMALL, "structure": structure, "laws": [*ELEMENTWISE, *OTHERS, *ELEMENTWISE[1:3]]}):
+    rows = measure({**SMALL, "structure": structure, "laws": [*ELEMENTWISE, *OTHERS, *RANKED, *ELEMENTWISE[1:3]]})
+    for row in rows:
         assert not faults(row), row
-        assert row["variants"] <= 3
-    for row in measure({**SMALL, "structure": structure, "laws": RANKED}):
-        assert not faults(row, launches=300), row
+    assert rows[-1]["variants"] == 3
+
+
+def test_annealing_takes_little_more_of_the_cpu_than_one_shot_does(measure: Measure) -> None:
+    """The median of 60 epochs, each against a one-shot child's of the same moment: other processes disturb both."""
+    rows = measure({**SMALL, "laws": ["one-shot", *ELEMENTWISE[2:], "iterative", *RANKED], "timed": 60})
+    for row in rows:
+        assert row["times"] <= 1.5, row
 
 
 @pytest.mark.parametrize(
     ("network", "options", "augment"),
     [
         ("resnet18", {}, "crop-flip"),
-        ("wrn-28-10", {}, "crop-flip"),
+        ("wrn-28-10", {"dropout": 0.3}, "crop-flip"),
         ("vit", {}, "autoaugment"),
         ("lenet-s", {"batch_ensemble": 4}, "crop-flip"),
         ("lenet-s", {"mimo": 3}, "crop-flip"),
@@ -97,11 +103,13 @@ def test_annealing_costs_the_host_what_one_shot_does(
     assert rows[-1]["variants"] == 1
 
 
-def test_memory_is_flat_over_twenty_children(measure: Measure) -> None:
-    rows = measure({**SMALL, "laws": ["one-shot", "temperature"] * 10, "steps": 2, "batch": 8})
-    assert len(rows) == 20
-    assert max(row["left"] for row in rows[2:]) - min(row["left"] for row in rows[2:]) < 1
-    assert rows[-1]["variants"] == 1
+def test_a_hundred_children_leave_memory_flat_and_compile_no_more_than_the_first(measure: Measure) -> None:
+    """Of three parents of one kind, in turn: every graph is recorded by the first child of a law."""
+    laws = ["one-shot", "temperature", "gradual", "movement"]
+    rows = measure({**SMALL, "laws": laws * 25, "parents": 3, "steps": 2, "batch": 8})
+    assert len(rows) == 100
+    assert max(row["left"] for row in rows[4:]) - min(row["left"] for row in rows[4:]) < 1
+    assert {(row["variants"], row["recorded"]) for row in rows[4:]} == {(1, rows[3]["recorded"])}
 
 
 def test_planted_faults_are_noticed(measure: Measure) -> None:
