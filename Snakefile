@@ -26,17 +26,13 @@ onerror:
     finish_following()
 
 
+include: "workflow/rules/training.smk"
+include: "workflow/rules/results.smk"
+include: "workflow/rules/tracking.smk"
+
+
 rule all:
     default_target: True
     input:
         f"{SOURCE}/children.csv",
-        page(),
-        tables(),
-        claims(),
-        figures(),
-        findings(),
-
-
-include: "workflow/rules/training.smk"
-include: "workflow/rules/results.smk"
-include: "workflow/rules/tracking.smk"
+        rules.report.output,

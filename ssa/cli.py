@@ -99,18 +99,6 @@ def parser() -> argparse.ArgumentParser:
     for sub in (fetch, parent, masks, children, ensemble, run):
         training(sub)
     stage("aggregate", _aggregate, "collect the records of a study into children.csv and its companions")
-    for name, command, text in (
-        ("tables", _tables, "write the tables of a study"),
-        ("claims", _claims, "write the verdict on each claim"),
-        ("figures", _figures, "draw the figures of a study"),
-    ):
-        sub = stage(name, command, text, study=False)
-        sub.add_argument("results", type=Path, help="the study's results, such as results/demo")
-        sub.add_argument("--out", type=Path, required=True, help="folder to write into")
-    found = stage("findings", _findings, "write tables and figures of what a study asks beyond the paper", study=False)
-    found.add_argument("results", type=Path, help="the study's results, such as results/demo")
-    found.add_argument("--tables", type=Path, required=True, help="folder to write tables into")
-    found.add_argument("--figures", type=Path, required=True, help="folder to draw figures into")
     record = stage("record", _record, "add finished parents, each with all of its children, to a recorded folder")
     record.add_argument("--out", type=Path, required=True, help="such as recorded/reduced-cpu")
     record.add_argument("--how", required=True, help="how they were run: the command, and what else matters")
@@ -132,10 +120,10 @@ def parser() -> argparse.ArgumentParser:
         sub.add_argument("--figures", type=Path, help="folder of the study's figures (default: figures/STUDY)")
     diagnose = stage("diagnose", _diagnose, "name the failure signatures in a study's record", study=False)
     diagnose.add_argument("history", type=Path, help="the study's history, such as results/demo/history.parquet")
-    report = stage("report", _report, "write the study's page", study=False)
+    report = stage("report", _report, "write a study's tables, verdicts, figures and page", study=False)
     report.add_argument("results", type=Path, help="the study's results, such as results/demo")
-    report.add_argument("--tables", type=Path, required=True, help="folder that ssa tables and ssa claims wrote")
-    report.add_argument("--figures", type=Path, required=True, help="folder that ssa figures wrote")
+    report.add_argument("--tables", type=Path, required=True, help="folder to write tables and verdicts into")
+    report.add_argument("--figures", type=Path, required=True, help="folder to draw figures into")
     report.add_argument("--out", type=Path, required=True, help="the page to write")
     return top
 
@@ -327,30 +315,6 @@ def _summary(options: argparse.Namespace) -> None:
         print(f"{page} {'written' if text.fill(page, Path()) else 'is up to date'}")
 
 
-def _tables(options: argparse.Namespace) -> None:
-    from ssa.report.tables.study import write_tables
-
-    write_tables(options.results, options.out)
-
-
-def _claims(options: argparse.Namespace) -> None:
-    from ssa.analysis.claims.judge import write_claims
-
-    write_claims(options.results, options.out)
-
-
-def _figures(options: argparse.Namespace) -> None:
-    from ssa.report.figures.study import write_figures
-
-    write_figures(options.results, options.out)
-
-
-def _findings(options: argparse.Namespace) -> None:
-    from ssa.report.findings import write_findings
-
-    write_findings(options.results, options.tables, options.figures)
-
-
 def _tracker(options: argparse.Namespace) -> Tracker:
     from ssa.store.store import Store
     from ssa.study import study
@@ -399,6 +363,6 @@ def _diagnose(options: argparse.Namespace) -> None:
 
 
 def _report(options: argparse.Namespace) -> None:
-    from ssa.report.page.page import write_report
+    from ssa.report.write import write_report
 
     write_report(options.results, options.tables, options.figures, options.out)

@@ -195,16 +195,16 @@ def gradients(epochs: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=columns)
 
 
-def calibration(ensembles: pd.DataFrame) -> pd.DataFrame:
+def calibration(ensembles: pd.DataFrame | None) -> pd.DataFrame:
     """Gains of SSA's ensembles over others in NLL (nats) and ECE (points), as they are and temperature-scaled.
 
     The others: all that are not annealed. Above 0 where SSA's is lower; paired by seed, ``n`` seeds. ``_scaled``: each
     divided by the one temperature that suits its validation images best. Ensembles are those of
-    :func:`ssa.results.ensembles.read_ensembles`, or none at all.
+    :func:`ssa.results.ensembles.read_ensembles`; None for a study without any.
     """
     rows = []
-    scaled = ensembles[ensembles["nll_scaled"].notna()] if len(ensembles) else ensembles
-    for dataset, model, cells in groups(scaled):
+    scaled = () if ensembles is None else groups(ensembles[ensembles["nll_scaled"].notna()])
+    for dataset, model, cells in scaled:
         ours = [name for name, mine in by_name(cells) if mine["tuning"].iloc[0] == SSA]
         others = [name for name, one in by_name(cells) if one["tuning"].iloc[0] not in ANNEALED]
         for name, other in itertools.product(ours, others):

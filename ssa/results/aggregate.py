@@ -16,15 +16,15 @@ import numpy as np
 import pandas as pd
 
 from ssa.files import write_atomically, write_json
-from ssa.method import laws
 from ssa.results import aggregate_ensembles as ensemble_results
+from ssa.results.planned import settings_of
 from ssa.specs.specs import DataSpec, Recipe
 from ssa.store.store import Store
 from ssa.study import own_tables
 from ssa.study.blocks import INHERITED, NO_SETTINGS, Child, ChildSettings
 from ssa.study.claims import ssa_settings
 from ssa.study.ensembles import CorruptionSettings, EnsembleSettings
-from ssa.study.study import Study, total_epochs, train_images
+from ssa.study.study import Study, total_epochs
 
 SCORED = (
     *("accuracy", "nll", "ece", "accuracy_bn", "accuracy_before", "train_loss_clean", "train_accuracy_clean"),
@@ -187,22 +187,14 @@ class _Making:
 
 def row(study: Study, child: Child, record: dict[str, Any], parent: dict[str, Any]) -> dict[str, Any]:
     """A child's row of children.csv; ``parent``: its parent's record."""
-    spec, result, args = child.spec, record["result"], dict(child.spec.law_args)
-    annealed = args.get("epochs", 0) > 0
+    result = record["result"]
     return {
-        **{"study": study.name, "block": child.block, "parent": child.parent},
-        **{"dataset": spec.parent.data.source, "model": spec.parent.model},
-        **{"train_images": train_images(spec.parent.data), "augment": spec.recipe.augment != "none"},
-        **{"parent_seed": spec.parent.seed, "seed": spec.seed},
-        **{key: getattr(spec.mask, key) for key in ("criterion", "structure", "allocation", "stem", "sparsity")},
-        **{"method": spec.method, "reference": child.reference},
-        **{"tau": args.get("tau") if annealed else None, "anneal_epochs": args["epochs"] if annealed else None},
-        "anneal_schedule": args["schedule"] if annealed and laws.find(spec.law).gradual else None,
-        **{key: getattr(spec.recipe, key) for key in ("epochs", "lr_schedule", "lr")},
+        **{"study": study.name, "block": child.block},
+        **settings_of(child),
         **{key: result[key] for key in SCORED},
         **{"diverged": result["diverged_step"] is not None or not result["finite"]},
         "parent_accuracy": parent["result"]["accuracy"],
-        **{"child_id": spec.id, "parent_id": spec.parent.id},
+        "parent_id": child.spec.parent.id,
         **{key: record["made"].get(key, "") for key in MADE},
     }
 

@@ -7,9 +7,10 @@ from typing import Any
 
 import pandas as pd
 
+from ssa.results.planned import settings_of_ensemble
 from ssa.store.store import Store
 from ssa.study.ensembles import Ensemble
-from ssa.study.study import Study, train_images
+from ssa.study.study import Study
 from ssa.vocabulary import CONVENTIONS, MEASURES
 
 COSTS = (
@@ -62,17 +63,14 @@ def collect(study: Study, store: Store) -> tuple[dict[str, pd.DataFrame], list[d
 
 def row(study: Study, ensemble: Ensemble, record: Mapping[str, Any]) -> dict[str, Any]:
     """An ensemble's row of ensembles.csv."""
-    spec, result, parent = ensemble.spec, record["result"], ensemble.spec.parents[0]
+    result = record["result"]
     found: dict[str, Any] = {
-        **{"study": study.name, "ensemble": ensemble.name, "method": spec.method, "masks": ensemble.masks},
-        **_tuning(ensemble),
-        **{"seed": spec.seed, "dataset": parent.data.source, "model": parent.model},
-        **{"train_images": train_images(parent.data), "augment": parent.recipe.augment != "none"},
-        **{"members": result["members"], "samples": spec.samples},
+        **{"study": study.name, **settings_of_ensemble(ensemble)},
+        "members": result["members"],
         **{key: result["cost"][key] for key in COSTS},
         **{f"member_{measure}": _mean(result[f"member_{measure}"]) for measure in MEASURES[:3]},
         **result["diversity"],
-        **{"diverged": not all(result["member_finite"]), "ensemble_id": spec.id},
+        "diverged": not all(result["member_finite"]),
         **{key: record["made"][key] for key in ("device", "git_commit")},
     }
     found |= dict(_scores(result))
@@ -81,20 +79,6 @@ def row(study: Study, ensemble: Ensemble, record: Mapping[str, Any]) -> dict[str
     if "corrupted" in result:
         found |= _corrupted(result["corrupted"])
     return {column: found.get(column) for column in COLUMNS}
-
-
-def _tuning(ensemble: Ensemble) -> dict[str, Any]:
-    """How members are pruned and tuned; nothing for ensembles whose members are no children."""
-    if not ensemble.spec.children:
-        return {}
-    child = ensemble.spec.children[0]
-    args = dict(child.law_args)
-    annealed = args.get("epochs", 0) > 0
-    return {
-        **{"structure": child.mask.structure, "sparsity": child.mask.sparsity, "tuning": child.method},
-        **{"tau": args.get("tau") if annealed else None, "anneal_epochs": args["epochs"] if annealed else None},
-        **{"lr_schedule": child.recipe.lr_schedule, "lr": child.recipe.lr},
-    }
 
 
 def _scores(result: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

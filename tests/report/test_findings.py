@@ -14,10 +14,11 @@ import synthetic_ensembles
 import yaml
 from synthetic_ensembles import SSA, ensembles
 
-from ssa import cli
 from ssa.analysis import findings as finding_tables
 from ssa.errors import UserError
-from ssa.report.figures import findings as finding_figures
+from ssa.report.record import Record
+from ssa.report.registry import FIGURES, TABLES
+from ssa.report.write import write_figures, write_tables
 from ssa.study import study
 from ssa.study.questions import FINDINGS
 
@@ -219,24 +220,30 @@ def test_variances_of_gradients_are_compared_as_ratios() -> None:
 
 
 def test_every_finding_has_a_table_and_a_figure() -> None:
-    for module in (finding_tables, finding_figures):
-        assert all(callable(getattr(module, name)) for name in FINDINGS)
+    for entries in (TABLES, FIGURES):
+        assert {f"finding_{name}" for name in FINDINGS} <= set(entries)
 
 
 @pytest.mark.parametrize("made_by", [synthetic, synthetic_ensembles], ids=["children alone", "with ensembles"])
 def test_findings_write_a_table_and_a_figure_each_and_again_the_same_bytes(made_by: Any, tmp_path: Path) -> None:
-    names = list(FINDINGS)
     results = made_by.write(tmp_path / "results")
     few = pd.read_csv(results / "children.csv").query("lr_schedule == 'one-cycle' and criterion == 'random'")
     few.to_csv(results / "children.csv", index=False)
-    (results / "study.json").write_text(json.dumps({**synthetic.study(), "findings": names}), encoding="utf-8")
+    (results / "study.json").write_text(json.dumps({**synthetic.study(), "findings": list(FINDINGS)}), encoding="utf-8")
     made = []
     for folder in ("one", "two"):
-        options = ["--tables", str(tmp_path / folder), "--figures", str(tmp_path / folder)]
-        assert cli.main(["findings", str(results), *options]) == 0
-        made.append({path.name: path.read_bytes() for path in (tmp_path / folder).iterdir()})
+        write_tables(Record(results), tmp_path / folder)
+        write_figures(Record(results), tmp_path / folder)
+        made.append({path.name: path.read_bytes() for path in (tmp_path / folder).glob("finding_*")})
     assert made[0] == made[1]
+    # The invented study has no sweep of lengths; without ensembles nothing of them can be answered.
+    unanswered = {"lengths"} | (set() if made_by is synthetic_ensembles else {"calibration"})
+    names = set(FINDINGS) - unanswered
     assert sorted(made[0]) == sorted(f"finding_{name}.{end}" for name in names for end in ("csv", "pdf", "png"))
+    (results / "study.json").write_text(json.dumps(synthetic.study()), encoding="utf-8")
+    write_tables(Record(results), tmp_path / "one")
+    write_figures(Record(results), tmp_path / "one")
+    assert not list((tmp_path / "one").glob("finding_*"))  # the study asks none any more
 
 
 @pytest.mark.parametrize("wrong", [["control"], "controls", ["losses", "losses"]])

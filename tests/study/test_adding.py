@@ -35,8 +35,8 @@ from ssa import cli
 from ssa.analysis import findings
 from ssa.results.children import read_children
 
-shown = [f"{kind} results/toy --out shown" for kind in ("tables", "figures")]
-for command in ("run toy.yaml", "aggregate toy.yaml", *shown):
+shown = "report results/toy --tables shown --figures shown --out shown/report.html"
+for command in ("run toy.yaml", "aggregate toy.yaml", shown):
     assert cli.main(command.split()) == 0, command
 print(*findings.controls(read_children(Path("results/toy")))["method"], ssa.__file__, sep="\\n")
 """

@@ -43,31 +43,7 @@ else:
     if len(workflow.configfiles) > 1:
         raise WorkflowError("one study at a time: give one --configfile")
     STUDY_FILE = os.path.relpath(workflow.configfiles[0]) if workflow.configfiles else PAPER
-FORMATS = ("csv", "md", "tex")
-TABLES = ("table1_accuracy", "table2_ablation", "table3_differences", "table4_sanity")
 ENSEMBLE_TABLES = ("ensembles", "ensemble_sizes", "ensemble_bins", "corruptions")
-# The ensembles' tables and figures, with what each shows.
-TABLES_OF_ENSEMBLES = {
-    "table_ensembles": "scores and costs, beside published ones",
-    "table_ensembles_conventions": "how members are combined",
-    "table_ensembles_differences": "paired differences to plain twins",
-    "table_ensembles_diversity": "diversity of the members",
-}
-FIGURES_OF_ENSEMBLES = {
-    "ensemble_accuracy": "accuracy of every ensemble",
-    "ensemble_cost": "accuracy and NLL against training",
-    "ensemble_size": "accuracy and NLL against size",
-    "ensemble_reliability": "reliability diagrams",
-    "ensemble_diversity": "members' accuracy against disagreement",
-    "ensemble_corruptions": "accuracy against severity",
-}
-FIGURES = (
-    "accuracy_vs_sparsity",
-    "learning_curves",
-    "ablation_heatmap",
-    "keep_probability",
-    "forest_differences",
-)
 
 
 def share_gpus():
@@ -109,7 +85,6 @@ if RECORDED == study.name:
 if not RECORDED:
     checked(own_tables.check, study, store)
 NAME = RECORDED or study.name
-FINDINGS = study.raw.get("findings") or []
 RESULTS = f"results/{NAME}"
 SOURCE = f"recorded/{RECORDED}" if RECORDED else RESULTS  # where children.csv and its companions lie
 # A record has only the ensembles that were finished when it was made.
@@ -253,47 +228,3 @@ def page():
 def ensemble_results():
     """What is collected from the records of ensembles, where the study has any."""
     return expand("{folder}/{table}.csv", folder=SOURCE, table=ENSEMBLE_TABLES if HAS_ENSEMBLES else ())
-
-
-def of_ensembles(kind, shown):
-    """``shown`` of the ensembles (name to what it shows) as files to report, where the study has any."""
-    folder, ending = {"table": ("paper_tables", "csv"), "figure": ("figures", "png")}[kind]
-    reported = report  # a line that begins with the word itself is a statement of Snakemake's
-    return [
-        reported(
-            f"{folder}/{NAME}/{name}.{ending}",
-            caption=f"../report/{name}.rst",
-            category="Ensembles",
-            labels={kind: text},
-        )
-        for name, text in shown.items()
-        if HAS_ENSEMBLES
-    ]
-
-
-def table_names():
-    return [*TABLES, *(TABLES_OF_ENSEMBLES if HAS_ENSEMBLES else ())]
-
-
-def figure_names():
-    return [*FIGURES, *(FIGURES_OF_ENSEMBLES if HAS_ENSEMBLES else ())]
-
-
-def tables():
-    return expand("paper_tables/{study}/{table}.{format}", study=NAME, table=table_names(), format=FORMATS)
-
-
-def claims():
-    return expand("paper_tables/{study}/claims.{format}", study=NAME, format=("csv", "md"))
-
-
-def findings():
-    """The findings' tables and figures; none where the study asks nothing beyond the paper."""
-    tables = expand("paper_tables/{study}/finding_{finding}.csv", study=NAME, finding=FINDINGS)
-    return tables + expand(
-        "figures/{study}/finding_{finding}.{format}", study=NAME, finding=FINDINGS, format=("pdf", "png")
-    )
-
-
-def figures():
-    return expand("figures/{study}/{figure}.{format}", study=NAME, figure=figure_names(), format=("pdf", "png"))

@@ -13,38 +13,31 @@ from matplotlib.patches import Rectangle
 
 from ssa.analysis.statistics import is_usual, n_text
 from ssa.report.figures.panels import (
-    CELL,
-    PANEL,
     at_edge,
-    common_first,
     diverged_entry,
     estimates,
     fit,
     legend,
     outer_labels,
     ring,
-    split,
     titles,
 )
-from ssa.report.figures.style import WIDE, Style, blank, sentence
+from ssa.report.figures.style import WIDE, Style, blank
+from ssa.report.selection import CELL, PANEL, common_first, compared, swept
 from ssa.report.tables.style import signed
-from ssa.results.children import differences
 from ssa.study.methods import in_order, label
 
-BASELINE = "one-shot"
 ROW = ["sparsity", "method"]
 
 
-def ablation_heatmap(children: pd.DataFrame) -> Figure:
+def ablation_heatmap(children: pd.DataFrame) -> Figure | None:
     """Mean paired difference to one-shot over tau and the annealing's length: rows sparsity, columns schedule."""
-    paired = differences(children, BASELINE).dropna(subset=["tau", "anneal_epochs"])
-    paired = paired.fillna({"anneal_schedule": "no"})  # a constant tau
-    rows = [row for row in split(paired, [*CELL, "method"]) if not row["reference"].all()]
+    rows = swept(children)
     if not rows:
-        return sentence("This study has no sweep over tau or the length of the annealing.")
-    swept = pd.concat(rows)
-    taus, lengths = sorted(swept["tau"].unique()), sorted(swept["anneal_epochs"].unique())
-    schedules = [name for name in common_first(paired["anneal_schedule"]) if name in set(swept["anneal_schedule"])]
+        return None
+    whole = pd.concat(rows)
+    taus, lengths = sorted(whole["tau"].unique()), sorted(whole["anneal_epochs"].unique())
+    schedules = common_first(whole["anneal_schedule"])
     names = titles(rows, [*CELL, "method"], 90 // len(schedules))
     figure = blank(WIDE, max(1.9, 0.5 + len(rows) * (0.6 + 0.24 * len(taus))))
     axes = figure.subplots(len(rows), len(schedules), squeeze=False, sharex=True, sharey=True)
@@ -65,14 +58,11 @@ def ablation_heatmap(children: pd.DataFrame) -> Figure:
     return figure
 
 
-def forest_differences(children: pd.DataFrame, drawn: dict[str, Style]) -> Figure:
+def forest_differences(children: pd.DataFrame, drawn: dict[str, Style]) -> Figure | None:
     """Paired difference to one-shot: a column for each arm and criterion, a row for each sparsity and method."""
-    paired = differences(children[children["reference"]], BASELINE)
-    panels = split(paired[paired["method"] != "dense"], PANEL)
-    # The longest columns first, so that short ones share a row of the figure.
-    panels.sort(key=lambda panel: -len(panel[ROW].drop_duplicates()))
+    panels = compared(children)
     if not panels:
-        return sentence("No method of this study has a one-shot child to be compared with.")
+        return None
     blocks = [panels[i : i + 3] for i in range(0, len(panels), 3)]
     rows = [_forest_rows(pd.concat(block)) for block in blocks]
     names = titles(panels, PANEL, 28)
@@ -91,8 +81,8 @@ def forest_differences(children: pd.DataFrame, drawn: dict[str, Style]) -> Figur
     for ax, title in zip(figure.axes, names, strict=True):
         ax.set_title(title)
     outer_labels(figure, "Difference to one-shot (points)", "")
-    if paired["diverged"].any():
-        legend(figure, drawn, [], diverged_entry(paired))
+    if entry := diverged_entry(pd.concat(panels)):
+        legend(figure, drawn, [], entry)
     return figure
 
 

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure, SubFigure
 from matplotlib.ticker import MaxNLocator
 
 from ssa.report.figures.ensemble_blocks import blocks, key, key_height
-from ssa.report.figures.style import LEVEL, Style, sentence
+from ssa.report.figures.style import LEVEL, Style
 from ssa.results.ensembles import by_name
 
 COLUMNS = 5
@@ -19,11 +19,11 @@ FEWEST = 25  # predictions in a bin, whose accuracy then has a standard error of
 TITLE = 22  # letters that fit over a panel
 
 
-def ensemble_reliability(ensembles: pd.DataFrame, bins: pd.DataFrame) -> Figure:
+def ensemble_reliability(ensembles: pd.DataFrame, bins: pd.DataFrame) -> Figure | None:
     """A reliability diagram for each ensemble on the clean test set, its members' probabilities averaged."""
     shown = bins[(bins["set"] == "clean") & (bins["convention"] == "probabilities")]
     if shown.empty:
-        return sentence("No ensemble of this study was scored.")
+        return None
     ece = _means(ensembles, "ece")
 
     def draw(part: SubFigure, cells: pd.DataFrame, drawn: dict[str, Style]) -> None:
@@ -40,11 +40,11 @@ def ensemble_reliability(ensembles: pd.DataFrame, bins: pd.DataFrame) -> Figure:
     return blocks(shown, height, draw, ensembles)
 
 
-def ensemble_corruptions(ensembles: pd.DataFrame, corrupted: pd.DataFrame) -> Figure:
+def ensemble_corruptions(ensembles: pd.DataFrame, corrupted: pd.DataFrame) -> Figure | None:
     """Accuracy against severity, a panel for each kind of corruption."""
     shown = corrupted[corrupted["convention"] == "probabilities"]
     if shown.empty:
-        return sentence("This study scored no corrupted images.")
+        return None
     clean = _means(ensembles, "accuracy")
 
     def draw(part: SubFigure, cells: pd.DataFrame, drawn: dict[str, Style]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,60 +12,13 @@ from matplotlib.ticker import MaxNLocator, NullLocator
 
 from ssa.analysis.statistics import t_interval
 from ssa.report.figures.ensemble_blocks import blocks, key, key_height
-from ssa.report.figures.style import LEVEL, Style, look, save, sentence
+from ssa.report.figures.style import LEVEL, Style
 from ssa.report.tables.ensembles import reference
-from ssa.results.ensembles import by_name, read_ensembles
+from ssa.results.ensembles import by_name
 
-CAPTIONS: dict[str, str] = {
-    "ensemble_accuracy": (
-        "Test accuracy of the ensembles. Mean and 95% t-interval over seeds; small points: the seeds. The mean of the "
-        "members' probabilities is scored."
-    ),
-    "ensemble_cost": (
-        "Accuracy and NLL of the ensembles against what their training took: FLOPs that count no weight that is zero, "
-        "relative to the single model's. Mean and 95% t-interval over seeds; dashed: the Pareto front, the best at no "
-        "more than a cost."
-    ),
-    "ensemble_size": (
-        "Accuracy and NLL of ensembles of the first so many members. Lines and bands: mean and 95% t-interval over "
-        "seeds."
-    ),
-    "ensemble_reliability": (
-        "Reliability diagrams of the ensembles on the clean test set: accuracy against confidence in 15 bins, all "
-        "seeds' predictions together; bins of fewer than 25 have no point. Dashed: perfect calibration; columns: the "
-        "share of predictions in each bin; ECE: mean over seeds, in percentage points."
-    ),
-    "ensemble_diversity": (
-        "Accuracy of the members alone against their disagreement, the share of test images on which two members "
-        "predict different classes; means over seeds, which are faint. Numbers: the accuracy of the ensemble (%)."
-    ),
-    "ensemble_corruptions": (
-        "Accuracy of the ensembles against the severity of each corruption (0: the whole clean test set); means over "
-        "seeds. The title says of how many test images, and whether they are the official ones or were generated here."
-    ),
-}
-KEYS = ["ensemble_id", "ensemble", "dataset", "model", "seed", "corrupted_images"]
 MANY = 12  # members, beyond which those of most ensembles would crowd at one end of a linear axis
 # Where a number may stand beside its point, in typographic points.
 SIDES = ((16, 0), (-16, 0), (0, 8), (0, -8), (16, 8), (16, -8), (-16, 8), (-16, -8))
-
-
-def write_ensemble_figures(results: Path, out: Path) -> None:
-    """Draw every figure of :data:`CAPTIONS` into ``out`` as PDF and PNG; the same record gives the same bytes."""
-    from ssa.report.figures.ensemble_panels import ensemble_corruptions, ensemble_reliability
-
-    ensembles = read_ensembles(results)
-    sizes, bins, corrupted = (
-        pd.read_csv(results / f"{name}.csv").merge(ensembles[KEYS])
-        for name in ("ensemble_sizes", "ensemble_bins", "corruptions")
-    )
-    with look():
-        save(ensemble_accuracy(ensembles), out / "ensemble_accuracy")
-        save(ensemble_cost(ensembles), out / "ensemble_cost")
-        save(ensemble_size(ensembles, sizes), out / "ensemble_size")
-        save(ensemble_reliability(ensembles, bins), out / "ensemble_reliability")
-        save(ensemble_diversity(ensembles), out / "ensemble_diversity")
-        save(ensemble_corruptions(ensembles, corrupted), out / "ensemble_corruptions")
 
 
 def ensemble_accuracy(ensembles: pd.DataFrame) -> Figure:
@@ -112,12 +64,12 @@ def ensemble_cost(ensembles: pd.DataFrame) -> Figure:
     return blocks(ensembles, lambda cells: 2.3 + key_height(cells), draw)
 
 
-def ensemble_size(ensembles: pd.DataFrame, sizes: pd.DataFrame) -> Figure:
+def ensemble_size(ensembles: pd.DataFrame, sizes: pd.DataFrame) -> Figure | None:
     """Accuracy and NLL against how many members are combined, for ensembles of several."""
     primary = sizes[sizes["convention"] == "probabilities"]
     grown = primary[primary.groupby("ensemble_id")["size"].transform("max") > 1]
     if grown.empty:
-        return sentence("No ensemble of this study has two members or more.")
+        return None
 
     def draw(part: SubFigure, cells: pd.DataFrame, drawn: dict[str, Style]) -> None:
         for ax, (column, text, _) in zip(part.subplots(1, 2), _WORTH, strict=True):
@@ -136,11 +88,11 @@ def ensemble_size(ensembles: pd.DataFrame, sizes: pd.DataFrame) -> Figure:
     return blocks(grown, lambda cells: 2.3 + key_height(cells), draw, ensembles)
 
 
-def ensemble_diversity(ensembles: pd.DataFrame) -> Figure:
+def ensemble_diversity(ensembles: pd.DataFrame) -> Figure | None:
     """Accuracy of the members against their disagreement, for ensembles of several."""
     several = ensembles.dropna(subset="disagreement")
     if several.empty:
-        return sentence("No ensemble of this study has two members or more.")
+        return None
 
     def draw(part: SubFigure, cells: pd.DataFrame, drawn: dict[str, Style]) -> None:
         ax = part.subplots()

@@ -15,11 +15,10 @@ from numpy.typing import NDArray
 
 from ssa.analysis.findings import CELLS
 from ssa.report.figures.panels import grid, legend, outer_labels, titles
-from ssa.report.figures.style import WIDE, blank, sentence, styles
+from ssa.report.figures.style import WIDE, blank, styles
 from ssa.study.methods import in_order, label
 
 GAIN = "Difference to one-shot (points)"
-NOTHING = "No replicate is recorded that could answer this."
 # Lines that are no methods: dark to light, told apart by marker too.
 LINES = list(zip(("#332288", "#117733", "#999933", "#882255", "#AA4499"), "osD^v", strict=True))
 COLOUR = LINES[0][0]
@@ -40,8 +39,6 @@ def allocation(table: pd.DataFrame) -> Figure:
 def losses(table: pd.DataFrame) -> Figure:
     """Gain in test accuracy against the difference in clean training loss, by method; lines run up to a sparsity."""
     cells = table.dropna(subset="sparsity")
-    if cells.empty:
-        return sentence(NOTHING)
     panels = [part for _, part in cells.groupby(CELLS["losses"])]
     drawn = styles(cells["method"])
     figure, axes = grid(len(panels), columns=2, height=2.4)
@@ -64,8 +61,6 @@ def losses(table: pd.DataFrame) -> Figure:
 
 def rates(table: pd.DataFrame) -> Figure:
     """Test accuracy against the peak rate, a line for each method; the chosen rate is filled."""
-    if table.empty:
-        return sentence(NOTHING)
     panels = [part for _, part in table.groupby(CELLS["rates"])]
     figure = blank(WIDE, 3.0)
     axes = list(figure.subplots(1, len(panels), squeeze=False).flat)
@@ -107,8 +102,6 @@ def regime(table: pd.DataFrame) -> Figure:
 
 def criteria(table: pd.DataFrame) -> Figure:
     """Temperature annealing's lead against sparsity, a line for each method that it is compared with."""
-    if table.empty:
-        return sentence(NOTHING)
     keys = _without("criteria", "sparsity")
     panels = [part for _, part in table.groupby(keys)]
     figure, axes = grid(len(panels), columns=3 if len(panels) in (3, 5, 6) else 2, height=1.9)
@@ -131,8 +124,6 @@ def criteria(table: pd.DataFrame) -> Figure:
 
 def calibration(table: pd.DataFrame) -> Figure:
     """Gains in NLL and ECE over each other ensemble, as they are (filled) and temperature-scaled (open)."""
-    if table.empty:
-        return sentence(NOTHING)
     panels = [part for _, part in table.groupby([*CELLS["calibration"], "ensemble"], sort=False)]
     longest = max(len(panel) for panel in panels)
     figure, axes = grid(2 * len(panels), 2, height=0.8 + 0.22 * longest)
@@ -154,8 +145,6 @@ def calibration(table: pd.DataFrame) -> Figure:
 
 def gradients(table: pd.DataFrame) -> Figure:
     """Variance of the gradient, its part of the gradient's square, and the masks' part of it, along training."""
-    if table.empty:
-        return sentence(NOTHING)
     cells = [part for _, part in table.groupby(CELLS["gradients"])]
     figure, axes = grid(3 * len(cells), columns=3, height=2.2)
     drawn = styles(table["method"])
@@ -180,8 +169,6 @@ def _lines(
     table: pd.DataFrame, panel_keys: list[str], key: str, name: str, x: str, axis: str, log: bool = False
 ) -> Figure:
     """``gain`` against ``x``, a panel for each of ``panel_keys`` and a line for each value of ``key``."""
-    if table.empty:
-        return sentence(NOTHING)
     panels = [part for _, part in table.groupby(panel_keys)]
     figure, axes = grid(len(panels), columns=3 if len(panels) in (3, 5, 6) else 2, height=1.9)
     values = sorted(table[key].unique())
@@ -205,8 +192,6 @@ def _lines(
 
 def _rows(table: pd.DataFrame, panel_keys: list[str], key: str, axis: str) -> Figure:
     """``gain`` with its interval, a panel for each of ``panel_keys`` and a row for each value of ``key``."""
-    if table.empty:
-        return sentence(NOTHING)
     panels, drawn = [part for _, part in table.groupby(panel_keys)], styles(table["method"])
     names = list(dict.fromkeys(table[key]))
     columns = 3 if len(panels) > 2 else 2

@@ -1,4 +1,4 @@
-"""Panels of a figure: splitting the children into them, titling, filling and labelling them."""
+"""Panels of a figure: titling, filling and labelling them."""
 
 from __future__ import annotations
 
@@ -14,11 +14,8 @@ from matplotlib.lines import Line2D
 
 from ssa.analysis.statistics import over_parents
 from ssa.report.figures.style import COLUMN, DIVERGED, WIDE, Style, blank
+from ssa.report.selection import common_first
 from ssa.study.methods import in_order, label
-
-# The columns that tell panels apart; ordering panels by them keeps an arm's together.
-PANEL = ["parent", "augment", "lr_schedule", "lr", "epochs", "stem", "structure", "allocation", "criterion"]
-CELL = [*PANEL, "sparsity"]
 
 # What a panel's title tells: these always, these where the panels differ, these where a panel is unlike most.
 ALWAYS, DIFFERING, UNUSUAL = (
@@ -36,23 +33,6 @@ WORDS = {
     "sparsity": "{:g}%",
     "structure": "whole {}",
 }
-
-
-def split(frame: pd.DataFrame, keys: list[str]) -> list[pd.DataFrame]:
-    """``frame`` by the values of ``keys``: numbers ascending, the most common word first."""
-    ranks = {key: {value: i for i, value in enumerate(_order(frame[key]))} for key in keys}
-    parts = [part for _, part in frame.groupby(keys)]
-    return sorted(parts, key=lambda part: [ranks[key][part[key].iloc[0]] for key in keys])
-
-
-def common_first(values: pd.Series) -> list[Any]:
-    """The values of a column, the most common first, equally common ones sorted."""
-    count = values.value_counts()
-    return sorted(count.index, key=lambda value: (-count[value], value))
-
-
-def _order(values: pd.Series) -> list[Any]:
-    return sorted(values.unique()) if pd.api.types.is_numeric_dtype(values) else common_first(values)
 
 
 def titles(parts: list[pd.DataFrame], keys: list[str], width: int) -> list[str]:

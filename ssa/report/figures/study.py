@@ -1,10 +1,9 @@
-"""The study's figures: read the record, draw, write PDF and PNG. Intervals and pairing come from elsewhere."""
+"""The study's figures along sparsity and along training. Intervals and pairing come from elsewhere."""
 
 from __future__ import annotations
 
 import textwrap
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -14,11 +13,7 @@ from matplotlib.ticker import MaxNLocator, NullLocator
 
 from ssa.analysis.statistics import over_parents
 from ssa.method import laws
-from ssa.report.figures.differences import ablation_heatmap, forest_differences
-from ssa.report.figures.ensembles import write_ensemble_figures
 from ssa.report.figures.panels import (
-    CELL,
-    PANEL,
     band,
     by_method,
     diverged_entry,
@@ -28,81 +23,21 @@ from ssa.report.figures.panels import (
     legend,
     outer_labels,
     ring,
-    split,
     titles,
 )
-from ssa.report.figures.style import COLUMN, END, LEVEL, Style, blank, look, save, sentence, styles
-from ssa.results.children import USED, collapsed, read_children, read_epochs
-from ssa.results.ensembles import has_ensembles
+from ssa.report.figures.style import COLUMN, END, LEVEL, Style, blank
+from ssa.report.selection import CELL, PANEL, gradual, of_main, over_sparsity, split
+from ssa.results.children import USED, collapsed
 from ssa.study.methods import CATALOGUE, in_order, label
 
-# The methods that are compared at every sparsity; variants and controls have their place in the forest plot.
-MAIN = ("one-shot", "iterative", "random", "temperature")
-ARM = ["parent", "augment", "structure", "allocation", "stem", "lr_schedule"]
-
 CUT = [name for name, method in CATALOGUE.items() if not laws.find(method.law).gradual]  # they jump at the end
-CAPTIONS: dict[str, str] = {
-    "accuracy_vs_sparsity": (
-        "Test accuracy against sparsity; the axis is spaced by the logarithm of the weights that remain. Lines: mean "
-        "over parents; bands: 95% t-interval over parents; dashed: the dense children of the same parents. A ring "
-        "marks a cell with a diverged child: it has no band, and stands at the edge with its value if it lies outside."
-    ),
-    "learning_curves": (
-        "Test accuracy of the target subnetwork, with re-estimated batch-norm statistics, after each epoch (0: before "
-        "the first step), at the two highest sparsities. Lines and bands: mean and 95% t-interval over parents; "
-        "dashed: the parents themselves; dotted: the end of the annealing. Until then the network is drawn as training "
-        "uses it, if the study scored it so. A ring marks a curve with a diverged child, or with one that loses more "
-        "than 5 points when its statistics are re-estimated."
-    ),
-    "ablation_heatmap": (
-        "The initial probability tau and the length of the annealing: mean difference in test accuracy to the one-shot "
-        "child of the same parent and mask, in percentage points, over n parents. Framed: the setting that the study "
-        "fixed beforehand; blank: not run; *: with a diverged child."
-    ),
-    "keep_probability": (
-        "Keep-probability of the weights to be pruned at the ends of epochs and of annealing, mean over them and over "
-        "the children of the arm and sparsity that most methods share. Methods whose curves coincide are drawn once."
-    ),
-    "forest_differences": (
-        "Paired difference in test accuracy to one-shot, in percentage points: mean and 95% t-interval over n parents. "
-        "Right of zero: better than one-shot. Intervals with arrowheads go on beyond the axis, and a mean that lies "
-        "there is written at its edge. A ring marks a cell with a diverged child."
-    ),
-}
 
 
-def write_figures(results: Path, out: Path) -> None:
-    """Draw every figure of :data:`CAPTIONS` from ``results``/children.csv and history.parquet into ``out``.
-
-    Each becomes ``out``/<name>.pdf and .png; the same record gives the same bytes. Where the study has nothing
-    to draw, the figure says so. Where it has ensembles, their figures are drawn too.
-    """
-    children = usual_recipe(read_children(results))
-    history = read_epochs(results, children)
-    drawn = styles(children["method"])
-    out.mkdir(parents=True, exist_ok=True)
-    with look():
-        save(accuracy_vs_sparsity(children, drawn), out / "accuracy_vs_sparsity")
-        save(learning_curves(history, drawn), out / "learning_curves")
-        save(ablation_heatmap(children), out / "ablation_heatmap")
-        save(keep_probability(history, drawn), out / "keep_probability")
-        save(forest_differences(children, drawn), out / "forest_differences")
-    if has_ensembles(results):
-        write_ensemble_figures(results, out)
-
-
-def usual_recipe(children: pd.DataFrame) -> pd.DataFrame:
-    """The children at each arm's most common epochs and learning rate: sweeps of the two are left to the tables."""
-    count = children.groupby([*ARM, "epochs", "lr"])["child_id"].transform("size")
-    most = count.groupby([children[key] for key in ARM]).transform("max")
-    return children[count == most]
-
-
-def accuracy_vs_sparsity(children: pd.DataFrame, drawn: dict[str, Style]) -> Figure:
+def accuracy_vs_sparsity(children: pd.DataFrame, drawn: dict[str, Style]) -> Figure | None:
     """Accuracy of the main methods against sparsity, a panel for each arm and criterion with two sparsities or more."""
-    panels = [panel for panel in split(_main(children), PANEL) if panel["sparsity"].nunique() > 1]
+    panels = over_sparsity(children)
     if not panels:
-        return sentence("No method was run at two sparsities or more in this study.")
+        return None
     shown = pd.concat(panels)
     figure, axes = grid(len(panels), columns=2, height=1.9)
     for ax, panel, title in zip(axes, panels, titles(panels, PANEL, 50), strict=True):
@@ -125,14 +60,14 @@ def accuracy_vs_sparsity(children: pd.DataFrame, drawn: dict[str, Style]) -> Fig
     return figure
 
 
-def learning_curves(history: pd.DataFrame, drawn: dict[str, Style]) -> Figure:
+def learning_curves(history: pd.DataFrame, drawn: dict[str, Style]) -> Figure | None:
     """Accuracy per epoch at the two highest sparsities of each arm and criterion, as :func:`as_used` has it."""
-    scored = as_used(_main(history)).dropna(subset="test_accuracy")
+    scored = as_used(of_main(history)).dropna(subset="test_accuracy")
     scored = scored.assign(diverged=scored["diverged"] | collapsed(scored))
     highest = [arm[arm["sparsity"].isin(sorted(arm["sparsity"].unique())[-2:])] for arm in split(scored, PANEL)]
     panels = [panel for panel in split(pd.concat([scored[:0], *highest]), CELL) if panel["epoch"].nunique() > 1]
     if not panels:
-        return sentence("No child of this study was scored at two epochs or more.")
+        return None
     shown = pd.concat(panels)
     figure, axes = grid(len(panels), columns=4 if len(panels) > 3 else 2, height=1.75)
     for ax, panel, title in zip(axes, panels, titles(panels, CELL, 22), strict=True):
@@ -169,12 +104,11 @@ def as_used(history: pd.DataFrame) -> pd.DataFrame:
     return history.assign(test_accuracy=history[USED].where(annealed, exact))
 
 
-def keep_probability(history: pd.DataFrame, drawn: dict[str, Style]) -> Figure:
+def keep_probability(history: pd.DataFrame, drawn: dict[str, Style]) -> Figure | None:
     """Mean keep-probability of the pruned weights per epoch, for the arm and sparsity that share the most laws."""
-    sampled = history[history["reference"] & ~history["method"].isin(["dense", "one-shot"])]
-    panels = split(sampled.dropna(subset="keep_pruned"), CELL)
+    panels = split(gradual(history).dropna(subset="keep_pruned"), CELL)
     if not panels:
-        return sentence("No child of this study kept pruned weights while it was tuned.")
+        return None
     panel = max(panels, key=lambda part: (part["method"].nunique(), part["child_id"].nunique(), part["sparsity"].max()))
     means = panel.pivot_table(index="epoch", columns="method", values="keep_pruned")
     for method, end in panel.groupby("method")["anneal_epochs"].max().dropna().items():
@@ -207,12 +141,6 @@ def _also(methods: list[str]) -> str:
     """The first method's name and, in brackets, the others'."""
     first, *others = [label(method) for method in methods]
     return textwrap.fill(first + (f" (also: {', '.join(others)})" if others else ""), 45)
-
-
-def _main(frame: pd.DataFrame) -> pd.DataFrame:
-    """The rows of the main methods and of the user's own, at the study's fixed setting."""
-    spoken = frame["method"].isin(MAIN) | ~frame["method"].isin(list(CATALOGUE))
-    return frame[frame["reference"] & spoken]
 
 
 def _sparsity_axis(ax: Axes, sparsities: Sequence[float]) -> None:

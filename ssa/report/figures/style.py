@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -82,13 +81,6 @@ def blank(width: float, height: float) -> Figure:
     """An empty figure of ``width`` x ``height`` inches, outside pyplot's global list."""
     figure = Figure(figsize=(width, height))
     FigureCanvasAgg(figure)
-    return figure
-
-
-def sentence(text: str) -> Figure:
-    """A figure that says in words why there is nothing to draw."""
-    figure = blank(COLUMN, 1.0)
-    figure.text(0.5, 0.5, textwrap.fill(text, 48), ha="center", va="center")
     return figure
 
 

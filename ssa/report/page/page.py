@@ -17,22 +17,18 @@ import pandas as pd
 from markupsafe import Markup
 
 from ssa.analysis.claims.standing import plan, rules
-from ssa.errors import UserError
-from ssa.report.figures.ensembles import CAPTIONS as ENSEMBLE_CAPTIONS
-from ssa.report.figures.study import CAPTIONS
 from ssa.report.figures.style import RC
 from ssa.report.page.claims import MARKS, capitalise, read_claims, tally
 from ssa.report.page.explorer import explorer, library
 from ssa.report.page.numbers import link, of_figures
 from ssa.report.page.tables import Table, blocks, duration, of_lines, read_parents, read_tables
+from ssa.report.registry import ENSEMBLES, FIGURES, FINDINGS, STUDY, TABLES, Entry
 from ssa.results.children import read_children
 from ssa.study.claims import ssa_settings, top_of
 from ssa.study.methods import label
 
 TEMPLATES = Path(__file__).parent / "templates"
 PIXELS_PER_INCH = 130  # of a figure on screen: print type, made a third larger
-# Figures and tables of a part that not every study has: those that exist are shown, in a section of their own.
-ENSEMBLES = ("ensemble_", "table_ensembles")
 # The labels of a hyperparameter's source, as a reader needs them.
 SOURCES = {
     "paper": "the paper's abstract, and what a published summary attributes to the paper",
@@ -46,9 +42,10 @@ SOURCES = {
 
 @dataclass(frozen=True)
 class Image:
-    """A figure within the page: its name, caption and data URL, and the size in CSS pixels that it is drawn for."""
+    """A figure within the page: its caption and data URL, and the size in CSS pixels that it is drawn for."""
 
     name: str
+    section: str
     caption: str
     url: str
     width: int
@@ -60,18 +57,18 @@ class Image:
         return f"Chart. {self.caption.split('. ')[0].rstrip('.')}. The tables give the same numbers in text."
 
 
-def write_report(results: Path, tables: Path, figures: Path, out: Path) -> None:
+def write_page(results: Path, tables: Path, figures: Path, out: Path) -> None:
     """Write the page of the study in ``results`` to the file ``out``.
 
-    ``tables`` is the folder with claims.csv and the tables' .md files, ``figures`` the one with the PNG files; the same
-    input gives the same bytes. ``UserError`` names a file that is missing.
+    ``tables`` is the folder with claims.csv and the tables' .md files, ``figures`` the one with the PNG files: what is
+    there is shown. The same input gives the same bytes.
     """
-    study = json.loads(_existing(results / "study.json", "aggregate").read_text(encoding="utf-8"))
-    children = read_children(_existing(results / "children.csv", "aggregate").parent)
-    history = pd.read_parquet(_existing(results / "history.parquet", "aggregate"))
-    claims = read_claims(_existing(tables / "claims.csv", "claims"), study["claims"])
+    study = json.loads((results / "study.json").read_text(encoding="utf-8"))
+    children = read_children(results)
+    history = pd.read_parquet(results / "history.parquet")
+    claims = read_claims(tables / "claims.csv", study["claims"]) if (tables / "claims.csv").is_file() else []
     shown, shown_tables = read_figures(figures), _study_tables(tables)
-    parents = pd.read_csv(_existing(results / "parents.csv", "aggregate"))
+    parents = pd.read_csv(results / "parents.csv")
     smallest = top_of(study["claims"]).smallest_difference
     page = (
         environment()
@@ -83,8 +80,9 @@ def write_report(results: Path, tables: Path, figures: Path, out: Path) -> None:
             marks=MARKS,
             rules=rules().replace("`", ""),
             plan=plan(top_of(study["claims"])),
-            figures=[image for image in shown if not image.name.startswith(ENSEMBLES)],
-            tables=[part for name, part in shown_tables if not name.startswith(ENSEMBLES)],
+            figures=_section(shown, STUDY),
+            findings=_section(shown, FINDINGS),
+            tables=[part for section, part in shown_tables if section == STUDY],
             ensembles=_ensembles(results / "ensembles.csv", shown, shown_tables),
             parents=read_parents(results / "parents.csv"),
             blocks=blocks(children),
@@ -133,14 +131,19 @@ def environment() -> jinja2.Environment:
 
 
 def read_figures(folder: Path) -> list[Image]:
-    """The study's figures, in the order of their captions; those of the ensembles where they exist."""
-    scored = {name: text for name, text in ENSEMBLE_CAPTIONS.items() if (folder / f"{name}.png").is_file()}
-    wanted = {**CAPTIONS, **scored}
-    return [embedded(folder / f"{name}.png", name, caption) for name, caption in wanted.items()]
+    """The study's figures that there are, in the registry's order."""
+    paths = {name: folder / f"{name}.png" for name in FIGURES}
+    return [embedded(path, name, FIGURES[name]) for name, path in paths.items() if path.is_file()]
+
+
+def _section(images: list[Image], section: str) -> list[Image]:
+    return [image for image in images if image.section == section]
 
 
 def _study_tables(folder: Path) -> list[tuple[str, tuple[str, list[Table]]]]:
-    return [(path.stem, read_tables(path)) for path in sorted(folder.glob("table*.md"))]
+    """Section, title and parts of each of the study's tables that there are."""
+    paths = {name: folder / f"{name}.md" for name in TABLES}
+    return [(TABLES[name].section, read_tables(path)) for name, path in paths.items() if path.is_file()]
 
 
 def _ensembles(
@@ -151,27 +154,22 @@ def _ensembles(
         return None
     return {
         "count": len(pd.read_csv(path)),
-        "figures": [image for image in figures if image.name.startswith(ENSEMBLES)],
-        "tables": [part for name, part in tables if name.startswith(ENSEMBLES)],
+        "figures": _section(figures, ENSEMBLES),
+        "tables": [part for section, part in tables if section == ENSEMBLES],
     }
 
 
-def embedded(path: Path, name: str, caption: str) -> Image:
+def embedded(path: Path, name: str, entry: Entry) -> Image:
     """A PNG file as part of the page, as wide as it is in print."""
-    content = _existing(path, "figures").read_bytes()
+    content = path.read_bytes()
     # A PNG starts with its signature and the header chunk, which holds width and height at bytes 16 to 24.
     width, height = struct.unpack(">II", content[16:24])
     scale = PIXELS_PER_INCH / RC["savefig.dpi"]
     url = f"data:image/png;base64,{base64.b64encode(content).decode()}"
-    return Image(name, caption, url, round(width * scale), round(height * scale))
+    caption = f"{entry.label} {entry.caption}" if entry.section == FINDINGS else entry.caption
+    return Image(name, entry.section, caption, url, round(width * scale), round(height * scale))
 
 
 def moment(iso: str) -> str:
     """An ISO time to the minute: ``2024-01-01 00:00``, followed by its zone if it has one."""
     return datetime.fromisoformat(iso).strftime("%Y-%m-%d %H:%M %Z").strip()
-
-
-def _existing(path: Path, stage: str) -> Path:
-    if not path.is_file():
-        raise UserError(f"{path} is missing: run ssa {stage} first")
-    return path

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from ssa.analysis.statistics import DASH, p_text, t_interval
 from ssa.report.tables.published import SOURCES, published
-from ssa.report.tables.style import Part, Table, bracketed, number, plus_minus, write
+from ssa.report.tables.style import Part, Table, bracketed, number, plus_minus
 from ssa.results.aggregate_ensembles import COSTS
 from ssa.results.children import devices
 from ssa.results.ensembles import by_name, groups, paired, twins
@@ -45,13 +44,7 @@ SPREAD = "Mean ± half-width of the 95% t-interval over seeds"
 DIVERGED = "†k: k ensembles with a diverged member, counted as they evaluate"
 
 
-def write_ensemble_tables(ensembles: pd.DataFrame, out: Path) -> None:
-    """Write each table of ``ensembles`` to the folder ``out``, as :func:`ssa.report.tables.study.write_tables` does."""
-    for table in (scores(ensembles), conventions(ensembles), differences(ensembles), diversity(ensembles)):
-        write(table, out)
-
-
-def scores(ensembles: pd.DataFrame) -> Table:
+def scores(ensembles: pd.DataFrame) -> Table | None:
     """Scores and costs of every ensemble, for each data set and model, above the published ones of the same.
 
     Corrupted test sets have a part of their own, where results on generated ones, on official ones, and those that
@@ -72,7 +65,7 @@ def scores(ensembles: pd.DataFrame) -> Table:
     return _table("table_ensembles", "Ensembles: scores and costs", parts, rows, columns)
 
 
-def conventions(ensembles: pd.DataFrame) -> Table:
+def conventions(ensembles: pd.DataFrame) -> Table | None:
     """Accuracy, NLL and ECE under every way of combining the members."""
     parts, rows = [], []
     keys = ("accuracy", "nll", "ece")
@@ -99,7 +92,7 @@ def conventions(ensembles: pd.DataFrame) -> Table:
     return _table("table_ensembles_conventions", "Ensembles: how members are combined", parts, rows, columns)
 
 
-def differences(ensembles: pd.DataFrame) -> Table:
+def differences(ensembles: pd.DataFrame) -> Table | None:
     """Every ensemble of tuned children minus its plain Prune-and-Tune twin, paired by seed."""
     parts, rows = [], []
     keys = {key: CLEAN[key] for key in ("accuracy", "nll", "ece")}
@@ -129,7 +122,7 @@ def differences(ensembles: pd.DataFrame) -> Table:
     return _table("table_ensembles_differences", "Ensembles: paired differences to plain twins", parts, rows, columns)
 
 
-def diversity(ensembles: pd.DataFrame) -> Table:
+def diversity(ensembles: pd.DataFrame) -> Table | None:
     """How much the members differ and how good they are alone, above what was published."""
     parts, rows = [], []
     for dataset, model, cells in groups(ensembles[ensembles["disagreement"].notna()]):
@@ -347,6 +340,6 @@ def _made(cells: pd.DataFrame) -> str:
     return f"Hardware: {devices(cells)}."
 
 
-def _table(name: str, title: str, parts: list[Part], rows: list[dict[str, Any]], columns: list[str]) -> Table:
-    empty = Part(f"{title}: this study has no ensembles to fill this table.", pd.DataFrame(columns=["Ensemble"]))
-    return Table(name, title, tuple(parts) or (empty,), pd.DataFrame(rows, columns=columns))
+def _table(name: str, title: str, parts: list[Part], rows: list[dict[str, Any]], columns: list[str]) -> Table | None:
+    """The table; None if the study has no ensembles to fill it with."""
+    return Table(name, title, tuple(parts), pd.DataFrame(rows, columns=columns)) if parts else None

@@ -10,20 +10,13 @@ import pandas as pd
 
 from ssa.analysis.claims.verdicts import UNDECIDED
 from ssa.analysis.statistics import PARENT, Interval, over_parents, t_interval
-from ssa.report.tables.published import published, published_children
+from ssa.report.tables.published import ALL_IMAGES, DENSE, KNOWN, PRUNED, published, published_children
 from ssa.report.tables.style import Part, Table, number, plus_minus
 from ssa.results.children import devices, having
 from ssa.results.ensembles import by_name, groups
 
-ALL_IMAGES = 50_000  # CIFAR's training images; what is known is known of networks that saw all of them
-# Test accuracy (%) of augmented dense networks, trained for 100 epochs or more: lowest and highest, and who says so.
-DENSE = {
-    ("cifar10", "resnet18"): (94.7, 95.27, "public training logs"),
-    ("cifar10", "resnet18-maxpool"): (93.07, 93.07, "the network's upstream repository"),
-    ("cifar100", "resnet18"): (75.6, 77.4, "public training logs"),
-}
 NEAR = 0.5  # points that a dense parent may lie off
-PRUNED, LOSS = 90, 2.5  # percent of the weights that one-shot magnitude pruning takes, and the points it may cost
+LOSS = 2.5  # points that one-shot magnitude pruning may cost
 THUMB = "rule of thumb"
 WITHIN, BELOW, ABOVE = "as known", "below", "above"
 NOT_JUDGED = "not judged: its sparsity is not known"
@@ -31,8 +24,8 @@ COLUMNS = ["check", "arm", "estimate", "low", "high", "n", "known_low", "known_h
 TITLE = "Sanity: our numbers beside known ones"
 
 
-def sanity(children: pd.DataFrame, ensembles: pd.DataFrame | None) -> Table:
-    """Dense parents, one-shot magnitude pruning and published ensembles, wherever the study has one to compare.
+def sanity(children: pd.DataFrame, ensembles: pd.DataFrame | None) -> Table | None:
+    """Dense parents, one-shot magnitude pruning and published ensembles, those that the study has; None if it has none.
 
     ``verdict``: :data:`WITHIN` where our mean lies from ``known_low`` to ``known_high`` (percent, or points of
     difference), else :data:`BELOW` or :data:`ABOVE` if our whole 95% interval does, else undecided;
@@ -44,6 +37,8 @@ def sanity(children: pd.DataFrame, ensembles: pd.DataFrame | None) -> Table:
         *_children(children),
         *(() if ensembles is None else _ensembles(ensembles)),
     ]
+    if not found:
+        return None
     caption = (
         "Our numbers beside what is known: mean ± half-width of the 95% t-interval over n parents or, of ensembles, "
         f"seeds. Known of dense parents: others' accuracy (%) ± {NEAR:g}; of one-shot magnitude pruning at {PRUNED}%: "
@@ -53,7 +48,7 @@ def sanity(children: pd.DataFrame, ensembles: pd.DataFrame | None) -> Table:
     )
     shown = [line(row) for row in found]
     head = ["Check", "Arm", "Ours", "n", "Known", "Source", "Verdict"]
-    part = Part(caption, pd.DataFrame(shown, columns=head)) if found else _nothing(head)
+    part = Part(caption, pd.DataFrame(shown, columns=head))
     return Table("table4_sanity", TITLE, (part,), pd.DataFrame(found, columns=COLUMNS))
 
 
@@ -79,7 +74,7 @@ def _parents(children: pd.DataFrame) -> Iterator[dict[str, Any]]:
 
 def _one_shot(children: pd.DataFrame) -> Iterator[dict[str, Any]]:
     """The cost to the parents of one-shot pruning by magnitude, for each recipe of fine-tuning."""
-    asked = {"method": "one-shot", "criterion": "magnitude", "structure": "connections", "sparsity": PRUNED}
+    asked = {**KNOWN, "method": "one-shot", "sparsity": PRUNED}
     pruned = having(children, asked)
     keys = ["parent", "allocation", "stem", "epochs", "lr_schedule", "lr"]
     for (kind, allocation, stem, epochs, schedule, lr), rows in pruned.groupby(keys, sort=False):
@@ -90,7 +85,7 @@ def _one_shot(children: pd.DataFrame) -> Iterator[dict[str, Any]]:
 
 def _children(children: pd.DataFrame) -> Iterator[dict[str, Any]]:
     """Children under magnitude masks on all images, at each sparsity, beside those that the paper's reviews quote."""
-    asked = {"criterion": "magnitude", "structure": "connections", "train_images": ALL_IMAGES, "reference": True}
+    asked = {**KNOWN, "train_images": ALL_IMAGES, "reference": True}
     keys = ["parent", "dataset", "model", "method", "sparsity", "epochs", "lr_schedule"]
     for (kind, dataset, model, method, sparsity, epochs, rate), rows in having(children, asked).groupby(
         keys, sort=False
@@ -133,7 +128,3 @@ def line(row: dict[Any, Any]) -> dict[str, Any]:
     ours = plus_minus(row["estimate"], (row["high"] - row["low"]) / 2)
     end = {"Source": row["source"], "Verdict": row["verdict"]}
     return {"Check": row["check"], "Arm": row["arm"], "Ours": ours, "n": row["n"], "Known": known, **end}
-
-
-def _nothing(head: list[str]) -> Part:
-    return Part(f"{TITLE}: this study has nothing that something is known of.", pd.DataFrame(columns=head))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
@@ -11,11 +10,8 @@ import pandas as pd
 
 from ssa.analysis import statistics
 from ssa.analysis.statistics import DASH, p_text
-from ssa.report.tables.ensembles import write_ensemble_tables
-from ssa.report.tables.sanity import sanity
-from ssa.report.tables.style import Part, Table, bracketed, number, plus_minus, write
-from ssa.results.children import COLLAPSE, collapsed, devices, differences, pairs, read_children
-from ssa.results.ensembles import has_ensembles, read_ensembles
+from ssa.report.tables.style import Part, Table, bracketed, number, plus_minus
+from ssa.results.children import COLLAPSE, collapsed, devices, differences, pairs
 from ssa.study.methods import in_order, label
 
 BASELINE, ABLATED = "one-shot", "temperature"
@@ -34,21 +30,7 @@ SPREAD = "Mean ± half-width of the 95% t-interval over parents, one parent's ch
 DIVERGED = "†k: k diverged children, counted in mean and n as they evaluate"
 
 
-def write_tables(results: Path, out: Path) -> None:
-    """Write each table of ``results``/children.csv to ``out`` as .csv, .md and .tex; the same record, the same bytes.
-
-    Those of the ensembles too, where ``results`` has any. The .tex files need the booktabs package.
-    """
-    children = read_children(results)
-    out.mkdir(parents=True, exist_ok=True)
-    ensembles = read_ensembles(results) if has_ensembles(results) else None
-    for table in (accuracy(children), ablation(children), paired_differences(children), sanity(children, ensembles)):
-        write(table, out)
-    if ensembles is not None:
-        write_ensemble_tables(ensembles, out)
-
-
-def accuracy(children: pd.DataFrame) -> Table:
+def accuracy(children: pd.DataFrame) -> Table | None:
     """Test accuracy by method and sparsity, reference settings only, with the dense child and the parent."""
     parts, rows = [], []
     for group, cells in _groups(children[children["reference"]], GROUP):
@@ -57,10 +39,10 @@ def accuracy(children: pd.DataFrame) -> Table:
         parts.append(_accuracy_part(group, pd.DataFrame(found), cells))
     extra = ["realised_sparsity", "effective_sparsity", "p_to_best", "bold", "device"]
     columns = [*GROUP, "method", "sparsity", *ACCURACY, *extra]
-    return _table("table1_accuracy", "Test accuracy by method and sparsity", parts, rows, columns, ["Method"])
+    return _table("table1_accuracy", "Test accuracy by method and sparsity", parts, rows, columns)
 
 
-def ablation(children: pd.DataFrame) -> Table:
+def ablation(children: pd.DataFrame) -> Table | None:
     """Test accuracy of temperature annealing over tau, length and schedule, wherever more than one setting was run."""
     parts, rows = [], []
     one_shot = children[children["method"] == BASELINE]
@@ -71,11 +53,10 @@ def ablation(children: pd.DataFrame) -> Table:
         rows += [{**group, **row} for row in found]
         parts.append(_ablation_part(group, pd.DataFrame(found), cells))
     columns = [*GROUP, "sparsity", *SETTING, "reference", *ACCURACY, *DIFFERENCE, "device"]
-    title = "Ablation of temperature annealing"
-    return _table("table2_ablation", title, parts, rows, columns, ["Schedule", "tau"])
+    return _table("table2_ablation", "Ablation of temperature annealing", parts, rows, columns)
 
 
-def paired_differences(children: pd.DataFrame) -> Table:
+def paired_differences(children: pd.DataFrame) -> Table | None:
     """Paired differences to one-shot at reference settings, with a bootstrap and the spread's two components."""
     parts, rows = [], []
     compared = children[children["reference"] & (children["method"] != "dense")]
@@ -89,15 +70,12 @@ def paired_differences(children: pd.DataFrame) -> Table:
     extra = ["bootstrap_low", "bootstrap_high", "sd_between", "sd_within", "diverged"]
     batchnorm = ["difference_bn", "difference_bn_low", "difference_bn_high", "collapsed"]
     columns = [*GROUP, "method", "sparsity", *DIFFERENCE, "n", "p", *extra, *batchnorm, "device"]
-    return _table("table3_differences", "Paired differences to one-shot", parts, rows, columns, DIFFERENCE_HEAD)
+    return _table("table3_differences", "Paired differences to one-shot", parts, rows, columns)
 
 
-def _table(
-    name: str, title: str, parts: list[Part], rows: list[dict[str, Any]], columns: list[str], head: list[str]
-) -> Table:
-    """The table, or its head alone with a caption that says that the study has nothing to fill it with."""
-    empty = Part(f"{title}: this study has no children to fill this table.", pd.DataFrame(columns=head))
-    return Table(name, title, tuple(parts) or (empty,), pd.DataFrame(rows, columns=columns))
+def _table(name: str, title: str, parts: list[Part], rows: list[dict[str, Any]], columns: list[str]) -> Table | None:
+    """The table; None if the study has nothing to fill it with."""
+    return Table(name, title, tuple(parts), pd.DataFrame(rows, columns=columns)) if parts else None
 
 
 def _groups(rows: pd.DataFrame, keys: list[str]) -> Iterator[tuple[dict[str, Any], pd.DataFrame]]:

@@ -16,17 +16,21 @@ from synthetic_ensembles import LENET, PAT, SSA, bins, corruptions, ensembles, s
 from ssa.report.figures import ensemble_panels
 from ssa.report.figures import ensembles as ensemble_figures
 from ssa.report.figures.ensemble_blocks import ensemble_styles
-from ssa.report.figures.ensembles import CAPTIONS, pareto
+from ssa.report.figures.ensembles import pareto
 from ssa.report.figures.style import STYLES, look
+from ssa.report.record import KEYS, Record
+from ssa.report.registry import ENSEMBLES, FIGURES
+from ssa.report.write import write_figures
 
 EVERY = ensembles()
 LENETS = EVERY[EVERY["model"] == "lenet-l"].reset_index(drop=True)
+NAMES = [name for name, entry in FIGURES.items() if entry.section == ENSEMBLES]
 POWERS = ["1", "2", "4", "8", "16", "32"]
 
 
 def named(rows: pd.DataFrame, frame: pd.DataFrame) -> pd.DataFrame:
     """``rows`` of one of the long files, with what ``frame`` says of their ensembles."""
-    return rows.merge(frame[ensemble_figures.KEYS])
+    return rows.merge(frame[KEYS])
 
 
 def draw(name: str, frame: pd.DataFrame) -> Figure:
@@ -52,18 +56,16 @@ def block_titles(figure: Figure) -> list[str]:
 @pytest.fixture(scope="module")
 def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = write(tmp_path_factory.mktemp("study"), LENETS[LENETS["seed"] < 2])
-    (folder / "figures").mkdir()
-    ensemble_figures.write_ensemble_figures(folder, folder / "figures")
+    write_figures(Record(folder), folder / "figures")
     return folder
 
 
 def test_every_figure_is_written_and_another_process_draws_the_same_bytes(drawn: Path) -> None:
     written = {path.name: path.read_bytes() for path in (drawn / "figures").iterdir()}
-    assert set(written) == {f"{name}.{ending}" for name in CAPTIONS for ending in ("pdf", "png")}
-    (drawn / "again").mkdir()
+    assert {f"{name}.{ending}" for name in NAMES for ending in ("pdf", "png")} <= set(written)
     code = (
-        "import sys, pathlib, ssa.report.figures.ensembles as f;"
-        "f.write_ensemble_figures(*map(pathlib.Path, sys.argv[1:]))"
+        "import sys, pathlib; from ssa.report import record, write;"
+        "write.write_figures(record.Record(pathlib.Path(sys.argv[1])), pathlib.Path(sys.argv[2]))"
     )
     hashes = {**os.environ, "PYTHONHASHSEED": "7", "TZ": "Asia/Tokyo"}
     subprocess.run([sys.executable, "-c", code, str(drawn), str(drawn / "again")], check=True, env=hashes)
@@ -195,20 +197,15 @@ def test_corruptions_start_at_the_clean_accuracy_and_say_what_they_are() -> None
     assert "official corruptions" in block_titles(official)[0]
 
 
-def test_what_is_not_there_is_said_in_words() -> None:
+def test_there_is_no_figure_of_what_is_not_there() -> None:
     single = LENETS[LENETS["ensemble"] == "Independent"]
-    with look():
-        none = corruptions(single)[:0]
-        figures = {
-            "No ensemble of this study has two members": draw("ensemble_size", single),
-            "no ensemble of this study has two": draw("ensemble_diversity", single),
-            "This study scored no corrupted images": ensemble_panels.ensemble_corruptions(single, named(none, single)),
-        }
-    for words, figure in figures.items():
-        assert words.lower() in figure.texts[0].get_text().replace("\n", " ").lower()
+    none = corruptions(single)[:0]
+    assert draw("ensemble_size", single) is None
+    assert draw("ensemble_diversity", single) is None
+    assert ensemble_panels.ensemble_corruptions(single, named(none, single)) is None
 
 
-@pytest.mark.parametrize("name", CAPTIONS)
+@pytest.mark.parametrize("name", NAMES)
 def test_one_seed_and_one_ensemble_can_be_drawn(name: str, tmp_path: Path) -> None:
     one = LENETS[(LENETS["ensemble"] == SSA) & (LENETS["seed"] == 0)]
     figure = draw(name, one)

@@ -20,10 +20,7 @@ from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.select import Select
 from selenium.webdriver.support.wait import WebDriverWait
 
-from ssa.analysis.claims.judge import write_claims
-from ssa.report.figures.study import write_figures
-from ssa.report.page.page import write_report
-from ssa.report.tables.study import write_tables
+from ssa.report.write import write_report
 
 pytestmark = pytest.mark.slow
 SHOTS = ROOT / "build" / "screenshots"
@@ -36,9 +33,6 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> str:
     if not (CHROMIUM and DRIVER):
         pytest.skip("needs a browser: apt-get install chromium chromium-driver")
     folder = synthetic.write(tmp_path_factory.mktemp("study"))
-    write_tables(folder, folder / "tables")
-    write_claims(folder, folder / "tables")
-    write_figures(folder, folder / "figures")
     write_report(folder, folder / "tables", folder / "figures", folder / "report.html")
     return (folder / "report.html").as_uri()
 

@@ -5,6 +5,7 @@ import csv
 import gzip
 import json
 import shutil
+from collections.abc import Iterable
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -15,23 +16,23 @@ import pytest
 import synthetic
 import synthetic_ensembles
 from plotly.offline import get_plotlyjs
+from tracked import PIXEL
 
 from ssa.analysis.claims.judge import write_claims
 from ssa.errors import UserError
-from ssa.report.figures.ensembles import CAPTIONS as ENSEMBLE_CAPTIONS
-from ssa.report.figures.study import CAPTIONS
-from ssa.report.figures.style import look, save, sentence
 from ssa.report.page import claims as report_claims
 from ssa.report.page import page as report
 from ssa.report.page import tables as report_tables
 from ssa.report.page.explorer import explorer
 from ssa.report.page.tables import Cell, Table
-from ssa.report.tables.ensembles import write_ensemble_tables
-from ssa.report.tables.study import write_tables
+from ssa.report.record import Record
+from ssa.report.registry import ENSEMBLES, FIGURES, STUDY
+from ssa.report.write import write_report, write_tables
 from ssa.results.children import read_children
-from ssa.results.ensembles import read_ensembles
 from ssa.study.methods import in_order
 
+CAPTIONS = {name: entry.caption for name, entry in FIGURES.items() if entry.section == STUDY}
+ENSEMBLE_CAPTIONS = {name: entry.caption for name, entry in FIGURES.items() if entry.section == ENSEMBLES}
 RECORD = ("children.csv", "history.parquet", "parents.csv")
 HOSTILE = '<script>alert("title")</script>'
 VOID = {"meta", "link", "img", "br", "input", "hr"}
@@ -69,19 +70,23 @@ class Page(HTMLParser):
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     made = synthetic.write(tmp_path_factory.mktemp("study"))
-    write_tables(made, made / "tables")
+    write_tables(Record(made), made / "tables")
     write_claims(made, made / "tables")
     history = pd.read_parquet(made / "history.parquet")
     history[history["epoch"] % 10 == 0].to_parquet(made / "history.parquet")  # so that the page is written sooner
-    (made / "figures").mkdir()
-    with look():
-        for name in CAPTIONS:
-            save(sentence(name), made / "figures" / name)
+    draw(made / "figures", CAPTIONS)
     return made
 
 
+def draw(folder: Path, names: Iterable[str]) -> None:
+    """A picture of each name in ``folder``."""
+    folder.mkdir(exist_ok=True)
+    for name in names:
+        (folder / f"{name}.png").write_bytes(PIXEL)
+
+
 def written(folder: Path, name: str = "report.html") -> str:
-    report.write_report(folder, folder / "tables", folder / "figures", folder / name)
+    report.write_page(folder, folder / "tables", folder / "figures", folder / name)
     return (folder / name).read_text(encoding="utf-8")
 
 
@@ -165,7 +170,7 @@ def changed(folder: Path, copy: Path, **values: Any) -> str:
     for name in RECORD:
         shutil.copy(folder / name, copy)
     (copy / "study.json").write_text(json.dumps({**synthetic.study(), **values}), encoding="utf-8")
-    report.write_report(copy, folder / "tables", folder / "figures", copy / "report.html")
+    report.write_page(copy, folder / "tables", folder / "figures", copy / "report.html")
     return (copy / "report.html").read_text(encoding="utf-8")
 
 
@@ -178,28 +183,38 @@ def test_hostile_text_is_shown_and_not_run(folder: Path, tmp_path: Path) -> None
 
 
 def test_a_study_without_claims_says_so(folder: Path, tmp_path: Path) -> None:
-    tables = tmp_path / "tables"
-    tables.mkdir()
-    (tables / "claims.csv").write_text(
-        (folder / "tables" / "claims.csv").read_text(encoding="utf-8").splitlines()[0] + "\n", encoding="utf-8"
-    )
     for name in RECORD:
         shutil.copy(folder / name, tmp_path)
     (tmp_path / "study.json").write_text(json.dumps({**synthetic.study(), "claims": {}}), encoding="utf-8")
-    report.write_report(tmp_path, tables, folder / "figures", tmp_path / "report.html")
+    tables = tmp_path / "tables"
+    tables.mkdir()
+    (tables / "claims.csv").touch()  # of an earlier version that tested some
+    few = pd.read_csv(folder / "children.csv").query("criterion == 'random' and sparsity == 98 and parent_seed < 2")
+    few.to_csv(tmp_path / "children.csv", index=False)
+    write_report(tmp_path, tables, tmp_path / "figures", tmp_path / "report.html")
     assert "This study tests no claims." in said(Page((tmp_path / "report.html").read_text(encoding="utf-8")))
+    assert not (tables / "claims.csv").exists()
 
 
-@pytest.mark.parametrize(("missing", "stage"), [("claims.csv", "claims"), ("accuracy_vs_sparsity.png", "figures")])
-def test_a_missing_file_is_named_with_the_stage_that_writes_it(folder: Path, missing: str, stage: str) -> None:
-    path = next(folder.rglob(missing))
-    hidden = path.rename(path.with_suffix(".hidden"))
-    try:
-        with pytest.raises(UserError, match=rf"{missing} is missing: run ssa {stage} first"):
-            written(folder, "never.html")
-    finally:
-        hidden.rename(path)
-    assert not (folder / "never.html").exists()
+def test_what_there_is_no_file_of_is_not_shown(folder: Path, tmp_path: Path) -> None:
+    tables, figures = (shutil.copytree(folder / name, tmp_path / name) for name in ("tables", "figures"))
+    (tables / "table2_ablation.md").unlink()
+    (figures / "ablation_heatmap.png").unlink()
+    report.write_page(folder, tables, figures, tmp_path / "page.html")
+    page = Page((tmp_path / "page.html").read_text(encoding="utf-8"))
+    assert FIGURES["ablation_heatmap"].caption not in said(page)
+    assert "Ablation of temperature annealing" not in said(page)
+    assert "Table 3. " in said(page)
+    assert "Table 4. " not in said(page)
+
+
+@pytest.mark.parametrize("missing", ["study.json", "children.csv", "parents.csv", "history.parquet"])
+def test_a_missing_file_is_named_with_the_stage_that_writes_it(folder: Path, missing: str, tmp_path: Path) -> None:
+    for name in {*RECORD, "study.json"} - {missing}:
+        shutil.copy(folder / name, tmp_path)
+    with pytest.raises(UserError, match=rf"{missing} is missing: run ssa aggregate first"):
+        write_report(tmp_path, tmp_path / "tables", tmp_path / "figures", tmp_path / "report.html")
+    assert not (tmp_path / "tables").exists()
 
 
 def test_markdown_tables_are_read_as_written(tmp_path: Path) -> None:
@@ -331,20 +346,6 @@ def test_a_claim_that_was_not_tested_says_why(tmp_path: Path) -> None:
     assert (verdict.text, verdict.tally) == ("not testable", "no ensembles in this study")
 
 
-def test_a_table_without_rows_is_its_caption_alone(folder: Path) -> None:
-    table = folder / "tables" / "table2_ablation.md"
-    kept = table.read_text(encoding="utf-8")
-    table.write_text(
-        "# Ablation\n\nNo children fill this table.\n\n| Schedule | tau |\n| --- | --- |\n", encoding="utf-8"
-    )
-    try:
-        empty = Page(written(folder, "empty.html"))
-    finally:
-        table.write_text(kept, encoding="utf-8")
-    assert "No children fill this table." in said(empty)
-    assert "Schedule" not in [text.strip() for text in empty.text]
-
-
 def test_a_ratio_has_a_logarithmic_axis() -> None:
     axis = report_claims.Axis(0.25, 4, 1)
     assert [axis.percent(value) for value in (0, 0.25, 0.5, 1, 4, 9)] == [0, 0, 25, 50, 100, 100]
@@ -399,12 +400,10 @@ def test_the_plotting_library_is_within_the_page(text: str) -> None:
 def test_ensembles_have_a_section_where_they_were_scored(folder: Path, page: Page, tmp_path: Path) -> None:
     assert "#ensembles" not in [link["href"] for link in page.all("a")]
     made = synthetic_ensembles.write(tmp_path / "study")
-    write_ensemble_tables(read_ensembles(made), shutil.copytree(folder / "tables", made / "tables"))
+    write_tables(Record(made), made / "tables")
     write_claims(made, made / "tables")
     shutil.copytree(folder / "figures", made / "figures")
-    with look():
-        for name in ENSEMBLE_CAPTIONS:
-            save(sentence(name), made / "figures" / name)
+    draw(made / "figures", ENSEMBLE_CAPTIONS)
     page = Page(written(made))
     assert "#ensembles" in [link["href"] for link in page.all("a")]
     assert "65 ensembles were scored" in said(page)

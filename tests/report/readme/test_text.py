@@ -14,12 +14,10 @@ import synthetic
 from conftest import ROOT
 
 from ssa import cli
-from ssa.analysis.claims.judge import write_claims
 from ssa.errors import UserError
-from ssa.report import findings
 from ssa.report.readme import claims, records, speed, text
 from ssa.report.readme.records import Page
-from ssa.report.tables.study import write_tables
+from ssa.report.write import write_report
 from ssa.study import questions
 
 
@@ -34,9 +32,7 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
         json.dumps({**synthetic.study(), "findings": ["controls", "losses"]}), encoding="utf-8"
     )
     tables, figures = (root / top / "synthetic-cpu" for top in ("paper_tables", "figures"))
-    write_tables(record, tables)
-    write_claims(record, tables)
-    findings.write_findings(record, tables, figures)
+    write_report(record, tables, figures, root / "report.html")
     (root / "docs").mkdir()
     shutil.copytree(ROOT / "config", root / "config")
     return root

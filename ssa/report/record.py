@@ -1,0 +1,101 @@
+"""A study's results as figures and tables take them: each part is read when it is first asked for."""
+
+from __future__ import annotations
+
+import json
+from functools import cached_property
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from ssa.report.figures.style import Style, styles
+from ssa.report.registry import TABLES, Entry
+from ssa.report.selection import usual_recipe
+from ssa.results.children import read_children, read_epochs
+from ssa.results.ensembles import has_ensembles, read_ensembles
+from ssa.study.questions import check
+
+KEYS = ["ensemble_id", "ensemble", "dataset", "model", "seed", "corrupted_images"]
+
+
+class Record:
+    """What lies in ``folder``: children.csv, history.parquet, study.json, and the tables of ensembles, if any."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._tables: dict[str, Any] = {}
+
+    def __getitem__(self, part: str) -> Any:
+        """A property of the record by its name, or the table of a finding."""
+        return self.table(part) if part in TABLES else getattr(self, part)
+
+    def table(self, name: str) -> Any:
+        """What the table's entry makes; made once."""
+        if name not in self._tables:
+            self._tables[name] = made(TABLES[name], self)
+        return self._tables[name]
+
+    @cached_property
+    def study(self) -> dict[str, Any]:
+        """The study as it was run; an unknown finding is a ``UserError``."""
+        path = self.folder / "study.json"
+        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        check(found.get("findings") or [], f"{path}: findings")
+        return found
+
+    @cached_property
+    def children(self) -> pd.DataFrame:
+        """A row for each child."""
+        return read_children(self.folder)
+
+    @cached_property
+    def epochs(self) -> pd.DataFrame:
+        """A row for each child and epoch."""
+        return read_epochs(self.folder, self.children)
+
+    @cached_property
+    def usual(self) -> pd.DataFrame:
+        """The children at their arm's usual recipe."""
+        return usual_recipe(self.children)
+
+    @cached_property
+    def usual_epochs(self) -> pd.DataFrame:
+        """The epochs of :attr:`usual`."""
+        return self.epochs[self.epochs["child_id"].isin(self.usual["child_id"])]
+
+    @cached_property
+    def drawn(self) -> dict[str, Style]:
+        """A style for each method."""
+        return styles(self.usual["method"])
+
+    @cached_property
+    def ensembles(self) -> pd.DataFrame | None:
+        """A row for each ensemble and seed; None if the study has none."""
+        return read_ensembles(self.folder) if has_ensembles(self.folder) else None
+
+    @property
+    def sizes(self) -> pd.DataFrame:
+        """Scores by the number of members."""
+        return self._of_ensembles("ensemble_sizes")
+
+    @property
+    def bins(self) -> pd.DataFrame:
+        """Reliability by confidence."""
+        return self._of_ensembles("ensemble_bins")
+
+    @property
+    def corrupted(self) -> pd.DataFrame:
+        """Scores by corruption and severity."""
+        return self._of_ensembles("corruptions")
+
+    def _of_ensembles(self, table: str) -> pd.DataFrame:
+        assert self.ensembles is not None
+        return pd.read_csv(self.folder / f"{table}.csv").merge(self.ensembles[KEYS])
+
+
+def made(entry: Entry, record: Record) -> Any:
+    """The figure or table of ``entry``."""
+    module, _, name = entry.make.rpartition(".")
+    return getattr(import_module(module), name)(*(record[part] for part in entry.takes))

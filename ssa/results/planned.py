@@ -1,0 +1,124 @@
+"""What is known of a study's results before anything is trained: the settings of its children and ensembles."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from ssa.method import laws
+from ssa.specs.specs import ChildSpec
+from ssa.study.blocks import Child
+from ssa.study.claims import CLAIMS
+from ssa.study.ensembles import Ensemble
+from ssa.study.study import Study, train_images
+
+HEADS = ("batch-ensemble", "mimo")  # one network of several members
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A row for each child and each ensemble that tables and figures will be made of; whether claims are tested.
+
+    Columns are those of children.csv and ensembles.csv that hold settings. In place of what is scored, ``accuracy`` is
+    0 and ``diverged`` False.
+    """
+
+    children: pd.DataFrame
+    ensembles: pd.DataFrame
+    findings: tuple[str, ...]
+    claims: bool
+
+
+def of(study: Study, record: Path | None = None) -> Planned:
+    """What ``study`` will have, or of it only what the folder ``record`` holds."""
+    used = any(child.spec.score_used for child in study.children)
+    children = [settings_of(child) | _scored(child.spec, used) for child in study.children]
+    ensembles = [settings_of_ensemble(ensemble) | _asked(ensemble) for ensemble in study.ensembles]
+    findings = tuple(study.raw.get("findings") or ())
+    return Planned(
+        _held(pd.DataFrame(children), record, "children", "child_id"),
+        _held(pd.DataFrame(ensembles), record, "ensembles", "ensemble_id"),
+        findings,
+        claims=any(name in CLAIMS for name in study.raw.get("claims") or ()),
+    )
+
+
+def settings_of(child: Child) -> dict[str, Any]:
+    """The columns of children.csv that hold a child's settings."""
+    spec, args = child.spec, dict(child.spec.law_args)
+    annealed = args.get("epochs", 0) > 0
+    return {
+        "parent": child.parent,
+        **{"dataset": spec.parent.data.source, "model": spec.parent.model},
+        **{"train_images": train_images(spec.parent.data), "augment": spec.recipe.augment != "none"},
+        **{"parent_seed": spec.parent.seed, "seed": spec.seed},
+        **{key: getattr(spec.mask, key) for key in ("criterion", "structure", "allocation", "stem", "sparsity")},
+        **{"method": spec.method, "reference": child.reference},
+        **{"tau": args.get("tau") if annealed else None, "anneal_epochs": args["epochs"] if annealed else None},
+        "anneal_schedule": args["schedule"] if annealed and laws.find(spec.law).gradual else None,
+        **{key: getattr(spec.recipe, key) for key in ("epochs", "lr_schedule", "lr")},
+        "child_id": spec.id,
+    }
+
+
+def settings_of_ensemble(ensemble: Ensemble) -> dict[str, Any]:
+    """The columns of ensembles.csv that hold an ensemble's settings."""
+    spec, parent = ensemble.spec, ensemble.spec.parents[0]
+    return {
+        **{"ensemble": ensemble.name, "method": spec.method, "masks": ensemble.masks},
+        **_tuning(ensemble),
+        **{"seed": spec.seed, "dataset": parent.data.source, "model": parent.model},
+        **{"train_images": train_images(parent.data), "augment": parent.recipe.augment != "none"},
+        **{"samples": spec.samples, "ensemble_id": spec.id},
+    }
+
+
+def _scored(spec: ChildSpec, used: bool) -> dict[str, Any]:
+    """What stands for scores, and how many epochs a learning curve has; ``used``: whether it is of networks as used."""
+    last = spec.recipe.epochs
+    exact = set(range(last + 1)) if spec.score_epochs is None else {*spec.score_epochs, last}
+    annealed = dict(spec.law_args).get("epochs", 0) if used else 0
+    points = {epoch for epoch in exact if epoch >= annealed} | set(spec.score_used or ())
+    return {
+        **{"accuracy": 0.0, "diverged": False, "gradient_batches": spec.gradient_batches},
+        "points": len([epoch for epoch in points if epoch <= last]),
+    }
+
+
+def _tuning(ensemble: Ensemble) -> dict[str, Any]:
+    """How members are pruned and tuned; nothing for ensembles whose members are no children."""
+    if not ensemble.spec.children:
+        return {}
+    child = ensemble.spec.children[0]
+    args = dict(child.law_args)
+    annealed = args.get("epochs", 0) > 0
+    return {
+        **{"structure": child.mask.structure, "sparsity": child.mask.sparsity, "tuning": child.method},
+        **{"tau": args.get("tau") if annealed else None, "anneal_epochs": args["epochs"] if annealed else None},
+        **{"lr_schedule": child.recipe.lr_schedule, "lr": child.recipe.lr},
+    }
+
+
+def _asked(ensemble: Ensemble) -> dict[str, Any]:
+    """What decides which scores an ensemble will have, and what its training will take."""
+    spec = ensemble.spec
+    members = len(spec.members)
+    runs = {run.id: run.recipe.epochs for run in (*(member.run for member in spec.members), *spec.parents)}
+    return {
+        "members": members,
+        "several": members > 1 or spec.samples > 1 or spec.method in HEADS,
+        "epochs": sum(runs.values()),
+        "corrupted_set": spec.corruptions,
+        "validated": spec.parents[0].data.validation > 0,
+    }
+
+
+def _held(rows: pd.DataFrame, record: Path | None, table: str, key: str) -> pd.DataFrame:
+    """Those of ``rows`` that a record's ``table`` has too; all where there is no record."""
+    if record is None or rows.empty:
+        return rows
+    path = record / f"{table}.csv"
+    return rows[rows[key].isin(pd.read_csv(path, usecols=[key])[key])] if path.is_file() else rows[:0]
