@@ -13,8 +13,7 @@ from conftest import ROOT, TINY
 from tracked import ssa
 from wandb_server import ENTITY, Fault, ServedRun, Server
 
-from ssa.report.figures.ensembles import CAPTIONS as ENSEMBLE_CAPTIONS
-from ssa.report.figures.study import CAPTIONS
+from ssa.report.registry import FIGURES
 from ssa.study import study
 from ssa.study.wandb import TrackingSettings
 from ssa.tracking import dashboard
@@ -50,7 +49,7 @@ def test_the_workspace_has_every_section_without_a_network(monkeypatch: pytest.M
 def test_the_panels_ask_for_what_is_logged() -> None:
     found = dashboard.panels()
     figures = {key for section in found.values() for panel in section for key in getattr(panel, "media_keys", [])}
-    assert figures <= {f"figures/{name}" for name in (*CAPTIONS, *ENSEMBLE_CAPTIONS)}
+    assert figures <= {f"figures/{name}" for name in FIGURES}
     assert len(figures) == 4
 
 
