@@ -11,6 +11,8 @@ from ssa.files import digest
 from ssa.process import gpus as ssa_gpus
 from ssa.process import locks as ssa_locks
 from ssa.process import provenance
+from ssa.report.outputs import outputs as ssa_outputs
+from ssa.results import planned as ssa_planned
 from ssa.store.store import Store
 from ssa.study import own_tables
 from ssa.study import study as ssa_study
@@ -221,10 +223,40 @@ def finish_following():
         logger.warning(said)
 
 
-def page():
+def page(wildcards=None):
     return f"{RESULTS}/report.html"
 
 
 def ensemble_results():
     """What is collected from the records of ensembles, where the study has any."""
     return expand("{folder}/{table}.csv", folder=SOURCE, table=ENSEMBLE_TABLES if HAS_ENSEMBLES else ())
+
+
+def shown():
+    """All that the study's results are shown in, with captions where Snakemake's report shows it too."""
+    plan = ssa_planned.of(study, Path(SOURCE) if RECORDED else None)
+    reported = report  # a line that begins with the word itself is a statement of Snakemake's
+    return [
+        (
+            reported(one.path, caption=caption_file(one), category=one.category, labels=dict(one.labels))
+            if one.caption
+            else one.path
+        )
+        for one in ssa_outputs(NAME, page(), plan)
+    ]
+
+
+def caption_file(output):
+    """The file that Snakemake reads the caption from, anew in a folder of its own; who only looks leaves no other."""
+    path = workflow.snakemake_tmp_dir / "captions" / f"{Path(output.path).name}.rst"
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(f"{output.caption}\n", encoding="utf-8")
+    return str(path)
+
+
+def tables_folder(wildcards):
+    return f"paper_tables/{NAME}"
+
+
+def figures_folder(wildcards):
+    return f"figures/{NAME}"

@@ -1,31 +1,5 @@
 # From records to tables, figures, verdicts and the page; nothing here trains, and so it runs where Snakemake does.
 
-from ssa.report.outputs import outputs as ssa_outputs
-from ssa.results import planned as ssa_planned
-
-
-def shown():
-    """All that the study's results are shown in, with captions where Snakemake's report shows it too."""
-    plan = ssa_planned.of(study, Path(SOURCE) if RECORDED else None)
-    reported = report  # a line that begins with the word itself is a statement of Snakemake's
-    return [
-        (
-            reported(one.path, caption=caption_file(one), category=one.category, labels=dict(one.labels))
-            if one.caption
-            else one.path
-        )
-        for one in ssa_outputs(NAME, page(), plan)
-    ]
-
-
-def caption_file(output):
-    """The file that Snakemake reads the caption from, anew in a folder of its own; who only looks leaves no other."""
-    path = workflow.snakemake_tmp_dir / "captions" / f"{Path(output.path).name}.rst"
-    path.parent.mkdir(exist_ok=True)
-    path.write_text(f"{output.caption}\n", encoding="utf-8")
-    return str(path)
-
-
 if not RECORDED:
 
     rule aggregate:
@@ -66,9 +40,9 @@ rule report:
         "../../envs/ssa.yaml"
     params:
         results=subpath(input.children, parent=True),
-        tables=f"paper_tables/{NAME}",
-        figures=f"figures/{NAME}",
-        page=page(),
+        tables=tables_folder,
+        figures=figures_folder,
+        page=page,
     shell:
         "python -m ssa report {params.results:q} --tables {params.tables:q} --figures {params.figures:q}"
         " --out {params.page:q} 2> {log:q}"
