@@ -53,8 +53,8 @@ class Image:
 
     @property
     def alt(self) -> str:
-        """The text for a reader who does not see the figure; the numbers stand in the tables."""
-        return f"Chart. {self.caption.split('. ')[0].rstrip('.')}. The tables give the same numbers in text."
+        """The text for a reader who does not see the figure; the numbers stand in its CSV file."""
+        return f"Chart. {self.caption.split('. ')[0].rstrip('.')}. Its CSV file has the numbers."
 
 
 def write_page(results: Path, tables: Path, figures: Path, out: Path) -> None:

@@ -280,6 +280,20 @@ def test_every_table_and_every_figure_has_its_numbers_as_csv(folder: Path, page:
             assert rows_of(links[f"{label['aria-label']}.csv"])
 
 
+def test_findings_stand_on_the_page_with_their_numbers(folder: Path, page: Page, tmp_path: Path) -> None:
+    assert "#findings" not in [link["href"] for link in page.all("a")]
+    tables, figures = (shutil.copytree(folder / name, tmp_path / name) for name in ("tables", "figures"))
+    (tables / "finding_controls.csv").write_text("method,gain,n\niterative,1.575,12\n", encoding="utf-8")
+    draw(figures, ["finding_controls"])
+    report.write_page(folder, tables, figures, tmp_path / "page.html")
+    asked = Page((tmp_path / "page.html").read_text(encoding="utf-8"))
+    assert "#findings" in [link["href"] for link in asked.all("a")]
+    entry = FIGURES["finding_controls"]
+    assert f"{entry.label} {entry.caption}" in said(asked)
+    (link,) = [str(link["href"]) for link in asked.all("a") if link.get("download") == "finding_controls.csv"]
+    assert rows_of(link) == [{"method": "iterative", "gain": "1.575", "n": "12"}]
+
+
 def test_the_curves_file_has_means_over_parents_by_epoch(folder: Path, page: Page) -> None:
     (link,) = [str(link["href"]) for link in page.all("a") if link.get("download") == "learning_curves.csv"]
     children, history = read_children(folder), pd.read_parquet(folder / "history.parquet")
