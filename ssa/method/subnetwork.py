@@ -408,22 +408,25 @@ class Subnetwork(Annealed):
         if self._held:
             torch._foreach_copy_(list(self._held.values()), list(weights.values()))
         else:
-            self._held = {name: weight.clone() for name, weight in weights.items()}
+            with torch.inference_mode(False):  # outside of it the next step may write over them
+                self._held = {name: weight.clone() for name, weight in weights.items()}
 
     def _restore(self) -> None:
         """Put held weights back: the pruned ones, or those that the last step's mask hid."""
         frozen = "freeze" in (self.pruned_weights, self.masked_weights)
         if not (frozen and self._held):
             return
-        shown = torch.ones_like(self.target)
+        shown = self.multiplier.bool() if self.masked_weights == "freeze" else self.target
         if self.pruned_weights == "freeze":
-            shown &= self.target
-        if self.masked_weights == "freeze":
-            shown &= self.multiplier.bool()
-        with torch.no_grad():
-            for name, value in self._held.items():
-                weight = self._weight(name)  # an optimiser may step within the backward pass
-                weight.copy_(torch.where(self._entry(shown, name), weight, value.to(weight.device)))
+            shown = shown & self.target
+        weights = {name: self._weight(name) for name in self._held}
+        held = {name: value.to(weights[name].device) for name, value in self._held.items()}
+        with torch.no_grad():  # an optimiser may step within the backward pass
+            if shown.is_cuda and self._layout.fits(weights):  # in as many launches for a hundred tensors as for one
+                torch._foreach_copy_(list(weights.values()), self._layout.merge(shown, weights, held))
+                return
+            for name, weight in weights.items():
+                weight.copy_(torch.where(self._entry(shown, name), weight, held[name]))
 
     @property
     def holds_late(self) -> bool:

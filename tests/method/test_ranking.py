@@ -51,6 +51,21 @@ def test_it_is_the_choice_tensor_by_tensor(dtype: torch.dtype, tensors: int) -> 
         assert torch.equal(own, ranking.cut(layout, score, count))
 
 
+def test_all_tensors_are_merged_as_each_would_be() -> None:
+    weights = {"w0": torch.randn(2, 3, 2, 2).to(memory_format=torch.channels_last), "w1": torch.randn(4, 3)}
+    layout = Layout(weights)
+    held = {name: torch.full_like(weight, math.nan) for name, weight in weights.items()}
+    first = torch.rand(layout.count) < 0.5
+    backwards = dict(reversed(weights.items()))
+    for name, merged in zip(backwards, layout.merge(first, backwards, held), strict=True):
+        own = torch.where(layout.view(first, name), weights[name], held[name])
+        assert torch.equal(merged.nan_to_num(7), own.nan_to_num(7))
+        assert merged.stride() == weights[name].stride()
+    assert layout.fits(backwards)
+    assert not layout.fits({"w0": weights["w0"]})
+    assert not layout.fits({**weights, "w1": torch.zeros(4, 1)})
+
+
 def test_neurons_are_summed_whatever_the_memory_is() -> None:
     values = [torch.arange(24.0).view(2, 3, 2, 2), torch.arange(6.0).view(2, 3), torch.arange(6.0).view(3, 2).t()]
     for weights in (values, [values[0].to(memory_format=torch.channels_last), *values[1:]]):

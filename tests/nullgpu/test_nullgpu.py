@@ -68,6 +68,12 @@ def test_no_law_costs_more_than_its_launches(measure: Measure, structure: str) -
     assert rows[-1]["variants"] == 3
 
 
+def test_frozen_weights_are_put_back_in_as_few_launches(measure: Measure) -> None:
+    frozen = [{"masked_weights": "freeze"}, {"pruned_weights": "freeze"}]
+    for row in measure(*({**SMALL, "laws": ["temperature", "expected"], "settings": each} for each in frozen)):
+        assert not faults(row), row
+
+
 def test_annealing_takes_little_more_of_the_cpu_than_one_shot_does(measure: Measure) -> None:
     """The median of 60 epochs, each against a one-shot child's of the same moment: other processes disturb both."""
     rows = measure({**SMALL, "laws": ["one-shot", *ELEMENTWISE[2:], "iterative", *RANKED], "timed": 60})

@@ -66,3 +66,14 @@ class Layout:
         flat = torch.empty(self.count, dtype=dtype, device=next(iter(tensors.values())).device)
         torch._foreach_copy_([self.view(flat, name) for name in tensors], list(tensors.values()))
         return flat
+
+    def fits(self, tensors: Mapping[str, Tensor]) -> bool:
+        """Whether ``tensors`` are all of these, each of its shape here."""
+        return tensors.keys() == self._places.keys() and all(
+            tensor.shape == self.shape(name) for name, tensor in tensors.items()
+        )
+
+    def merge(self, first: Tensor, ones: Mapping[str, Tensor], others: Mapping[str, Tensor]) -> list[Tensor]:
+        """Each of ``ones``, in their order, with the elements of ``others`` where the flat ``first`` is False."""
+        merged = torch.where(first, self.flatten(ones), self.flatten(others))
+        return [self.view(merged, name) for name in ones]

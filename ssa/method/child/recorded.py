@@ -27,7 +27,7 @@ class Recorded:
         self._calls += 1
         if self._calls == 1 or torch.cuda.is_current_stream_capturing():  # the first call also loads the kernels
             return self._function(*inputs)
-        with torch.cuda.device(inputs[0].device):
+        with torch.cuda.device(inputs[0].device), torch.inference_mode(False):  # what is kept is written to again
             if self._output is None:
                 self._inputs = [each.clone() for each in inputs]
                 # The data loader's threads of a user may go on meanwhile: only this thread's calls are restricted.
