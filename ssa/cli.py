@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from ssa.tracking.tracker import Tracker
 
 PIPE_CLOSED = 128 + 13  # as a shell says of a program that SIGPIPE ended
-OPTIONAL = {"jinja2", "matplotlib", "pandas", "plotly", "pyarrow", "yaml", "scipy", "seaborn", "sklearn"}
-OPTIONAL |= {"snakemake", "timm", "torchvision", "wandb", "wandb_workspaces"}  # what the extra study brings
+OPTIONAL = {"jinja2", "matplotlib", "pandas", "plotly", "pooch", "pyarrow", "requests", "yaml", "scipy", "seaborn"}
+OPTIONAL |= {"sklearn", "snakemake", "timm", "torchvision", "wandb", "wandb_workspaces"}  # what the extra study brings
 Command = Callable[[argparse.Namespace], "int | None"]
 
 

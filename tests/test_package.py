@@ -28,6 +28,13 @@ def test_the_library_brings_what_its_names_import_and_no_more() -> None:
     assert not cli.OPTIONAL & set(loaded.split())
 
 
+def test_a_command_that_lacks_the_workflow_names_its_extra() -> None:
+    names = {one.partition(">")[0].replace("-", "_") for one in PROJECT["optional-dependencies"]["study"]}
+    other = {"scikit_learn": "sklearn", "pyyaml": "yaml"}  # what is imported under another name
+    imported = {other.get(name, name) for name in names} - {"snakemake_executor_plugin_slurm"}
+    assert imported == cli.OPTIONAL
+
+
 def test_the_name_is_not_another_projects() -> None:
     assert PROJECT["name"] == "stochastic-subnetwork-annealing"
     assert (ROOT / "ssa" / "py.typed").exists()
