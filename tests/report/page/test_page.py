@@ -360,6 +360,13 @@ def test_a_claim_that_was_not_tested_says_why(tmp_path: Path) -> None:
     assert (verdict.text, verdict.tally) == ("not testable", "no ensembles in this study")
 
 
+def test_the_ends_of_an_axis_are_plain_numbers() -> None:
+    macros = report.environment().get_template("macros.html.j2").module
+    shown = macros.forest(report_claims.Panel("", report_claims.Axis(-46.2, 130, 0), []), report_claims.MARKS)  # type: ignore[attr-defined]
+    assert "−46.2<" in shown
+    assert ">130<" in shown
+
+
 def test_a_ratio_has_a_logarithmic_axis() -> None:
     axis = report_claims.Axis(0.25, 4, 1)
     assert [axis.percent(value) for value in (0, 0.25, 0.5, 1, 4, 9)] == [0, 0, 25, 50, 100, 100]
