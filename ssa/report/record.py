@@ -21,7 +21,7 @@ KEYS = ["ensemble_id", "ensemble", "dataset", "model", "seed", "corrupted_images
 
 
 class Record:
-    """What lies in ``folder``: children.csv, history.parquet, study.json, and the tables of ensembles, if any."""
+    """The files of ``folder``: children.csv, history.parquet, study.json, and the tables of ensembles, if any."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -32,7 +32,7 @@ class Record:
         return self.table(part) if part in TABLES else getattr(self, part)
 
     def table(self, name: str) -> Any:
-        """What the table's entry makes; made once."""
+        """The table that the entry makes; made once."""
         if name not in self._tables:
             self._tables[name] = made(TABLES[name], self)
         return self._tables[name]

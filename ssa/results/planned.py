@@ -1,4 +1,4 @@
-"""What is known of a study's results before anything is trained: the settings of its children and ensembles."""
+"""The part of a study's results that is known before anything is trained: settings of children and ensembles."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Planned:
 
 
 def of(study: Study, record: Path | None = None) -> Planned:
-    """What ``study`` will have, or of it only what the folder ``record`` holds."""
+    """The results that ``study`` will have, or of them only those that the folder ``record`` holds."""
     used = any(child.spec.score_used for child in study.children)
     children = [settings_of(child) | _scored(child.spec, used) for child in study.children]
     ensembles = [settings_of_ensemble(ensemble) | _asked(ensemble) for ensemble in study.ensembles]
@@ -77,7 +77,7 @@ def settings_of_ensemble(ensemble: Ensemble) -> dict[str, Any]:
 
 
 def _scored(spec: ChildSpec, used: bool) -> dict[str, Any]:
-    """What stands for scores, and how many epochs a learning curve has; ``used``: whether it is of networks as used."""
+    """Placeholders of scores, and how many epochs a learning curve has; ``used``: whether it is of networks as used."""
     last = spec.recipe.epochs
     exact = set(range(last + 1)) if spec.score_epochs is None else {*spec.score_epochs, last}
     annealed = dict(spec.law_args).get("epochs", 0) if used else 0
@@ -103,7 +103,7 @@ def _tuning(ensemble: Ensemble) -> dict[str, Any]:
 
 
 def _asked(ensemble: Ensemble) -> dict[str, Any]:
-    """What decides which scores an ensemble will have, and what its training will take."""
+    """The settings that decide which scores an ensemble will have, and what its training will take."""
     spec = ensemble.spec
     members = len(spec.members)
     runs = {run.id: run.recipe.epochs for run in (*(member.run for member in spec.members), *spec.parents)}

@@ -200,7 +200,7 @@ def test_the_budget_adds_up_from_the_recorded_epochs(made: tuple[study.Study, St
     ],
 )
 def test_every_method_of_the_studies_has_the_budget_that_they_say(config: str, budgets: dict[str, int]) -> None:
-    common = {"budget16": 16, "reduced": 80, "demo": 64, "budget200": 200}[config]
+    common = {"budget16": 16, "reduced": 80, "demo": 128, "budget200": 200}[config]
     for one in study.load(ROOT / "config" / f"{config}.yaml").ensembles:
         trunks, children = (sum(run.recipe.epochs for run in runs) for runs in (one.spec.parents, one.spec.children))
         assert trunks + children == budgets.get(one.name, common), one.name

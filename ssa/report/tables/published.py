@@ -1,4 +1,4 @@
-"""What others report: published results, which stand beside a study's own, always marked so, and ranges to expect."""
+"""Results that others published: they stand beside a study's own, always marked so, and ranges to expect."""
 
 from __future__ import annotations
 
