@@ -99,6 +99,18 @@ def is_noted(path: Path) -> bool:
     return path.exists() and path.read_text(encoding="utf-8") == source()
 
 
+def noted(path: Path, otherwise: Path) -> Path:
+    """``path`` if it holds :func:`source` as it is now, else the file ``otherwise``, which then does.
+
+    Who only looks sees what would be made anew, and leaves ``path`` as it is; who runs notes the source there as the
+    run starts, so that it is older than what is made of it.
+    """
+    if is_noted(path):
+        return path
+    note_source(otherwise)
+    return otherwise
+
+
 def hardware(device: torch.device, earlier: Iterable[Sequence[str]] = ()) -> list[list[str]]:
     """Names and instruction sets of the devices of a run, each once: those of ``earlier``, then ``device``."""
     return [list(one) for one in dict.fromkeys((*map(tuple, earlier), (device_name(device), instructions(device))))]

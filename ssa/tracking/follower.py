@@ -8,7 +8,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+from ssa.study import wandb
+from ssa.study.study import Study
+
 END_SECONDS = 60.0  # how long the end of a study may wait for its W&B runs
+
+
+def of(study: Study, file: Path, log: Path) -> Follower | None:
+    """The follower of ``study``, whose file is ``file``; None if nothing of it is to be logged."""
+    return None if wandb.resolve(study.raw, study.name).mode == "disabled" else Follower(file, log)
 
 
 class Follower:

@@ -14,6 +14,7 @@ from functools import cached_property
 from pathlib import Path
 
 from ssa.errors import UserError
+from ssa.files import digest
 from ssa.store.store import Store
 from ssa.study.study import Study
 from ssa.workflow import jobs
@@ -66,6 +67,15 @@ class Marks:
         """Whether the job of this name makes all that the study needs of its parent alone, not only children."""
         start, stop = map(int, job.split("-")[:2])
         return self.one_machine and stop - start == len(self.study.children_of(parent_id))
+
+    def of_data(self) -> Path:
+        """The file that says that the data sets are there.
+
+        It is named after them and their folder, and so is never out of date: Snakemake forgets the jobs behind one that
+        runs again if its output is ancient() to the next.
+        """
+        sets = sorted({str(parent.data) for parent in self.study.all_parents().values()})
+        return self._folder / f"data-{digest([str(self.study.data_root), *sets])}.done"
 
     def of_job(self, job: Job) -> Path:
         """The file that says that all children of ``job`` are recorded."""

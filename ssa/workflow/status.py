@@ -17,6 +17,7 @@ from ssa.training.models import mega_macs
 
 BAR = 24
 REDRAW_SECONDS, LINE_SECONDS = 2.0, 60.0
+TERMINAL_LINE_SECONDS = 10.0  # between lines among Snakemake's
 
 
 @dataclass(frozen=True)
@@ -140,6 +141,11 @@ def watch(study: Study, store: Store, stream: TextIO, every: float | None = None
         if status.complete:
             return
         time.sleep(every or (REDRAW_SECONDS if stream.isatty() else LINE_SECONDS))
+
+
+def log_seconds(stream: TextIO) -> float:
+    """How often the workflow's log on ``stream`` says the state."""
+    return TERMINAL_LINE_SECONDS if stream.isatty() else LINE_SECONDS
 
 
 def say_while_running(study: Study, store: Store, say: Callable[[str], object], every: float) -> None:

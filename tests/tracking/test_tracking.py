@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import TINY
+from studies import expand
 from tracked import RUNS, children, environment, logs, ssa, wait_for
 
 from ssa.errors import UserError
@@ -28,6 +29,7 @@ from ssa.specs.specs import ChildSpec
 from ssa.store.store import Store
 from ssa.study import study
 from ssa.study.wandb import TrackingSettings, resolve
+from ssa.tracking import follower
 from ssa.tracking.layers import BINS, Derived, ParentMasks
 from ssa.tracking.ledger import Ledger
 from ssa.tracking.log import is_complete
@@ -315,6 +317,15 @@ def test_a_line_that_was_cut_off_spoils_no_other(tmp_path: Path) -> None:
 
 
 # --- following ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("mode", "follows"), [("offline", True), ("disabled", False)])
+def test_nothing_follows_a_study_that_is_not_logged(
+    tiny: dict[str, Any], tmp_path: Path, mode: str, follows: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("WANDB_MODE", raising=False)
+    found = follower.of(expand({**tiny, "wandb": {"mode": mode}}), Path("tiny.yaml"), tmp_path / "tracking.log")
+    assert (found is not None) == follows
 
 
 def test_a_follower_writes_what_comes_and_ends_with_the_process_that_started_it(folder: Path) -> None:

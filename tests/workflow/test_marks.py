@@ -168,3 +168,12 @@ def test_a_job_that_is_stopped_among_its_ensembles_says_what_is_recorded(
         "ssa: stopped by SIGTERM: 5 of 5 children and 0 of 1 ensembles are recorded; "
         "the next attempt goes on from there"
     )
+
+
+def test_the_mark_of_the_data_is_named_after_them_and_their_folder(tiny: dict[str, Any], tmp_path: Path) -> None:
+    def name(**changes: Any) -> str:
+        return Marks(expand({**tiny, **changes}), Store(tmp_path), 2).of_data().name
+
+    assert name() == name(children={**tiny["children"], "epochs": 3})
+    other = {"digits": {**tiny["datasets"]["digits"], "train": 61}}
+    assert len({name(), name(data_root="elsewhere"), name(datasets=other)}) == 3

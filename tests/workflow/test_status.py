@@ -136,6 +136,13 @@ def test_watching_ends_when_all_is_recorded(study: Study, tmp_path: Path) -> Non
     assert stream.getvalue() == "tiny: 2 of 2 parents, 10 of 10 children: all are recorded\n"
 
 
+def test_a_log_has_a_line_a_minute_and_a_terminal_one_every_ten_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = io.StringIO()
+    assert status.log_seconds(stream) == 60
+    monkeypatch.setattr(stream, "isatty", lambda: True)
+    assert status.log_seconds(stream) == 10
+
+
 def test_the_workflow_says_a_line_every_so_often_and_ends_with_the_study(study: Study, tmp_path: Path) -> None:
     store, said = Store(tmp_path), list[str]()
     status.say_while_running(study, store, said.append, every=0.05)

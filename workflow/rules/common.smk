@@ -1,4 +1,3 @@
-import math
 import os
 import sys
 from pathlib import Path
@@ -7,7 +6,6 @@ from snakemake.exceptions import WorkflowError
 from snakemake.logging import logger
 
 from ssa.errors import UserError
-from ssa.files import digest
 from ssa.process import gpus as ssa_gpus
 from ssa.process import locks as ssa_locks
 from ssa.process import provenance
@@ -16,11 +14,13 @@ from ssa.results import planned as ssa_planned
 from ssa.store.store import Store
 from ssa.study import own_tables
 from ssa.study import study as ssa_study
-from ssa.study import wandb as ssa_tracking
-from ssa.tracking.follower import Follower
+from ssa.tracking import follower as ssa_follower
+from ssa.workflow import machine as ssa_machine
 from ssa.workflow import options as ssa_options
+from ssa.workflow import place as ssa_place
 from ssa.workflow import size as ssa_size
 from ssa.workflow import status as ssa_status
+from ssa.workflow.attempts import Attempts
 from ssa.workflow.marks import Marks
 
 # Jobs call `python -m ssa` with the interpreter that runs Snakemake, whether or not its environment is activated.
@@ -35,130 +35,59 @@ def checked(read, *args, **named):
         raise WorkflowError(str(error))
 
 
-# The study is read from its file, not from Snakemake's config, which would merge two studies into one.
-PAPER = os.path.relpath(Path(workflow.basedir) / "config" / "paper.yaml")
 OPTIONS = checked(ssa_options.read, workflow.config_settings.config)
 RECORDED = OPTIONS.recorded
-if RECORDED:
-    STUDY_FILE = f"recorded/{RECORDED}/study.yaml"
-else:
-    if len(workflow.configfiles) > 1:
-        raise WorkflowError("one study at a time: give one --configfile")
-    STUDY_FILE = os.path.relpath(workflow.configfiles[0]) if workflow.configfiles else PAPER
+PAPER = Path(workflow.basedir) / "config" / "paper.yaml"
+STUDY_FILE = str(checked(ssa_place.study_file, RECORDED, workflow.configfiles, PAPER))
 ENSEMBLE_TABLES = ("ensembles", "ensemble_sizes", "ensemble_bins", "corruptions")
-
-
-def share_gpus():
-    """On one machine: as many GPU jobs at a time as there are GPUs, or as --resources gpu=N says; returns how many.
-
-    Each job leases a GPU, or where N is larger a share of one. On a cluster the scheduler gives each job its own.
-    """
-    limit = workflow.global_resources.get("gpu").value
-    if workflow.resource_settings.nodes is None and study.device != "cpu":
-        gpus = len(ssa_gpus.devices())
-        if limit is None and gpus:
-            workflow.register_resource("gpu", gpus)
-        limit = limit or gpus
-        os.environ.setdefault(ssa_gpus.SHARES, str(max(1, math.ceil(limit / max(gpus, 1)))))
-    return limit
-
-
-def worker_count():
-    """How many jobs can run side by side: GPUs where there are any or a limit is given, else cores or cluster jobs."""
-    gpus = share_gpus()
-    limits = workflow.resource_settings
-    return (study.device != "cpu" and gpus) or limits.nodes or limits.cores or 1
 
 
 study = checked(
     ssa_study.load, Path(STUDY_FILE), data_root=OPTIONS.data_root, children_per_job=OPTIONS.children_per_job
 )
 store = Store(Path("results"))
-counted = worker_count()
-workers = OPTIONS.workers or counted
-# Not where an executor sends jobs elsewhere, nor there.
-ONE_MACHINE = workflow.resource_settings.nodes is None and not workflow.remote_exec
-MARKS = Marks(study, store, workers, ONE_MACHINE)
-
-if RECORDED == study.name:
-    raise WorkflowError(
-        f"recorded/{RECORDED} is named as its study, whose tables it would overwrite; rename the folder"
-    )
+PLACE = checked(ssa_place.Place, study, RECORDED)
 if not RECORDED:
     checked(own_tables.check, study, store)
-NAME = RECORDED or study.name
-RESULTS = f"results/{NAME}"
-SOURCE = f"recorded/{RECORDED}" if RECORDED else RESULTS  # where children.csv and its companions lie
-# A record has only the ensembles that were finished when it was made.
-HAS_ENSEMBLES = Path(f"{SOURCE}/ensembles.csv").exists() if RECORDED else bool(study.ensembles)
-LOGS = f"logs/{NAME}"
-GPU = 0 if study.device == "cpu" else 1
+NAME, RESULTS, SOURCE, LOGS = PLACE.name, PLACE.results, PLACE.source, PLACE.logs
+HAS_ENSEMBLES = PLACE.has_ensembles
 DATA_ROOT = str(study.data_root)
-# Named after what it stands for, and never out of date: Snakemake forgets the jobs behind one that runs again where
-# its output is ancient() to the next.
-DATA_SETS = sorted({str(parent.data) for parent in study.all_parents().values()})
-DATA_MARK = f"data-{digest([DATA_ROOT, *DATA_SETS])}"
 LOCK = Path(RESULTS) / ".lock"
 # Holds the digest of the package's source: what the package wrote is made anew where that has changed.
 NOTED = Path("results/.source")
+CODE = str(provenance.noted(NOTED, workflow.snakemake_tmp_dir / "source"))
+
+# On one machine each GPU job leases a GPU or, where --resources gpu=N is more than there are, a share of one. On a
+# cluster the scheduler gives each job its own.
+LIMITS = workflow.resource_settings
+MACHINE = ssa_machine.of(study.device, LIMITS.cores, LIMITS.nodes, workflow.global_resources.get("gpu").value)
+GPU = 0 if study.device == "cpu" else 1
+if MACHINE.gpus:
+    workflow.register_resource("gpu", MACHINE.gpu_jobs)
+    os.environ.setdefault(ssa_gpus.SHARES, str(MACHINE.shares))
+
+WORKERS = OPTIONS.workers or MACHINE.workers
+ONE_MACHINE = LIMITS.nodes is None and not workflow.remote_exec  # a job on a cluster's node is no machine of its own
+MARKS = Marks(study, store, WORKERS, ONE_MACHINE)
+ATTEMPTS = Attempts(OPTIONS)
 # Which attempt at a job a mark is of, where what an earlier one made was lost: .2, .3, ...
 AGAIN = r"(\.\d+)?"
 
 
-def code():
-    """The file that holds the digest of the package's source; a new one of Snakemake's own where it holds another.
-
-    Who only looks sees what would be made anew, and leaves the file of the results as it is; who runs notes the source
-    as the run starts, so that it is older than what is made of it.
-    """
-    if provenance.is_noted(NOTED):
-        return str(NOTED)
-    changed = workflow.snakemake_tmp_dir / "source"
-    provenance.note_source(changed)
-    return str(changed)
-
-
-CODE = code()
-
 if workflow.is_main_process and not RECORDED:
-    logger.info(ssa_size.summary(study, workers))
-
-
-def training_memory(wildcards, attempt):
-    """MB for a job that trains; more at each attempt."""
-    return attempt * 8000
-
-
-def parent_minutes(wildcards, attempt):
-    """A parent is saved as it goes: what one attempt does not finish, the next does."""
-    return attempt * OPTIONS.minutes_per_parent
-
-
-def children_minutes(wildcards, attempt):
-    """Minutes for all children of a job, which its name counts, and a quarter of an hour to begin with."""
-    start, stop = map(int, wildcards.job.split("-")[:2])
-    return attempt * (15 + (stop - start) * OPTIONS.minutes_per_child)
-
-
-def ensemble_minutes(wildcards, attempt):
-    """A member that was trained is kept: what one attempt does not finish, the next does."""
-    return attempt * OPTIONS.minutes_per_ensemble
-
-
-def ancient_files(paths):
-    return [ancient(str(path)) for path in paths]
+    logger.info(ssa_size.summary(study, WORKERS))
 
 
 def before_masks(wildcards):
-    return ancient_files(MARKS.before_masks(wildcards.parent))
+    return [str(mark) for mark in MARKS.before_masks(wildcards.parent)]
 
 
 def before_children(wildcards):
-    return ancient_files(MARKS.before_children(wildcards.parent, wildcards.job))
+    return [str(mark) for mark in MARKS.before_children(wildcards.parent, wildcards.job)]
 
 
 def before_ensemble(wildcards):
-    return ancient_files(MARKS.before_ensemble(wildcards.ensemble))
+    return [str(mark) for mark in MARKS.before_ensemble(wildcards.ensemble)]
 
 
 def ensembles_too(wildcards):
@@ -186,8 +115,7 @@ def say_how_far():
         logger.info(f"recorded/{RECORDED}: its tables, figures and page are made; nothing is trained")
         return
     logger.info(f"To watch the study from elsewhere: ssa status {os.path.relpath(STUDY_FILE)} --watch")
-    every = 10.0 if sys.stderr.isatty() else ssa_status.LINE_SECONDS
-    ssa_status.say_while_running(study, Store(store.root), logger.info, every)
+    ssa_status.say_while_running(study, Store(store.root), logger.info, ssa_status.log_seconds(sys.stderr))
 
 
 def newer_records(wildcards):
@@ -200,15 +128,7 @@ def job_marks(wildcards):
     return [str(mark) for mark in MARKS.wanted()]
 
 
-def follower():
-    """What logs the study to W&B while it runs; None where that is disabled, or nothing is trained."""
-    if RECORDED:
-        return None
-    mode = checked(ssa_tracking.resolve, study.raw, study.name).mode
-    return None if mode == "disabled" else Follower(Path(STUDY_FILE), Path(LOGS) / "tracking.log")
-
-
-FOLLOWER = follower()
+FOLLOWER = None if RECORDED else checked(ssa_follower.of, study, Path(STUDY_FILE), Path(LOGS) / "tracking.log")
 
 
 def start_following():

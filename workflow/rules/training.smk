@@ -8,7 +8,7 @@ rule data:
     input:
         ancient(STUDY_FILE),
     output:
-        touch(f"{RESULTS}/marks/{DATA_MARK}.done"),
+        touch(MARKS.of_data()),
     log:
         f"{LOGS}/data.log",
     localrule: True
@@ -33,8 +33,8 @@ rule parent:
     threads: OPTIONS.threads
     resources:
         gpu=GPU,
-        mem_mb=training_memory,
-        runtime=parent_minutes,
+        mem_mb=ATTEMPTS.memory,
+        runtime=ATTEMPTS.parent_minutes,
     params:
         root=DATA_ROOT,
     shell:
@@ -45,7 +45,7 @@ rule parent:
 rule masks:
     input:
         data=ancient(rules.data.output),
-        parent=before_masks,
+        parent=ancient(before_masks),
         study=ancient(STUDY_FILE),
     output:
         touch(f"{RESULTS}/marks/masks/{{parent}}{{again}}.done"),
@@ -66,7 +66,7 @@ rule masks:
 rule children:
     input:
         data=ancient(rules.data.output),
-        masks=before_children,
+        masks=ancient(before_children),
         study=ancient(STUDY_FILE),
     output:
         touch(f"{RESULTS}/marks/jobs/{{parent}}/{{job}}{{again}}.done"),
@@ -77,8 +77,8 @@ rule children:
     threads: OPTIONS.threads
     resources:
         gpu=GPU,
-        mem_mb=training_memory,
-        runtime=children_minutes,
+        mem_mb=ATTEMPTS.memory,
+        runtime=ATTEMPTS.children_minutes,
     params:
         root=DATA_ROOT,
         also=ensembles_too,
@@ -90,7 +90,7 @@ rule children:
 rule ensemble:
     input:
         data=ancient(rules.data.output),
-        parents=before_ensemble,
+        parents=ancient(before_ensemble),
         study=ancient(STUDY_FILE),
     output:
         touch(f"{RESULTS}/marks/ensembles/{{ensemble}}{{again}}.done"),
@@ -101,8 +101,8 @@ rule ensemble:
     threads: OPTIONS.threads
     resources:
         gpu=GPU,
-        mem_mb=training_memory,
-        runtime=ensemble_minutes,
+        mem_mb=ATTEMPTS.memory,
+        runtime=ATTEMPTS.ensemble_minutes,
     params:
         root=DATA_ROOT,
     shell:
