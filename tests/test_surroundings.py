@@ -72,6 +72,32 @@ def test_without_a_home_that_can_be_written_caches_go_elsewhere(print_home: Path
     assert ours.stdout.splitlines()[-1] == str(tmp_path)
 
 
+def look(folder: Path, study: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    """What Snakemake would do in ``folder``."""
+    command = [sys.executable, "-m", "snakemake", "-s", str(ROOT / "Snakefile"), "-n", "--configfile", str(study)]
+    return subprocess.run(
+        command, cwd=folder, env={**os.environ, **environment}, capture_output=True, text=True, encoding="utf-8"
+    )
+
+
+def test_snakemake_by_hand_takes_another_folder_for_its_caches(tmp_path: Path) -> None:
+    done = look(tmp_path, ROOT / "config/demo.yaml", HOME="/dev/null", XDG_CACHE_HOME=str(tmp_path / "caches"))
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert "study demo: 6 parents" in done.stdout + done.stderr
+
+
+def test_a_studys_file_that_is_not_there_is_named_last(tmp_path: Path) -> None:
+    done = look(tmp_path, tmp_path / "none.yaml")
+    assert done.returncode != 0
+    last = done.stdout.strip().splitlines()[-1]  # a dry run speaks on standard output
+    assert last.startswith("FileNotFoundError")
+    assert "none.yaml" in last
+    by_ssa = subprocess.run(
+        [sys.executable, "-m", "ssa", "plan", "none.yaml"], cwd=tmp_path, capture_output=True, encoding="utf-8"
+    )
+    assert (by_ssa.returncode, by_ssa.stderr.count("\n")) == (2, 1)
+
+
 def test_a_copy_inside_another_repository_does_not_have_its_commit(tmp_path: Path) -> None:
     def git(*words: str) -> str:
         who = ["-c", "user.name=A", "-c", "user.email=a@example.org"]
