@@ -1,1 +1,1 @@
-"""The functions that Snakemake calls: stages, jobs and their marks, the machine, the size of a study, and how far it is."""
+"""The functions that Snakemake calls: stages, jobs and their marks, the machine, a study's size and how far it is."""
