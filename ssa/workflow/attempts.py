@@ -1,4 +1,4 @@
-"""What a job asks of a cluster, more at each attempt. Snakemake calls these with a job's wildcards."""
+"""The resources that a job asks of a cluster, more at each attempt. Snakemake calls these with a job's wildcards."""
 
 from __future__ import annotations
 

@@ -41,7 +41,7 @@ class Place:
 
     @property
     def name(self) -> str:
-        """What the folders of its tables, figures and page are called."""
+        """The name of the folders of its tables, figures and page."""
         return self.recorded or self.study.name
 
     @property
