@@ -15,6 +15,7 @@ import pandas as pd
 import pytest
 import synthetic
 import synthetic_ensembles
+from conftest import ROOT
 from plotly.offline import get_plotlyjs
 from tracked import PIXEL
 
@@ -29,6 +30,7 @@ from ssa.report.record import Record
 from ssa.report.registry import ENSEMBLES, FIGURES, STUDY
 from ssa.report.write import write_report, write_tables
 from ssa.results.children import read_children
+from ssa.study import study as study_files
 from ssa.study.methods import in_order
 
 CAPTIONS = {name: entry.caption for name, entry in FIGURES.items() if entry.section == STUDY}
@@ -255,6 +257,7 @@ def test_a_demonstrations_verdicts_say_that_they_are_one(folder: Path, tmp_path:
     badges = [attrs for attrs in demo.all("span") if attrs.get("class") == "demo"]
     assert len(badges) == len(verdicts) > 10
     assert "no evidence about the paper" in said(demo)
+    assert study_files.load(ROOT / "config" / "demo.yaml").raw["demonstration"] is True
 
 
 def rows_of(address: str) -> list[dict[str, str]]:
