@@ -169,7 +169,7 @@ class ParentSpec(Spec):
 
     ``data_seed``: decides a split with ``split: parent``, so that parents of different seeds can share one; None for
     the parent's own seed. ``model_version``: which network the name stands for (``VERSIONS`` of
-    :mod:`ssa.training.models`).
+    :mod:`ssa.training.models`). ``model_source``: a digest of the source of a model of one's own, None for others.
     """
 
     data: DataSpec
@@ -180,6 +180,7 @@ class ParentSpec(Spec):
     semantics: int = SEMANTICS
     data_seed: int | None = setting(None, added=True)
     model_version: int = setting(1, added=True)
+    model_source: str | None = setting(None, added=True)
 
     @property
     def words(self) -> str:

@@ -278,13 +278,18 @@ def _mask(own: ChildSettings, where: str) -> MaskSpec:
     return MaskSpec(own.criterion, own.structure, own.allocation, own.stem, own.sparsity, seed, images)
 
 
+def look_here() -> None:
+    """Let modules be imported from the folder where commands are run."""
+    if os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())
+
+
 def find_law(path: str, where: str) -> type[laws.Law]:
     """The law that ``path`` names; ``UserError`` naming ``where`` it is not allowed.
 
     One's own laws are found in the folder where commands are run too, however these were started.
     """
-    if os.getcwd() not in sys.path:
-        sys.path.append(os.getcwd())
+    look_here()
     try:
         return laws.find(path)
     except ValueError as error:

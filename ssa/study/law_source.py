@@ -1,4 +1,4 @@
-"""Digest the source of a law of one's own: it determines the result as much as any setting."""
+"""Digest the source of a law or a model of one's own: it determines the result as much as any setting."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from ssa.errors import UserError
 
@@ -16,18 +17,21 @@ INSTALLED = ("site-packages", "dist-packages")  # folders of many projects
 
 
 @cache
-def digest(law: type) -> str | None:
+def digest(law: Any, what: str = "law") -> str | None:
     """Ten hexadecimal digits for the source of ``law`` and of all that it imports from its project.
 
-    None for this package's own laws, whose version the specification has. The project is the folder from which the
-    law's module was imported, or its package if that is installed. ``UserError`` if the module has no file.
+    ``law``: its class, or what builds a model. None for this package's own, whose version the specification has. The
+    project is the folder from which its module was imported, or its package if that is installed. ``UserError``, which
+    says ``what`` it is, if the module has no file.
     """
     name = law.__module__
     if name.partition(".")[0] == OURS:
         return None
     module = sys.modules[name]
     if not getattr(module, "__file__", None):
-        raise UserError(f"the law {name}.{law.__name__} has no source file, so no id can follow it; put it in a module")
+        raise UserError(
+            f"the {what} {name}.{law.__name__} has no source file, so no id can follow it; put it in a module"
+        )
     file = Path(str(module.__file__))
     depth = name.count(".") + (file.name == "__init__.py")
     root = file.parents[depth]

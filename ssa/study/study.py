@@ -15,7 +15,7 @@ from ssa.errors import UserError
 from ssa.specs import settings, yaml_files
 from ssa.specs.settings import setting
 from ssa.specs.specs import ChildSpec, DataSpec, MaskSpec, ParentSpec, Recipe
-from ssa.study import blocks, questions
+from ssa.study import blocks, law_source, questions
 from ssa.study import ensembles as ensemble_study
 from ssa.study import wandb as tracking_settings
 from ssa.study.blocks import Child
@@ -43,7 +43,7 @@ class ParentSettings:
     """One kind of parent, of which a study trains one for each seed."""
 
     dataset: str = setting(meaning="one of `datasets`, by name")
-    model: str = setting(meaning="a built-in model, or `timm/<name>`")
+    model: str = setting(meaning="a built-in model, `timm/<name>`, or the import path of one of your own")
     seeds: tuple[int, ...] = setting(meaning="one parent is trained for each")
 
 
@@ -348,6 +348,7 @@ def _read_parents(values: Mapping[str, Any], datasets: Mapping[str, DataSpec], w
     head = settings.read(ParentSettings, {key: values[key] for key in own if key in values}, where)
     if head.dataset not in datasets:
         raise UserError(f"{where}.dataset: {head.dataset!r} is not allowed; allowed: {', '.join(datasets)}")
+    blocks.look_here()
     models.check_name(head.model, f"{where}.model")
     options = settings.mapping(values.get("model_options") or {}, "a mapping", f"{where}.model_options")
     models.wrapping(options, f"{where}.model_options")
@@ -358,7 +359,10 @@ def _read_parents(values: Mapping[str, Any], datasets: Mapping[str, DataSpec], w
         raise UserError(f"{where}.lr_schedule: 'rewound' is not allowed; a parent has no earlier rate to go back to")
     rates.check_cycles(recipe, where)
     data, own_options, version = datasets[head.dataset], _options(options, where), models.VERSIONS.get(head.model, 1)
-    return tuple(ParentSpec(data, head.model, own_options, recipe, seed, model_version=version) for seed in head.seeds)
+    builder = models.own(head.model)
+    source = law_source.digest(builder, "model") if builder else None
+    first = ParentSpec(data, head.model, own_options, recipe, 0, model_version=version, model_source=source)
+    return tuple(dataclasses.replace(first, seed=seed) for seed in head.seeds)
 
 
 def _options(options: Mapping[str, Any], where: str) -> tuple[tuple[str, Any], ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -112,9 +113,31 @@ def mega_macs(name: str, options: Mapping[str, Any]) -> float | None:
 
 
 def check_name(name: str, where: str) -> None:
-    """``UserError`` unless ``name`` is one of BUILDERS or begins with ``timm/``."""
-    if name not in BUILDERS and not name.startswith("timm/"):
-        raise UserError(f"{where}: {name!r} is not allowed; allowed: {', '.join(BUILDERS)} or timm/<classifier>")
+    """``UserError`` unless ``name`` is one of BUILDERS, begins with ``timm/`` or is the import path of a builder."""
+    if name not in BUILDERS and not name.startswith("timm/") and "." not in name:
+        raise UserError(
+            f"{where}: {name!r} is not allowed; allowed: {', '.join(BUILDERS)}, timm/<classifier> or the import path "
+            "of a function"
+        )
+    try:
+        own(name)
+    except ValueError as error:
+        raise UserError(f"{where}: {error}") from error
+
+
+def own(name: str) -> Builder | None:
+    """The builder of one's own with the import path ``name``; None for other models, ``ValueError`` if it is none."""
+    if name in BUILDERS or name.startswith("timm/"):
+        return None
+    module, _, function = name.rpartition(".")
+    try:
+        found = getattr(importlib.import_module(module), function, None)
+    except Exception as error:  # whatever the module of a user raises
+        raise ValueError(f"model {name!r} cannot be imported: {type(error).__name__}: {error}") from error
+    if not (callable(found) and hasattr(found, "__name__")):  # whose source can be found: no partial, no instance
+        raise ValueError(f"model {name!r} is no function or class of (channels, classes, size, **options)")
+    builder: Builder = found
+    return builder
 
 
 @dataclass(frozen=True)
@@ -144,7 +167,7 @@ def wrapping(options: Mapping[str, Any], where: str) -> Wrapping:
 
 
 def build(name: str, options: dict[str, Any], channels: int, classes: int, size: int, seed: int) -> nn.Module:
-    """The model called ``name`` (one of BUILDERS, or ``timm/<any timm classifier>``), initialised from ``seed``.
+    """The model called ``name``, as :func:`check_name` allows, initialised from ``seed``.
 
     ``size`` is the images' side in pixels. ``options``: the model's own, and those of :class:`Wrapping`. ``UserError``
     for an unknown model or option.
@@ -176,8 +199,9 @@ def check_takes(model: nn.Module, name: str, images: Tensor) -> None:
 
 
 def _plain(name: str, options: dict[str, Any], channels: int, classes: int, size: int) -> nn.Module:
-    if name in BUILDERS:
-        return BUILDERS[name](channels, classes, size, **options)
+    builder = BUILDERS.get(name) or own(name)
+    if builder is not None:
+        return builder(channels, classes, size, **options)
     import timm
 
     return timm.create_model(name.removeprefix("timm/"), num_classes=classes, in_chans=channels, **options)
