@@ -117,9 +117,10 @@ FIGURES: dict[str, Entry] = {
         "ssa.report.figures.study.accuracy_vs_sparsity",
         ("usual", "drawn"),
         "accuracy against sparsity",
-        "Test accuracy against sparsity; the axis is spaced by the logarithm of the weights that remain. Lines: mean "
-        "over parents; bands: 95% t-interval over parents; dashed: the dense children of the same parents. A ring "
-        "marks a cell with a diverged child: it has no band, and stands at the edge with its value if it lies outside.",
+        "Test accuracy, with BatchNorm's running statistics, against sparsity and the weights that remain, spaced by "
+        "their logarithm. Lines: mean over n parents; bands: 95% t-interval over parents; dashed: the dense children "
+        "of the same parents. A ring marks a cell with a diverged child: it has no band, and stands at the edge with "
+        "its value if it lies outside.",
         _of_usual(over_sparsity),
     ),
     "learning_curves": Entry(
@@ -139,9 +140,10 @@ FIGURES: dict[str, Entry] = {
         "ssa.report.figures.differences.ablation_heatmap",
         ("usual",),
         "tau and annealing epochs",
-        "The initial probability tau and the length of the annealing: mean difference in test accuracy to the one-shot "
-        "child of the same parent and mask, in percentage points, over n parents. Framed: the setting that the study "
-        "fixed beforehand; blank: not run; *: with a diverged child.",
+        "The initial probability tau and the length of the annealing: test accuracy minus that of the one-shot child "
+        "of the same parent and mask, in percentage points, mean over n parents. Framed or filled: the setting that "
+        "the study fixed beforehand; blank: not run; *: with a diverged child. If only one of the two varies: lines, "
+        "with 95% t-intervals; dotted as in the forest plot.",
         _of_usual(swept),
     ),
     "keep_probability": Entry(
@@ -158,9 +160,10 @@ FIGURES: dict[str, Entry] = {
         "ssa.report.figures.differences.forest_differences",
         ("usual", "drawn"),
         "paired differences to one-shot",
-        "Paired difference in test accuracy to one-shot, in percentage points: mean and 95% t-interval over n parents. "
-        "Right of zero: better than one-shot. Intervals with arrowheads go on beyond the axis, and a mean that lies "
-        "there is written at its edge. A ring marks a cell with a diverged child.",
+        "Paired difference in test accuracy to one-shot, in percentage points: mean and 95% t-interval over n "
+        "parents. Right of zero: better than one-shot; dotted: 0.2, the smallest difference that matters, 0.5, below "
+        "which it is called little, and the 4 points quoted at 98% sparsity. Intervals with arrowheads go on beyond "
+        "the axis, and a mean that lies there is written at its edge. A ring marks a cell with a diverged child.",
         _of_usual(compared),
     ),
     "ensemble_accuracy": Entry(
@@ -178,8 +181,8 @@ FIGURES: dict[str, Entry] = {
         ("ensembles",),
         "accuracy and NLL against training",
         "Accuracy and NLL of the ensembles against what their training took: FLOPs that count no weight that is zero, "
-        "relative to the single model's. Mean and 95% t-interval over seeds; dashed: the Pareto front, the best at no "
-        "more than a cost.",
+        "relative to those of the ensemble that the axis names, with all its weights. Mean and 95% t-interval over "
+        "seeds; dashed: the Pareto front, the best at no more than a cost.",
         _scored,
     ),
     "ensemble_size": Entry(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pandas as pd
@@ -68,7 +69,13 @@ def split(frame: pd.DataFrame, keys: list[str]) -> list[pd.DataFrame]:
 def common_first(values: pd.Series) -> list[Any]:
     """The values of a column, the most common first, equally common ones sorted."""
     count = values.value_counts()
-    return sorted(count.index, key=lambda value: (-count[value], value))
+    return sorted(count.index, key=lambda value: (-count[value], natural(value)))
+
+
+def natural(value: Any) -> list[tuple[int, Any]]:
+    """A key that sorts numbers within words by their size: n5000 before n20000."""
+    parts = re.split(r"(\d+)", str(value))
+    return [(0, int(part)) if part.isdigit() else (1, part) for part in parts]
 
 
 def _order(values: pd.Series) -> list[Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import numpy as np
@@ -11,19 +12,30 @@ from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from matplotlib.patches import Rectangle
 
-from ssa.analysis.statistics import is_usual, n_text
+from ssa.analysis.statistics import is_usual
 from ssa.report.figures.panels import (
+    GAIN,
+    LINES,
+    LITTLE,
+    QUOTED,
+    SMALLEST,
+    arrows,
     at_edge,
+    columns_of,
     diverged_entry,
     estimates,
     fit,
+    grid,
     legend,
     outer_labels,
     ring,
+    round_ticks,
+    same_limits,
+    thresholds,
     titles,
 )
 from ssa.report.figures.style import WIDE, Style, blank
-from ssa.report.selection import CELL, PANEL, common_first, compared, swept
+from ssa.report.selection import CELL, PANEL, common_first, compared, split, swept
 from ssa.report.tables.style import signed
 from ssa.study.methods import in_order, label
 
@@ -37,6 +49,8 @@ def ablation_heatmap(children: pd.DataFrame) -> Figure | None:
         return None
     whole = pd.concat(rows)
     taus, lengths = sorted(whole["tau"].unique()), sorted(whole["anneal_epochs"].unique())
+    if 1 in (len(taus), len(lengths)):
+        return _sweep(whole, ("anneal_epochs", "Annealing epochs") if len(taus) == 1 else ("tau", "tau"))
     schedules = common_first(whole["anneal_schedule"])
     names = titles(rows, [*CELL, "method"], 90 // len(schedules))
     figure = blank(WIDE, max(1.9, 0.5 + len(rows) * (0.6 + 0.24 * len(taus))))
@@ -51,10 +65,10 @@ def ablation_heatmap(children: pd.DataFrame) -> Figure | None:
     largest = max(here["mean"].abs().max() for line in cells for here in line)
     for (i, j), ax in np.ndenumerate(axes):
         here = cells[i][j]
-        ax.set_title(f"{names[i]}\n{schedules[j]} annealing (n = {n_text(here['n'])})" if len(here) else "")
+        ax.set_title(f"{names[i]}\n{schedules[j]} annealing" if len(here) else "")
         image = _heatmap(ax, here, taus, lengths, largest)
     outer_labels(figure, "Annealing epochs", "tau")
-    figure.colorbar(image, ax=axes, label="Difference (points)", shrink=0.9, pad=0.01)
+    figure.colorbar(image, ax=axes, label=GAIN, shrink=0.9, pad=0.01)
     return figure
 
 
@@ -74,15 +88,47 @@ def forest_differences(children: pd.DataFrame, drawn: dict[str, Style]) -> Figur
     for (i, j), ax in np.ndenumerate(axes):
         if j < len(blocks[i]):
             fit(ax, "x", _usual(pd.concat(found)), 0)
+            thresholds(ax, "x", SMALLEST, LITTLE, QUOTED)
+            round_ticks(ax, "x")
             _forest(ax, found[3 * i + j], rows[i], drawn)
             ax.tick_params(labelleft=j == 0)
         else:
             ax.remove()
     for ax, title in zip(figure.axes, names, strict=True):
         ax.set_title(title)
-    outer_labels(figure, "Difference to one-shot (points)", "")
+    outer_labels(figure, GAIN, "")
     if entry := diverged_entry(pd.concat(panels)):
         legend(figure, drawn, [], entry)
+    return figure
+
+
+def _sweep(whole: pd.DataFrame, along: tuple[str, str]) -> Figure:
+    """Lines in place of heatmaps of one row: a panel for each arm, method and schedule, a line for each sparsity."""
+    key, name = along
+    keys = [*PANEL, "method", "anneal_schedule"]
+    panels = split(whole, keys)
+    figure, axes = grid(len(panels), columns_of(len(panels)), height=2.0)
+    sparsities = sorted(whole["sparsity"].unique())
+    for ax, panel, title in zip(axes, panels, titles(panels, [*PANEL, "method"], 32), strict=True):
+        schedules = whole["anneal_schedule"].nunique() > 1
+        ax.set_title(f"{title}\n{panel['anneal_schedule'].iloc[0]} annealing" if schedules else title)
+        for sparsity, (colour, marker) in zip(sparsities, itertools.cycle(LINES), strict=False):
+            line = estimates(panel[panel["sparsity"] == sparsity], [key], "difference")
+            bars = np.abs(line[["low", "high"]].sub(line["mean"], axis=0).to_numpy().T)
+            look: Any = {"color": colour, "marker": marker}
+            ax.errorbar(
+                line[key], line["mean"], bars, markerfacecolor="white", elinewidth=0.6, label=f"{sparsity:g}%", **look
+            )
+            fixed = line[line["reference"]]
+            ax.plot(fixed[key], fixed["mean"], linestyle="", zorder=3, **look)
+        thresholds(ax, "y", SMALLEST, LITTLE, QUOTED)
+        round_ticks(ax, "y")
+        ax.set_xticks(sorted(panel[key].unique()), [f"{value:g}" for value in sorted(panel[key].unique())])
+    same_limits(axes)
+    for ax in axes:
+        arrows(ax)
+    outer_labels(figure, name, GAIN)
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper left", ncols=4)
     return figure
 
 
@@ -124,7 +170,6 @@ def _forest(ax: Axes, cells: pd.DataFrame, rows: list[tuple[float, str | None]],
     """One column of the forest plot: ``cells`` at their places among ``rows``."""
     edge: dict[str, Any] = {"transform": ax.get_yaxis_transform(), "va": "center_baseline", "fontsize": 7}
     ax.set_ylim(len(rows) - 0.4, -0.6)
-    ax.axvline(0, color="black", linewidth=0.8)
     left, right = ax.get_xlim()
     for cell in cells.to_dict("records"):
         place, style, mean = rows.index((cell["sparsity"], cell["method"])), drawn[cell["method"]], cell["mean"]

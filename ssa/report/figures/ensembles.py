@@ -35,7 +35,7 @@ def ensemble_accuracy(ensembles: pd.DataFrame) -> Figure:
             ax.plot(mine["accuracy"], [i + 0.22] * len(mine), ".", color=style.colour, alpha=0.45, markersize=3)
             _bar(ax, mine["accuracy"], i, style, "x")
         ax.set(yticks=range(len(names)), yticklabels=names, ylim=(len(names) - 0.4, -0.6))
-        ax.set_xlabel("Test accuracy (%)")
+        ax.set_xlabel("Test accuracy (%), running BatchNorm")
         ax.grid(visible=False, axis="y")
 
     return blocks(ensembles, height, draw)
@@ -104,7 +104,7 @@ def ensemble_diversity(ensembles: pd.DataFrame) -> Figure | None:
             mine = cells[cells["ensemble"] == name]
             ax.plot(mine["disagreement"], mine["member_accuracy"], **look, markersize=2, alpha=0.5)
             ax.plot(row["disagreement"], row["member_accuracy"], **look)
-        ax.set(xlabel="Disagreement", ylabel="Members' accuracy (%)")
+        ax.set(xlabel="Disagreement", ylabel="Members' accuracy (%),\nrunning BatchNorm")
         ax.margins(0.12)
         numbered.append((ax, means))
         key(part, drawn, means.index)
@@ -123,7 +123,7 @@ def pareto(cost: pd.Series, worth: pd.Series) -> list[Any]:
     return list(ranked.index[ranked["worth"] > ranked["worth"].cummax().shift(fill_value=-np.inf)])
 
 
-_WORTH = (("accuracy", "Test accuracy (%)", 1), ("nll", "NLL", -1))
+_WORTH = (("accuracy", "Test accuracy (%),\nrunning BatchNorm", 1), ("nll", "NLL", -1))
 
 
 def _bar(ax: Axes, values: pd.Series, at: float, style: Style, along: str) -> None:
@@ -159,7 +159,7 @@ def _numbers(ax: Axes, means: pd.DataFrame, scale: float) -> None:
         free = [side for side in SIDES if not any(_overlap(x + side[0], y + side[1], *other) for other in taken)]
         offset = (free or SIDES)[0]
         taken.append((x + offset[0], y + offset[1], 10.0))
-        text: Any = {"textcoords": "offset points", "ha": "center", "va": "center", "fontsize": 6.5}
+        text: Any = {"textcoords": "offset points", "ha": "center", "va": "center", "fontsize": 7}
         ax.annotate(f"{accuracy:.2f}", (left, low), offset, **text).set_in_layout(False)
 
 

@@ -14,13 +14,29 @@ from matplotlib.transforms import ScaledTranslation, Transform
 from numpy.typing import NDArray
 
 from ssa.analysis.findings import CELLS
-from ssa.report.figures.panels import grid, legend, outer_labels, titles
+from ssa.analysis.statistics import n_text
+from ssa.report.figures.panels import (
+    GAIN,
+    LINES,
+    LITTLE,
+    QUOTED,
+    RUNNING,
+    SMALLEST,
+    arrows,
+    columns_of,
+    grid,
+    legend,
+    outer_labels,
+    round_ticks,
+    same_limits,
+    sparsity_axis,
+    thresholds,
+    titles,
+)
 from ssa.report.figures.style import WIDE, blank, styles
+from ssa.report.selection import split
 from ssa.study.methods import in_order, label
 
-GAIN = "Difference to one-shot (points)"
-# Lines that are no methods: dark to light, told apart by marker too.
-LINES = list(zip(("#332288", "#117733", "#999933", "#882255", "#AA4499"), "osD^v", strict=True))
 COLOUR = LINES[0][0]
 ASIDE = 4  # points from one line to the next
 
@@ -39,29 +55,31 @@ def allocation(table: pd.DataFrame) -> Figure:
 def losses(table: pd.DataFrame) -> Figure:
     """Gain in test accuracy against the difference in clean training loss, by method; lines run up to a sparsity."""
     cells = table.dropna(subset="sparsity")
-    panels = [part for _, part in cells.groupby(CELLS["losses"])]
+    panels = split(cells, CELLS["losses"])
     drawn = styles(cells["method"])
-    figure, axes = grid(len(panels), columns=2, height=2.4)
-    for ax, panel, title in zip(axes, panels, titles(panels, CELLS["losses"], 50), strict=True):
+    figure, axes = grid(len(panels), columns_of(len(panels)), height=2.4)
+    for ax, panel, title in zip(axes, panels, titles(panels, CELLS["losses"], 30), strict=True):
         ax.set_title(title)
-        ax.axhline(0, color="black", linewidth=0.6)
         ax.axvline(0, color="black", linewidth=0.6)
         for method in in_order(panel["method"]):
             line, style = panel[panel["method"] == method].sort_values("sparsity"), drawn[method]
             look: dict[str, Any] = {"marker": style.marker, "color": style.colour, "linewidth": 0.6, "elinewidth": 0.6}
             ax.errorbar(line["loss"], line["gain"], _errors(line, "gain"), _errors(line, "loss"), linestyle=":", **look)
         last = line.iloc[-1]  # of the last method alone: lines end close to each other
-        ax.annotate(f"{last['sparsity']:g}%", (last["loss"], last["gain"]), (3, 3), textcoords="offset points", size=6)
+        ax.annotate(f"{last['sparsity']:g}%", (last["loss"], last["gain"]), (3, 3), textcoords="offset points", size=7)
         _limit(ax, "x", panel, "loss")
         _limit(ax, "y", panel, "gain")
-    outer_labels(figure, "Clean training loss, difference to one-shot (nats)", GAIN)
+        thresholds(ax, "y", SMALLEST, LITTLE, QUOTED)
+        round_ticks(ax, "x", 4)
+    _finish(axes, "y")
+    outer_labels(figure, "Clean training loss\nminus one-shot (nats)", GAIN)
     legend(figure, drawn, in_order(cells["method"]))
     return figure
 
 
 def rates(table: pd.DataFrame) -> Figure:
     """Test accuracy against the peak rate, a line for each method; the chosen rate is filled."""
-    panels = [part for _, part in table.groupby(CELLS["rates"])]
+    panels = split(table, CELLS["rates"])
     figure = blank(WIDE, 3.0)
     axes = list(figure.subplots(1, len(panels), squeeze=False).flat)
     drawn = styles(table["method"])
@@ -84,7 +102,8 @@ def rates(table: pd.DataFrame) -> Figure:
             ax.plot(chosen["lr"], chosen["accuracy"], linestyle="", zorder=3, **look)
         _limit(ax, "y", panel, "accuracy", panel["accuracy"].mean())
         _places(ax, panel["lr"], log=True)
-    outer_labels(figure, "Peak learning rate", "Test accuracy (%)")
+    _finish(axes, "y")
+    outer_labels(figure, "Peak learning rate", RUNNING)
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper left", ncols=3)
     return figure
 
@@ -103,20 +122,21 @@ def regime(table: pd.DataFrame) -> Figure:
 def criteria(table: pd.DataFrame) -> Figure:
     """Temperature annealing's lead against sparsity, a line for each method that it is compared with."""
     keys = _without("criteria", "sparsity")
-    panels = [part for _, part in table.groupby(keys)]
-    figure, axes = grid(len(panels), columns=3 if len(panels) in (3, 5, 6) else 2, height=1.9)
+    panels = split(table, keys)
+    figure, axes = grid(len(panels), columns_of(len(panels)), height=2.1)
     drawn = styles(table["method"])
     for ax, panel, title in zip(axes, panels, titles(panels, keys, 30), strict=True):
         ax.set_title(title)
-        ax.axhline(0, color="black", linewidth=0.6)
+        sparsity_axis(ax, sorted(panel["sparsity"].unique()), named=True)
         methods = in_order(panel["method"])
         for i, method in enumerate(methods):
             line, style = panel[panel["method"] == method], drawn[method]
             look: dict[str, Any] = {"color": style.colour, "marker": style.marker, "linestyle": style.line}
             look["transform"] = _beside(ax, i, len(methods))
-            ax.errorbar(line["sparsity"], line["lead"], _errors(line, "lead"), elinewidth=0.6, **look)
-        _places(ax, panel["sparsity"], log=False)
+            ax.errorbar(100 - line["sparsity"], line["lead"], _errors(line, "lead"), elinewidth=0.6, **look)
         _limit(ax, "y", panel, "lead")
+        thresholds(ax, "y", SMALLEST, LITTLE)
+    _finish(axes, "y")
     outer_labels(figure, "Sparsity (%)", "SSA temperature minus\nanother (points)")
     legend(figure, drawn, in_order(table["method"]))
     return figure
@@ -126,10 +146,12 @@ def calibration(table: pd.DataFrame) -> Figure:
     """Gains in NLL and ECE over each other ensemble, as they are (filled) and temperature-scaled (open)."""
     panels = [part for _, part in table.groupby([*CELLS["calibration"], "ensemble"], sort=False)]
     longest = max(len(panel) for panel in panels)
-    figure, axes = grid(2 * len(panels), 2, height=0.8 + 0.22 * longest)
+    figure, axes = grid(2 * len(panels), 2, height=0.95 + 0.22 * longest)
     units = {"nll": "Gain in NLL (nats)", "ece": "Gain in ECE (points)"}
     for ax, (panel, (key, unit)) in zip(axes, itertools.product(panels, units.items()), strict=True):
-        ax.set_title(f"{panel['dataset'].iloc[0]}, {panel['model'].iloc[0]}: {panel['ensemble'].iloc[0]}")
+        first = panel.iloc[0]
+        what = f"{first['dataset']}, {first['model']}:\n{first['ensemble']}"
+        ax.set_title(f"{what}, n = {n_text(panel['n'])} seeds")
         ax.axvline(0, color="black", linewidth=0.6)
         places = np.arange(len(panel))
         for aside, end, face, words in ((-0.12, "", COLOUR, "as they are"), (0.12, "_scaled", "white", "scaled")):
@@ -145,13 +167,13 @@ def calibration(table: pd.DataFrame) -> Figure:
 
 def gradients(table: pd.DataFrame) -> Figure:
     """Variance of the gradient, its part of the gradient's square, and the masks' part of it, along training."""
-    cells = [part for _, part in table.groupby(CELLS["gradients"])]
+    cells = split(table, CELLS["gradients"])
     figure, axes = grid(3 * len(cells), columns=3, height=2.2)
     drawn = styles(table["method"])
     measures = {"variance": "log10 of its variance", "noise": "noise (%)", "masks": "noise from masks (%)"}
     named = zip(cells, titles(cells, CELLS["gradients"], 30), strict=True)
     for ax, ((cell, title), (column, what)) in zip(axes, itertools.product(named, measures.items()), strict=True):
-        ax.set_title(f"{title}\n{what}" if len(cells) > 1 else what)
+        ax.set_title(f"{title}\n{what}")
         for method in in_order(cell["method"]):
             line, style = cell[cell["method"] == method], drawn[method]
             look: dict[str, Any] = {"color": style.colour, "marker": style.marker, "linestyle": style.line}
@@ -169,12 +191,11 @@ def _lines(
     table: pd.DataFrame, panel_keys: list[str], key: str, name: str, x: str, axis: str, log: bool = False
 ) -> Figure:
     """``gain`` against ``x``, a panel for each of ``panel_keys`` and a line for each value of ``key``."""
-    panels = [part for _, part in table.groupby(panel_keys)]
-    figure, axes = grid(len(panels), columns=3 if len(panels) in (3, 5, 6) else 2, height=1.9)
+    panels = split(table, panel_keys)
+    figure, axes = grid(len(panels), columns_of(len(panels)), height=2.1)
     values = sorted(table[key].unique())
     for ax, panel, title in zip(axes, panels, titles(panels, panel_keys, 30), strict=True):
         ax.set_title(title)
-        ax.axhline(0, color="black", linewidth=0.6)
         for i, (value, (colour, marker)) in enumerate(zip(values, itertools.cycle(LINES), strict=False)):
             line = panel[panel[key] == value]
             look: dict[str, Any] = {"color": colour, "marker": marker, "transform": _beside(ax, i, len(values))}
@@ -185,6 +206,8 @@ def _lines(
                 ax.plot(line[x][line["best"]], line["gain"][line["best"]], linestyle="", zorder=3, **look)
         _places(ax, panel[x], log)
         _limit(ax, "y", panel, "gain")
+        thresholds(ax, "y", SMALLEST, LITTLE, QUOTED)
+    _finish(axes, "y")
     outer_labels(figure, axis, GAIN)
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper left", ncols=4)
     return figure
@@ -192,24 +215,33 @@ def _lines(
 
 def _rows(table: pd.DataFrame, panel_keys: list[str], key: str, axis: str) -> Figure:
     """``gain`` with its interval, a panel for each of ``panel_keys`` and a row for each value of ``key``."""
-    panels, drawn = [part for _, part in table.groupby(panel_keys)], styles(table["method"])
+    panels, drawn = split(table, panel_keys), styles(table["method"])
     names = list(dict.fromkeys(table[key]))
     columns = 3 if len(panels) > 2 else 2
     figure, axes = grid(len(panels), columns, height=0.8 + 0.16 * len(names))
     for ax, panel, title in zip(axes, panels, titles(panels, panel_keys, 30), strict=True):
         ax.set_title(title)
-        ax.axvline(0, color="black", linewidth=0.6)
         for row in panel.to_dict("records"):
             style = drawn[row["method"]]
             at = names.index(row[key])
             ax.errorbar(row["gain"], at, xerr=_error(row, "gain"), fmt=style.marker, color=style.colour)
         _limit(ax, "x", table, "gain")
+        thresholds(ax, "x", SMALLEST, LITTLE, QUOTED)
         ax.set_ylim(len(names) - 0.5, -0.5)
         ax.set_yticks(range(len(names)), [label(name) for name in names])
     for i, ax in enumerate(axes):
         ax.tick_params(labelleft=i % columns == 0)
+    _finish(axes, "x")
     outer_labels(figure, axis, "")
     return figure
+
+
+def _finish(axes: list[Axes], axis: str) -> None:
+    """One scale for all panels along ``axis``, round ticks there, and arrows where intervals are cut."""
+    same_limits(axes, axis)
+    for ax in axes:
+        round_ticks(ax, axis)
+        arrows(ax)
 
 
 def _beside(ax: Axes, i: int, count: int) -> Transform:

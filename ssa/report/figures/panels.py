@@ -9,13 +9,22 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.container import ErrorbarContainer
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator, NullLocator
 
-from ssa.analysis.statistics import over_parents
-from ssa.report.figures.style import COLUMN, DIVERGED, WIDE, Style, blank
+from ssa.analysis.statistics import n_text, over_parents
+from ssa.report.figures.style import COLUMN, DIVERGED, THRESHOLD, WIDE, Style, blank
 from ssa.report.selection import common_first
 from ssa.study.methods import in_order, label
+
+# Lines that are no methods: dark to light, told apart by marker too.
+LINES = list(zip(("#332288", "#117733", "#999933", "#882255", "#AA4499"), "osD^v", strict=True))
+RUNNING, REESTIMATED = "Test accuracy (%),\nrunning BatchNorm", "Test accuracy (%),\nBatchNorm re-estimated"
+GAIN = "Minus one-shot (points)"
+# What verdicts are judged by: the smallest difference that matters, what is called little, and the gain quoted at 98%.
+SMALLEST, LITTLE, QUOTED = 0.2, 0.5, 4.0
 
 # What a panel's title tells: these always, these where the panels differ, these where a panel is unlike most.
 ALWAYS, DIFFERING, UNUSUAL = (
@@ -46,15 +55,23 @@ def titles(parts: list[pd.DataFrame], keys: list[str], width: int) -> list[str]:
         if missing and len(values[[*told, *usual]].drop_duplicates()) < len(values):
             told.append(key)
     return [
-        _title({key: row[key] for key in keys if key in told or row[key] != usual.get(key, row[key])}, width)
-        for _, row in values.iterrows()
+        _title({key: row[key] for key in keys if key in told or row[key] != usual.get(key, row[key])}, part, width)
+        for part, (_, row) in zip(parts, values.iterrows(), strict=True)
     ]
 
 
-def _title(values: dict[str, Any], width: int) -> str:
+def _title(values: dict[str, Any], part: pd.DataFrame, width: int) -> str:
     # A line breaks between parts only: the spaces within one do not break.
-    parts = [WORDS.get(key, "{}").format(value).replace(" ", "\N{NO-BREAK SPACE}") for key, value in values.items()]
+    words = [*(WORDS.get(key, "{}").format(value) for key, value in values.items()), f"n = {n_of(part)}"]
+    parts = [word.replace(" ", "\N{NO-BREAK SPACE}") for word in words]
     return textwrap.fill(", ".join(parts), width, break_on_hyphens=False)
+
+
+def n_of(part: pd.DataFrame) -> str:
+    """How many parents are behind the numbers of a panel, the least and the most: a table's n, or counted."""
+    if "n" in part:
+        return n_text(part["n"])
+    return n_text(part.groupby(["method", "sparsity"])["parent_seed"].nunique())
 
 
 def by_method(frame: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
@@ -73,6 +90,11 @@ def estimates(frame: pd.DataFrame, by: list[str], column: str) -> pd.DataFrame:
         flags = part[["diverged", "reference"]].any()
         rows.append((*at, estimate.mean, estimate.low, estimate.high, estimate.n, *flags))
     return pd.DataFrame(rows, columns=[*by, "mean", "low", "high", "n", "diverged", "reference"])
+
+
+def columns_of(panels: int) -> int:
+    """Columns that leave no half of the canvas empty."""
+    return 3 if panels in (3, 5, 6) else 4 if panels > 6 else 2
 
 
 def grid(panels: int, columns: int, height: float) -> tuple[Figure, list[Axes]]:
@@ -106,6 +128,69 @@ def fit(ax: Axes, axis: str, estimates: pd.DataFrame, *levels: float) -> None:
     low, high = np.nanmin(values), np.nanmax(values)
     margin = 0.05 * (high - low) or 1.0
     ax.set(**{f"{axis}lim": (low - margin, high + margin)})
+
+
+def thresholds(ax: Axes, axis: str, *levels: float) -> None:
+    """No difference and ``levels`` as lines across ``axis`` ("x" or "y"), within its limits."""
+    low, high = ax.get_xlim() if axis == "x" else ax.get_ylim()
+    margin = 0.05 * (high - low)
+    ax.set(**{f"{axis}lim": (min(low, -margin), max(high, *(level + margin for level in levels)))})
+    draw = ax.axvline if axis == "x" else ax.axhline
+    draw(0, color="black", linewidth=0.8)
+    for level in levels:
+        draw(level, **THRESHOLD)
+
+
+def round_ticks(ax: Axes, axis: str, most: int = 6) -> None:
+    """Ticks of ``axis`` at round numbers."""
+    (ax.xaxis if axis == "x" else ax.yaxis).set_major_locator(MaxNLocator(most, steps=[1, 2, 5, 10]))
+
+
+def same_limits(axes: list[Axes], axis: str = "y") -> None:
+    """Panels that are compared have one scale: the widest limits of all."""
+    limits = [ax.get_xlim() if axis == "x" else ax.get_ylim() for ax in axes]
+    for ax in axes:
+        ax.set(**{f"{axis}lim": (min(low for low, _ in limits), max(high for _, high in limits))})
+
+
+def arrows(ax: Axes) -> None:
+    """An arrow at the edge for each end of an error bar that lies beyond the axes."""
+    for container in ax.containers:
+        for bars in container.lines[2] if isinstance(container, ErrorbarContainer) else ():
+            for segment in bars.get_segments():
+                if len(segment) == 2:
+                    _arrow(ax, bars, segment)
+
+
+def _arrow(ax: Axes, bars: Any, segment: Any) -> None:
+    upright = segment[0][0] == segment[1][0]
+    low, high = sorted(ax.get_ylim() if upright else ax.get_xlim())
+    along = 1 if upright else 0
+    for end, beyond, marker in (
+        (low, segment[:, along].min() < low, "v" if upright else "<"),
+        (high, segment[:, along].max() > high, "^" if upright else ">"),
+    ):
+        if beyond:
+            at = (segment[0][0], end) if upright else (end, segment[0][1])
+            look: dict[str, Any] = {"color": bars.get_color()[0], "markersize": 3, "clip_on": False}
+            ax.plot(*at, marker, transform=bars.get_transform(), **look)
+
+
+def sparsity_axis(ax: Axes, sparsities: Iterable[float], named: bool) -> None:
+    """Spaces sparsities (percent) by the logarithm of the weights that remain; the x data are 100 - sparsity.
+
+    The weights that remain stand above; ``named``: with the axis's title.
+    """
+    places = [100 - sparsity for sparsity in sparsities]
+    ax.set_xscale("log")
+    ax.set_xlim(max(places) * 1.15, min(places) / 1.15)
+    above = ax.secondary_xaxis("top")
+    for one, texts in ((ax, [100 - place for place in places]), (above, places)):
+        one.set_xticks(places, [f"{text:g}" for text in texts])
+        one.xaxis.set_minor_locator(NullLocator())
+    above.spines["top"].set_visible(True)
+    if named:
+        above.set_xlabel("Weights remaining (%)")
 
 
 def ring(ax: Axes, x: float, y: float, text: str) -> None:

@@ -3,26 +3,29 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, NullLocator
+from matplotlib.ticker import MaxNLocator
 
 from ssa.analysis.statistics import over_parents
 from ssa.method import laws
 from ssa.report.figures.panels import (
+    REESTIMATED,
+    RUNNING,
     band,
     by_method,
+    columns_of,
     diverged_entry,
     estimates,
     fit,
     grid,
     legend,
+    n_of,
     outer_labels,
     ring,
+    sparsity_axis,
     titles,
 )
 from ssa.report.figures.style import COLUMN, END, LEVEL, Style, blank
@@ -39,22 +42,23 @@ def accuracy_vs_sparsity(children: pd.DataFrame, drawn: dict[str, Style]) -> Fig
     if not panels:
         return None
     shown = pd.concat(panels)
-    figure, axes = grid(len(panels), columns=2, height=1.9)
-    for ax, panel, title in zip(axes, panels, titles(panels, PANEL, 50), strict=True):
+    figure, axes = grid(len(panels), columns=2, height=2.2)
+    drawn_lines = [
+        {method: estimates(cells, ["sparsity"], "accuracy").set_index("sparsity") for method, cells in by_method(panel)}
+        for panel in panels
+    ]
+    dense = [over_parents(panel, "dense_accuracy").mean for panel in panels]
+    every = pd.concat([line for lines in drawn_lines for line in lines.values()])
+    for i, (ax, panel, title) in enumerate(zip(axes, panels, titles(panels, PANEL, 50), strict=True)):
         ax.set_title(title)
-        _sparsity_axis(ax, sorted(panel["sparsity"].unique()))
-        lines = {
-            method: estimates(cells, ["sparsity"], "accuracy").set_index("sparsity")
-            for method, cells in by_method(panel)
-        }
-        dense = over_parents(panel, "dense_accuracy").mean
-        fit(ax, "y", pd.concat(lines.values()), dense)
-        for method, line in lines.items():
+        sparsity_axis(ax, sorted(panel["sparsity"].unique()), named=i < 2)
+        fit(ax, "y", every, *dense)
+        for method, line in drawn_lines[i].items():
             band(ax, 100 - line.index, line, drawn[method])
             for sparsity, mean in line.loc[line["diverged"], "mean"].items():
                 ring(ax, 100 - sparsity, mean, f"{mean:.1f}")
-        ax.axhline(dense, **LEVEL)
-    outer_labels(figure, "Sparsity (%)", "Test accuracy (%)")
+        ax.axhline(dense[i], **LEVEL)
+    outer_labels(figure, "Sparsity (%)", RUNNING)
     levels = {"Dense child": LEVEL} if shown["dense_accuracy"].notna().any() else {}
     legend(figure, drawn, in_order(shown["method"]), levels | diverged_entry(shown))
     return figure
@@ -69,24 +73,25 @@ def learning_curves(history: pd.DataFrame, drawn: dict[str, Style]) -> Figure | 
     if not panels:
         return None
     shown = pd.concat(panels)
-    figure, axes = grid(len(panels), columns=4 if len(panels) > 3 else 2, height=1.75)
-    for ax, panel, title in zip(axes, panels, titles(panels, CELL, 22), strict=True):
+    figure, axes = grid(len(panels), columns=columns_of(len(panels)), height=1.85)
+    drawn_lines = [
+        {method: estimates(cells, ["epoch"], "test_accuracy").set_index("epoch") for method, cells in by_method(panel)}
+        for panel in panels
+    ]
+    parents = [over_parents(panel, "parent_accuracy").mean for panel in panels]
+    every = pd.concat([line for lines in drawn_lines for line in lines.values()])
+    for i, (ax, panel, title) in enumerate(zip(axes, panels, titles(panels, CELL, 26), strict=True)):
         ax.set_title(title)
-        lines = {
-            method: estimates(cells, ["epoch"], "test_accuracy").set_index("epoch")
-            for method, cells in by_method(panel)
-        }
-        parent = over_parents(panel, "parent_accuracy").mean
-        fit(ax, "y", pd.concat(lines.values()), parent)
-        for method, line in lines.items():
+        fit(ax, "y", every, *parents)
+        for method, line in drawn_lines[i].items():
             band(ax, line.index, line, drawn[method], every=max(1, len(line) // 6))
             if line["diverged"].any():
                 ring(ax, line.index[-1], line["mean"].iloc[-1], f"{line['mean'].iloc[-1]:.1f}")
-        ax.axhline(parent, **LEVEL)
+        ax.axhline(parents[i], **LEVEL)
         ax.xaxis.set_major_locator(MaxNLocator(4, integer=True, steps=[1, 2, 5, 10]))
         for end in panel["anneal_epochs"].dropna().unique():
             ax.axvline(end, **END)
-    outer_labels(figure, "Epoch", "Test accuracy (%)")
+    outer_labels(figure, "Epoch", REESTIMATED)
     legend(figure, drawn, in_order(shown["method"]), {"Parent": LEVEL, "Annealing ends": END} | diverged_entry(shown))
     return figure
 
@@ -130,9 +135,9 @@ def keep_probability(history: pd.DataFrame, drawn: dict[str, Style]) -> Figure |
         line: dict[str, Any] = {"color": style.colour, "marker": style.marker, "linestyle": style.line, "label": text}
         line |= {"markevery": max(1, len(curves) // 20), "clip_on": False}
         ax.plot(curves.index, curves[name], drawstyle="steps-post" if name in CUT else "default", **line)
-    ax.set(xlabel="Epoch", ylabel="Keep-probability", xlim=(0, curves.index.max()), ylim=(0, 1))
+    ax.set(xlabel="Epoch", ylabel="Keep-probability", xlim=(0, max(curves.index.max(), 1)), ylim=(0, 1))
     ax.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
-    ax.set_title(f"Pruned weights, {panel['sparsity'].iloc[0]:g}% sparsity")
+    ax.set_title(f"Pruned weights, {panel['sparsity'].iloc[0]:g}% sparsity, n = {n_of(panel)}")
     figure.legend(loc="outside lower left")
     return figure
 
@@ -141,11 +146,3 @@ def _also(methods: list[str]) -> str:
     """The first method's name and, in brackets, the others'."""
     first, *others = [label(method) for method in methods]
     return textwrap.fill(first + (f" (also: {', '.join(others)})" if others else ""), 45)
-
-
-def _sparsity_axis(ax: Axes, sparsities: Sequence[float]) -> None:
-    """Spaces sparsities (percent) by the logarithm of the weights that remain; the x data are 100 - sparsity."""
-    ax.set_xscale("log")
-    ax.invert_xaxis()
-    ax.xaxis.set_minor_locator(NullLocator())
-    ax.set_xticks([100 - s for s in sparsities], [f"{s:g}" for s in sparsities])

@@ -19,7 +19,7 @@ from ssa.report.figures.differences import ablation_heatmap, forest_differences
 from ssa.report.figures.style import look, styles
 from ssa.report.record import Record
 from ssa.report.registry import FIGURES, STUDY
-from ssa.report.selection import usual_recipe
+from ssa.report.selection import natural, usual_recipe
 from ssa.report.write import write_figures
 from ssa.study.methods import CATALOGUE
 
@@ -153,7 +153,7 @@ def test_accuracy_has_a_panel_for_each_arm_and_criterion() -> None:
     titles = [
         ax._left_title.get_text().replace("\N{NO-BREAK SPACE}", " ") for ax in draw("accuracy_vs_sparsity", both).axes
     ]
-    assert titles == ["random masks", "magnitude masks", "dense stem, random masks"]
+    assert titles == ["random masks, n = 2", "magnitude masks, n = 2", "dense stem, random masks, n = 2"]
 
 
 def test_settings_other_than_the_fixed_one_stay_out_of_the_comparison() -> None:
@@ -201,8 +201,8 @@ def test_learning_curves_skip_epochs_that_were_not_scored() -> None:
     figure = draw("learning_curves", rows)
     assert lines(figure)["#666666"] == [(0.0, 20.0), (2.0, 70.0)]
     assert [ax._left_title.get_text().replace("\N{NO-BREAK SPACE}", " ") for ax in figure.axes] == [
-        "random masks, 50%",
-        "random masks, 98%",
+        "random masks, 50%, n = 2",
+        "random masks, 98%, n = 2",
     ]
 
 
@@ -253,7 +253,8 @@ def test_one_collapsed_child_does_not_flatten_the_forest() -> None:
     )
     figure = draw("forest_differences", rows)
     left, right = figure.axes[0].get_xlim()
-    assert (left, right) == pytest.approx((0.1 - 0.2484 * 1.1, 0.1 + 0.2484 * 1.1), abs=1e-3)
+    # The quoted 4 points lie within the axis, with a twentieth of what the intervals need beside them.
+    assert (left, right) == pytest.approx((0.1 - 0.2484 * 1.1, 4 + 0.05 * 2 * 0.2484 * 1.1), abs=1e-3)
     assert "\N{MINUS SIGN}20.0" in texts(figure)
     assert [point for point in lines(figure)["#d55e00"] if point[0] in (left, right)] == [(left, 3.0), (right, 3.0)]
 
@@ -270,18 +271,57 @@ def test_the_heatmap_is_centred_at_no_difference_and_frames_the_fixed_setting() 
     assert ax.images[0].get_clim() == (-2.0, 2.0)
     assert {text.get_position(): text.get_text() for text in ax.texts} == {(0, 1): "+2.0", (1, 0): "\N{MINUS SIGN}0.3"}
     assert [patch.get_xy() for patch in ax.patches] == [(-0.5, 0.5)]
-    assert ax._left_title.get_text().replace("\N{NO-BREAK SPACE}", " ") == "random masks, 90%\nlinear annealing (n = 1)"
+    assert ax._left_title.get_text().replace("\N{NO-BREAK SPACE}", " ") == "random masks, 90%, n = 1\nlinear annealing"
 
 
-def test_a_sweep_over_a_constant_tau_has_a_column_without_a_schedule() -> None:
+def test_a_sweep_over_tau_alone_is_a_line_and_the_fixed_setting_is_filled() -> None:
     rows = frame(
         child("one-shot", 90.0, 0, 80.0),
         child("constant-temperature", 90.0, 0, 82.0, tau=0.5, anneal_epochs=1.0),
         child("constant-temperature", 90.0, 0, 79.7, tau=0.1, anneal_epochs=1.0, reference=False),
     )
     figure = draw("ablation_heatmap", rows)
-    assert sorted(text.get_text() for text in figure.axes[0].texts) == ["+2.0", "\N{MINUS SIGN}0.3"]
-    assert "no annealing (n = 1)" in figure.axes[0]._left_title.get_text().replace("\N{NO-BREAK SPACE}", " ")
+    swept, fixed = ([tuple(point) for point in line.get_xydata()] for line in marked(figure))
+    assert swept == [pytest.approx((0.1, -0.3)), pytest.approx((0.5, 2.0))]
+    assert fixed == [(0.5, 2.0)]
+    assert figure.axes[0].get_xlabel() == "tau"
+    assert figure.axes[0].get_ylabel() == "Minus one-shot (points)"
+
+
+def marked(figure: Figure) -> list[Any]:
+    """The lines of the first panel that have markers."""
+    return [line for line in figure.axes[0].lines if line.get_marker() not in ("None", "")]
+
+
+def test_an_interval_that_goes_on_beyond_the_axes_ends_in_an_arrow() -> None:
+    figure = figure_style.blank(2, 2)
+    ax = figure.subplots()
+    ax.errorbar([1, 2], [0.5, 0.5], [0.2, 5])
+    ax.errorbar(3, 0.5, xerr=9)
+    ax.set(xlim=(0, 4), ylim=(0, 1))
+    figure_panels.arrows(ax)
+    found = {(line.get_marker(), *map(float, line.get_xydata()[0])) for line in marked(figure)}
+    assert found == {("v", 2, 0), ("^", 2, 1), ("<", 0, 0.5), (">", 4, 0.5)}
+
+
+def test_thresholds_lie_within_the_axis() -> None:
+    ax = figure_style.blank(2, 2).subplots()
+    ax.set(ylim=(-1, 0.1))
+    figure_panels.thresholds(ax, "y", 0.2, 0.5, 4.0)
+    low, high = ax.get_ylim()
+    assert low == -1
+    assert high > 4
+    assert [line.get_ydata()[0] for line in ax.lines] == [0, 0.2, 0.5, 4.0]
+
+
+def test_numbers_within_names_are_in_their_order() -> None:
+    assert sorted(["n20000", "n5000", "n50000"], key=natural) == ["n5000", "n20000", "n50000"]
+
+
+def test_what_remains_stands_above_what_is_pruned() -> None:
+    (above,) = [child for child in draw("accuracy_vs_sparsity", TWO_PARENTS).axes[0].child_axes]
+    assert [text.get_text() for text in above.get_xticklabels()] == ["50", "2"]
+    assert above.get_xlabel() == "Weights remaining (%)"
 
 
 def test_a_study_without_the_data_has_no_figures_and_an_earlier_one_goes(tmp_path: Path) -> None:
