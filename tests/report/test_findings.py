@@ -236,9 +236,7 @@ def test_findings_write_a_table_and_a_figure_each_and_again_the_same_bytes(made_
         write_figures(Record(results), tmp_path / folder)
         made.append({path.name: path.read_bytes() for path in (tmp_path / folder).glob("finding_*")})
     assert made[0] == made[1]
-    # The invented study has no sweep of lengths; without ensembles nothing of them can be answered.
-    unanswered = {"lengths"} | (set() if made_by is synthetic_ensembles else {"calibration"})
-    names = set(FINDINGS) - unanswered
+    names = set(FINDINGS) - (set() if made_by is synthetic_ensembles else {"calibration"})  # which is of ensembles
     assert sorted(made[0]) == sorted(f"finding_{name}.{end}" for name in names for end in ("csv", "pdf", "png"))
     (results / "study.json").write_text(json.dumps(synthetic.study()), encoding="utf-8")
     write_tables(Record(results), tmp_path / "one")
