@@ -271,7 +271,9 @@ class Subnetwork(Annealed):
             return product(weight, self._entry(self._shown(), name))
         under = (self._passes.moves, self.module.training)
         wrong = self._passes.look(under, self._overdue)
-        masked = product(weight, self._entry(self._shown(), name))
+        grad = torch.is_grad_enabled()
+        with torch.inference_mode(weight.is_inference()), torch.set_grad_enabled(grad):  # a weight as any other
+            masked = product(weight, self._entry(self._shown(), name))
         if masked.requires_grad:  # only now is the weight used, and not just read
             masked.register_hook(partial(self._check_backward, under, wrong))
         elif weight.requires_grad:  # PyTorch may multiply in another order by what needs no gradient; parameters do
