@@ -64,6 +64,8 @@ def test_a_toy_figure_is_drawn_and_shown_once_one_entry_names_it(tmp_path: Path)
     assert run.returncode == 0, run.stderr[-2000:]
     assert (tmp_path / "figures/gradients-cpu/toy.png").read_bytes()[1:4] == b"PNG"
     assert "Every child in its row." in (tmp_path / "results/gradients-cpu/report.html").read_text(encoding="utf-8")
-    run = subprocess.run([*command, "--report", "snakemake.html"], cwd=tmp_path, capture_output=True, text=True)
+    run = subprocess.run(
+        [*command, "--report", "snakemake.html"], cwd=tmp_path, capture_output=True, text=True, encoding="utf-8"
+    )
     assert run.returncode == 0, run.stderr[-2000:]
     assert "Every child in its row." in (tmp_path / "snakemake.html").read_text(encoding="utf-8")
