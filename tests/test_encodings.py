@@ -70,9 +70,6 @@ def test_a_study_goes_through_in_a_locale_that_is_not_utf_8(tmp_path: Path) -> N
 
     ssa("run", "own.yaml")
     ssa("aggregate", "own.yaml")
-    ssa("tables", "results/own", "--out", "paper_tables/own")
-    ssa("claims", "results/own", "--out", "paper_tables/own")
-    ssa("figures", "results/own", "--out", "figures/own")
     ssa("report", "results/own", "--tables", "paper_tables/own", "--figures", "figures/own", "--out", "page.html")
     assert "Größe → Ω" in (tmp_path / "page.html").read_text(encoding="utf-8")
     assert "größe" in (tmp_path / "results/own/children.csv").read_text(encoding="utf-8")

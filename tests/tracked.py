@@ -18,6 +18,8 @@ from conftest import TINY
 from shared import once
 
 from ssa import cli
+from ssa.report.record import Record
+from ssa.report.write import write_tables, write_verdicts
 from ssa.store.store import Store
 
 RUNS = 2 + 10 + 1  # parents, children, the study
@@ -74,15 +76,16 @@ def trained(tmp_path_factory: pytest.TempPathFactory, tiny_store: Store) -> Path
 
 def _tabulate(folder: Path, records: Store) -> None:
     shutil.copytree(records.root, folder / "results")
-    (folder / "tiny.yaml").write_text(
-        yaml.safe_dump({**TINY, "title": "Tiny", "claims": {"C1": {"sparsities": [80]}}}), encoding="utf-8"
-    )
+    ssa = {"method": "temperature", "tau": 0.5, "anneal_fraction": 0.5, "anneal_schedule": "linear"}
+    study = {**TINY, "title": "Tiny", "claims": {"ssa": ssa, "C1": {"sparsities": [80]}}}
+    (folder / "tiny.yaml").write_text(yaml.safe_dump(study), encoding="utf-8")
     here = os.getcwd()
     os.chdir(folder)
     try:
         assert cli.main(["aggregate", "tiny.yaml"]) == 0
-        for stage in ("tables", "claims"):
-            assert cli.main([stage, "results/tiny", "--out", "paper_tables/tiny"]) == 0
+        record = Record(Path("results/tiny"))
+        write_tables(record, Path("paper_tables/tiny"))
+        write_verdicts(record, Path("paper_tables/tiny"))
     finally:
         os.chdir(here)
     (folder / "figures/tiny").mkdir(parents=True)

@@ -77,7 +77,7 @@ def load(path: str | Path, model: nn.Module) -> nn.Module:
 
 def _check_arguments(usage: str, model: object, path: object) -> None:
     if not isinstance(model, nn.Module):
-        raise TypeError(f"{type(model).__name__} {str(model)[:80]!r} is no model; it is called as ssa.{usage}")
+        raise TypeError(f"a {type(model).__name__} is no model; it is called as ssa.{usage}")
     if not isinstance(path, (str, Path)):
         raise TypeError(f"a {type(path).__name__} is no path of a file; it is called as ssa.{usage}")
 

@@ -139,9 +139,9 @@ def test_exchanged_arguments_and_missing_files_are_named_in_one_line(tmp_path: P
         with pytest.raises(FileNotFoundError, match=f"^{wrong} is no file; name one that ssa.save wrote$"):
             load(wrong, model)
     save(trained(), path)
-    with pytest.raises(TypeError, match=r"^\w+ '.*child\.safetensors' is no model; .* ssa\.load\(path, model\)$"):
+    with pytest.raises(TypeError, match=r"^a \w*Path is no model; .* ssa\.load\(path, model\)$"):
         load(model, path)  # type: ignore[arg-type]
-    with pytest.raises(TypeError, match=r"^\w+ '.*child\.safetensors' is no model; .* ssa\.save\(child, path\)$"):
+    with pytest.raises(TypeError, match=r"^a \w*Path is no model; .* ssa\.save\(child, path\)$"):
         save(path, trained())  # type: ignore[arg-type]
     with pytest.raises(TypeError, match=r"^a NoneType is no path of a file; .* ssa\.load\(path, model\)$"):
         load(None, model)  # type: ignore[arg-type]
