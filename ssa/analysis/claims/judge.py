@@ -28,7 +28,7 @@ OVERALL = "overall"
 
 
 @dataclass(frozen=True)
-class Row:
+class ClaimRow:
     """One line of claims.csv; ``standing``, ``note`` and ``earlier`` are of the overall verdict on an arm."""
 
     claim: str
@@ -61,7 +61,7 @@ def write_claims(results: Path, out: Path) -> None:
     history = pd.read_parquet(results / "history.parquet")
     rows = judge_claims(section, children, history, ensembles, started, before)
     out.mkdir(parents=True, exist_ok=True)
-    columns = list(Row.__dataclass_fields__)
+    columns = list(ClaimRow.__dataclass_fields__)
     frame = pd.DataFrame([asdict(row) for row in rows], columns=columns).astype({"n": "Int64"})
     frame.to_csv(out / "claims.csv", index=False, float_format="%.8g", lineterminator="\n")
     (out / "claims.md").write_text(f"{markdown(section, rows)}\nHardware: {devices(children)}.\n", encoding="utf-8")
@@ -74,13 +74,13 @@ def judge_claims(
     ensembles: pd.DataFrame | None = None,
     started: str = "",
     before: Mapping[tuple[str, str], str] | None = None,
-) -> list[Row]:
+) -> list[ClaimRow]:
     """A row for each comparison of each claim in ``section`` and arm, then one with the arm's overall verdict.
 
     ``started``: when the record's first run began, as an ISO time. ``before``: the verdicts by earlier rules, by claim
     and kind of parents (of ensembles: data set and model).
     """
-    rows: list[Row] = []
+    rows: list[ClaimRow] = []
     for name in (name for name in CLAIMS if name in section):
         extra = (section.get(name) or {}).get("exploratory") or []
         for more in (None, *extra):
@@ -117,7 +117,7 @@ def _cases(
         yield arm, Case(settings, ssa, chosen, history, *limits, None, *words)
 
 
-def markdown(section: Mapping[str, Any], rows: list[Row]) -> str:
+def markdown(section: Mapping[str, Any], rows: list[ClaimRow]) -> str:
     """``rows`` to read: for each claim its statement, rule, comparisons and verdicts."""
     top, ssa = top_of(section), ssa_settings(section)
     parts = [
@@ -134,7 +134,7 @@ def markdown(section: Mapping[str, Any], rows: list[Row]) -> str:
     return "\n".join(parts)
 
 
-def _markdown_claim(section: Mapping[str, Any], name: str, rows: list[Row]) -> Iterator[str]:
+def _markdown_claim(section: Mapping[str, Any], name: str, rows: list[ClaimRow]) -> Iterator[str]:
     claim = CLAIMS[name]
     yield f"## {name}: {claim.statement}\n"
     yield f"Source: {claim.source}. {rule_of(section, name)}\n"
@@ -151,19 +151,19 @@ def _markdown_claim(section: Mapping[str, Any], name: str, rows: list[Row]) -> I
     yield ""
 
 
-def _sentences(row: Row) -> Iterator[str]:
+def _sentences(row: ClaimRow) -> Iterator[str]:
     """The remarks on an overall verdict, as sentences."""
     yield from (f"{text[:1].upper()}{text[1:]}." for text in (row.standing, row.earlier, row.note) if text)
 
 
-def _estimate(row: Row) -> str:
+def _estimate(row: ClaimRow) -> str:
     if math.isnan(row.estimate):
         return DASH
     bounds = "" if math.isnan(row.low) else f" [{row.low:.2f}, {row.high:.2f}]"
     return f"{row.estimate:.2f}{bounds}"
 
 
-def _judge(name: str, arm: str, case: Case, told: str, old: str) -> list[Row]:
+def _judge(name: str, arm: str, case: Case, told: str, old: str) -> list[ClaimRow]:
     """The rows of claim ``name`` for one arm."""
     try:
         found = TESTS[name](case)
@@ -175,7 +175,7 @@ def _judge(name: str, arm: str, case: Case, told: str, old: str) -> list[Row]:
     lost = int(collapsed(case.children).sum()) if name == "C6" else 0  # the one that re-estimates
     said = note(verdict, found, case.settings, lost)
     rows = [_row(head, c.measure or claim.measure, c) for c in found]
-    last = Row(*head, OVERALL, claim.measure, OVERALL, verdict=verdict, standing=told, note=said, earlier=old)
+    last = ClaimRow(*head, OVERALL, claim.measure, OVERALL, verdict=verdict, standing=told, note=said, earlier=old)
     return [*rows, last]
 
 
@@ -206,9 +206,9 @@ def _only(compared: Any, claimed: Any) -> str:
     return f" (against {' and '.join(map(label, compared))} only)" if lacks and compared else ""
 
 
-def _row(head: tuple[str, str, str, str], measure: str, found: Comparison) -> Row:
+def _row(head: tuple[str, str, str, str], measure: str, found: Comparison) -> ClaimRow:
     at = found.interval
-    row = Row(*head, found.role, measure, found.text, at.mean, at.low, at.high, at.n, at.p, verdict=found.verdict)
+    row = ClaimRow(*head, found.role, measure, found.text, at.mean, at.low, at.high, at.n, at.p, verdict=found.verdict)
     return replace(row, p_holm=found.p_holm, against=found.against)
 
 

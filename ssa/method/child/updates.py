@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 
 
-class Follower(Protocol):
+class Updated(Protocol):
     """A child, told of each update of its weights."""
 
     module: nn.Module
@@ -26,12 +26,12 @@ class Follower(Protocol):
         """Follow an update of the parameters with these ids."""
 
 
-def follow(child: Follower) -> None:
+def follow(child: Updated) -> None:
     """Tell ``child`` from now on, as long as it lives."""
     _LIVE.add(child)
 
 
-def leave(child: Follower) -> None:
+def leave(child: Updated) -> None:
     """Tell ``child`` no longer."""
     _LIVE.discard(child)
 
@@ -52,6 +52,6 @@ def _note_update(optimizer: torch.optim.Optimizer, *_: Any) -> None:
             child.after_step(stepped, getattr(optimizer, "found_inf", None))
 
 
-_LIVE: weakref.WeakSet[Follower] = weakref.WeakSet()
+_LIVE: weakref.WeakSet[Updated] = weakref.WeakSet()
 register_optimizer_step_pre_hook(_announce_update)
 register_optimizer_step_post_hook(_note_update)

@@ -14,7 +14,7 @@ import pandas as pd
 
 from ssa.analysis.claims.comparison import JUDGED
 from ssa.analysis.statistics import DASH, is_usual, p_text
-from ssa.report.page.tables import Table, of_lines
+from ssa.report.page.tables import ShownTable, of_lines
 from ssa.report.tables.style import number, signed
 from ssa.study.claims import CLAIMS, rule_of, top_of
 
@@ -60,7 +60,7 @@ class Axis:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class DrawnComparison:
     """One comparison: its text, its numbers in words, its verdict, and where it is drawn, in percent of the axis.
 
     ``left`` and ``right`` say whether the interval goes on beyond the axis; ``mean`` is None if there is none.
@@ -88,7 +88,7 @@ class Panel:
 
     measure: str
     axis: Axis | None
-    drawn: list[Comparison]
+    drawn: list[DrawnComparison]
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,7 @@ class Verdict:
     tally: str
     told: list[str]
     panels: list[Panel]
-    numbers: Table
+    numbers: ShownTable
 
     @property
     def kind(self) -> str:
@@ -114,7 +114,7 @@ class Verdict:
 
 
 @dataclass(frozen=True)
-class Claim:
+class ShownClaim:
     """A claim of the paper, the rule that judges it, and a verdict for each arm.
 
     ``unit``: what its intervals are over.
@@ -146,7 +146,7 @@ def tally(verdicts: Iterable[str]) -> str:
     return ", ".join(f"{times} {verdict}" for verdict, times in count.most_common())
 
 
-def read_claims(path: Path, section: dict[str, Any]) -> list[Claim]:
+def read_claims(path: Path, section: dict[str, Any]) -> list[ShownClaim]:
     """The claims of claims.csv in its order; ``section`` is the study's claims section, for the rules' numbers."""
     confidence = top_of(section).confidence
     claims = []
@@ -159,7 +159,7 @@ def read_claims(path: Path, section: dict[str, Any]) -> list[Claim]:
         unit = CLAIMS[name].unit
         verdicts = [_verdict(part, axes, confidence, unit) for _, part in rows.groupby("arm", sort=False)]
         words = (overall["statement"], overall["source"], rule_of(section, name), str(overall["measure"]))
-        claims.append(Claim(name, *words, unit, FIGURES.get(name), verdicts))
+        claims.append(ShownClaim(name, *words, unit, FIGURES.get(name), verdicts))
     return claims
 
 
@@ -210,11 +210,11 @@ def capitalise(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
-def _drawn(row: Mapping[Any, Any], axis: Axis | None) -> Comparison:
+def _drawn(row: Mapping[Any, Any], axis: Axis | None) -> DrawnComparison:
     estimate, low, high = row["estimate"], row["low"], row["high"]
     n = DASH if math.isnan(row["n"]) else f"{row['n']:g}"
     if axis is None or math.isnan(estimate):
-        return Comparison(row["comparison"], DASH, n, row["verdict"], None)
+        return DrawnComparison(row["comparison"], DASH, n, row["verdict"], None)
     text = number if axis.ratio else signed
     numbers, ends = text(estimate), (estimate, estimate)
     if not math.isnan(low):
@@ -222,7 +222,9 @@ def _drawn(row: Mapping[Any, Any], axis: Axis | None) -> Comparison:
     start, end = (axis.percent(value) for value in ends)
     beyond = {"left": ends[0] < axis.low, "right": ends[1] > axis.high}
     width = round(end - start, 2)
-    return Comparison(row["comparison"], numbers, n, row["verdict"], axis.percent(estimate), start, width, **beyond)
+    return DrawnComparison(
+        row["comparison"], numbers, n, row["verdict"], axis.percent(estimate), start, width, **beyond
+    )
 
 
 def _line(row: Mapping[Any, Any], measure: str, interval: str) -> dict[str, str]:

@@ -21,7 +21,7 @@ from ssa.report.figures.style import RC
 from ssa.report.page.claims import MARKS, capitalise, read_claims, tally
 from ssa.report.page.explorer import explorer, library
 from ssa.report.page.numbers import link, of_figures
-from ssa.report.page.tables import Table, blocks, duration, of_lines, read_parents, read_tables
+from ssa.report.page.tables import ShownTable, blocks, duration, of_lines, read_parents, read_tables
 from ssa.report.registry import ENSEMBLES, FIGURES, FINDINGS, STUDY, TABLES, Entry
 from ssa.results.children import read_children
 from ssa.study.claims import ssa_settings, top_of
@@ -109,7 +109,7 @@ def hours(study: Mapping[str, Any], parents: pd.DataFrame, children: pd.DataFram
     return {name: float(value) for name, value in found.items() if value > 0.001}
 
 
-def settings(study: Mapping[str, Any]) -> Table:
+def settings(study: Mapping[str, Any]) -> ShownTable:
     """Every setting of the study, with its source."""
     heads = {"scope": "Scope", "key": "Setting", "value": "Value", "source": "Source"}
     lines = [{head: str(entry[key]) for key, head in heads.items()} for entry in study["hyperparameters"]]
@@ -140,14 +140,14 @@ def _section(images: list[Image], section: str) -> list[Image]:
     return [image for image in images if image.section == section]
 
 
-def _study_tables(folder: Path) -> list[tuple[str, tuple[str, list[Table]]]]:
+def _study_tables(folder: Path) -> list[tuple[str, tuple[str, list[ShownTable]]]]:
     """Section, title and parts of each of the study's tables that there are."""
     paths = {name: folder / f"{name}.md" for name in TABLES}
     return [(TABLES[name].section, read_tables(path)) for name, path in paths.items() if path.is_file()]
 
 
 def _ensembles(
-    path: Path, figures: list[Image], tables: list[tuple[str, tuple[str, list[Table]]]]
+    path: Path, figures: list[Image], tables: list[tuple[str, tuple[str, list[ShownTable]]]]
 ) -> dict[str, Any] | None:
     """The section on ensembles: how many there are, figures and tables; None if the study has none."""
     if not path.is_file():

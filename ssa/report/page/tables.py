@@ -27,7 +27,7 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class Table:
+class ShownTable:
     """A table to read: its caption, column heads, and rows of cells.
 
     ``file``: name and text of the CSV file with all digits of this table and of its other parts, if it has one.
@@ -46,9 +46,11 @@ class Table:
         return out.getvalue()
 
 
-def of_lines(caption: str, lines: list[dict[str, str]]) -> Table:
+def of_lines(caption: str, lines: list[dict[str, str]]) -> ShownTable:
     """A table with a row for each of ``lines``, which map a column's head to its text, where that says anything."""
-    return _without_blanks(Table(caption, list(lines[0]), [[Cell(text) for text in line.values()] for line in lines]))
+    return _without_blanks(
+        ShownTable(caption, list(lines[0]), [[Cell(text) for text in line.values()] for line in lines])
+    )
 
 
 def duration(hours: float) -> str:
@@ -60,7 +62,7 @@ def duration(hours: float) -> str:
     return f"{hours:.1f} hours" if hours < 100 else f"{hours:,.0f} hours"
 
 
-def read_tables(path: Path) -> tuple[str, list[Table]]:
+def read_tables(path: Path) -> tuple[str, list[ShownTable]]:
     """The title and the parts of one of the study's tables, the Markdown of :mod:`ssa.report.tables.study`.
 
     All parts have the CSV file beside it.
@@ -71,11 +73,11 @@ def read_tables(path: Path) -> tuple[str, list[Table]]:
     parts = []
     for caption, grid in zip(blocks[::2], blocks[1::2], strict=True):
         head, _, *rows = [_cells(line) for line in grid.splitlines()]
-        parts.append(_without_blanks(Table(caption, [cell.text for cell in head], rows, file)))
+        parts.append(_without_blanks(ShownTable(caption, [cell.text for cell in head], rows, file)))
     return title.removeprefix("# "), parts
 
 
-def _without_blanks(table: Table) -> Table:
+def _without_blanks(table: ShownTable) -> ShownTable:
     """``table`` without the columns that have nothing but dashes, be they in brackets."""
     said = [any(c.isalnum() for row in table.rows for c in row[i].text) for i in range(len(table.head))]
     kept = [i for i, says in enumerate(said) if says or not table.rows]
@@ -89,7 +91,7 @@ def _cells(line: str) -> list[Cell]:
     return [Cell(text.replace("**", ""), text.startswith("**")) for text in texts]
 
 
-def read_parents(path: Path) -> Table:
+def read_parents(path: Path) -> ShownTable:
     """One line for each kind of parent in parents.csv: seeds, training and accuracy, with its interval from
     :data:`FEWEST` parents on.
     """
@@ -104,7 +106,7 @@ def read_parents(path: Path) -> Table:
     return of_lines("The parents. Accuracy: mean ± half-width of the 95% t-interval over n parents.", lines)
 
 
-def blocks(children: pd.DataFrame) -> Table:
+def blocks(children: pd.DataFrame) -> ShownTable:
     """One line for each block of the study and kind of parent: the grid that was run, and what it took."""
     lines = []
     for (block, kind), rows in children.groupby(["block", "parent"], sort=False):

@@ -13,7 +13,7 @@ from ssa.report.tables.style import grid
 if TYPE_CHECKING:
     from ssa.report.readme.records import Page
 
-Row: TypeAlias = dict[str, Any]
+Measured: TypeAlias = dict[str, Any]
 SHARE = "share of an epoch: "
 
 
@@ -44,7 +44,7 @@ def value(root: Path, device: str, measure: str, network: str) -> str:
     return _cells(found[0])["value"]
 
 
-def _each(page: Page, rows: Callable[[list[Row]], list[dict[str, str]]]) -> str:
+def _each(page: Page, rows: Callable[[list[Measured]], list[dict[str, str]]]) -> str:
     """For each device what was measured on, and the table of ``rows``."""
     parts = []
     for path in sorted((page.root / "benchmarks").glob("*.json")):
@@ -59,7 +59,7 @@ def _read(path: Path) -> dict[str, Any]:
     return found
 
 
-def _rows(found: dict[str, Any]) -> list[Row]:
+def _rows(found: dict[str, Any]) -> list[Measured]:
     """The rows of all parts that were measured."""
     return [row for part in found["parts"].values() for row in part["rows"]]
 
@@ -78,7 +78,7 @@ def _about(path: Path, found: dict[str, Any], page: Page) -> str:
     )
 
 
-def _cells(row: Row) -> dict[str, str]:
+def _cells(row: Measured) -> dict[str, str]:
     """One row: the number with its unit, and of several the least and the greatest."""
     spread = f"{_number(row['low'])} to {_number(row['high'])}" if row["n"] > 1 else ""
     value = f"{_number(row['value'])} {row['unit']}".strip()
@@ -89,15 +89,15 @@ def _number(value: float) -> str:
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
 
 
-def _judged(row: Row) -> dict[str, str]:
+def _judged(row: Measured) -> dict[str, str]:
     return {"target": row["target"], "": "met" if row["met"] else "**missed**"}
 
 
-def _is_share(row: Row) -> bool:
+def _is_share(row: Measured) -> bool:
     return row["measure"].startswith(SHARE)
 
 
-def _shares(rows: list[Row]) -> list[dict[str, str]]:
+def _shares(rows: list[Measured]) -> list[dict[str, str]]:
     table: dict[str, dict[str, str]] = {}
     for row in filter(_is_share, rows):
         kind = row["measure"].removeprefix(SHARE)

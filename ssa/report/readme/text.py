@@ -22,7 +22,7 @@ from ssa.report.tables.style import number, signed
 TEMPLATES = Path("docs") / "templates"
 
 
-class Row:
+class CommittedRow:
     """One row of a committed table; an estimate is a column with its interval in two others."""
 
     def __init__(self, values: dict[Any, Any], place: str) -> None:
@@ -100,7 +100,7 @@ class Words:
 
     page: Page
 
-    def row(self, place: str, **wanted: Any) -> Row:
+    def row(self, place: str, **wanted: Any) -> CommittedRow:
         """The one row of ``paper_tables/<place>.csv`` whose columns have these values; None stands for a blank."""
         found = self._table(place)
         for column, value in wanted.items():
@@ -109,9 +109,9 @@ class Words:
             found = found[found[column].isna() if value is None else found[column] == value]
         if len(found) != 1:
             raise UserError(f"{self.page.path.name} asks {place} for one row with {wanted}, and it has {len(found)}")
-        return Row(found.iloc[0].to_dict(), place)
+        return CommittedRow(found.iloc[0].to_dict(), place)
 
-    def judged(self, record: str, claim: str, arm: str, comparison: str) -> Row:
+    def judged(self, record: str, claim: str, arm: str, comparison: str) -> CommittedRow:
         """One comparison by which a claim is judged."""
         return self.row(f"{record}/claims", claim=claim, arm=arm, comparison=comparison, role="judged")
 

@@ -25,7 +25,7 @@ from ssa.report.page import claims as report_claims
 from ssa.report.page import page as report
 from ssa.report.page import tables as report_tables
 from ssa.report.page.explorer import explorer
-from ssa.report.page.tables import Cell, Table
+from ssa.report.page.tables import Cell, ShownTable
 from ssa.report.record import Record
 from ssa.report.registry import ENSEMBLES, FIGURES, STUDY
 from ssa.report.write import write_report, write_tables
@@ -225,8 +225,8 @@ def test_markdown_tables_are_read_as_written(tmp_path: Path) -> None:
         "# Title\n\nFirst.\n\n| a | b |\n| --- | --- |\n| x \\| y | **1.0** |\n\nSecond.\n\n| c |\n| --- |\n",
         encoding="utf-8",
     )
-    first = Table("First.", ["a", "b"], [[Cell("x | y"), Cell("1.0", bold=True)]])
-    assert report_tables.read_tables(path) == ("Title", [first, Table("Second.", ["c"], [])])
+    first = ShownTable("First.", ["a", "b"], [[Cell("x | y"), Cell("1.0", bold=True)]])
+    assert report_tables.read_tables(path) == ("Title", [first, ShownTable("Second.", ["c"], [])])
 
 
 def test_columns_of_dashes_are_left_out(tmp_path: Path) -> None:
