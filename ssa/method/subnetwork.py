@@ -271,8 +271,10 @@ class Subnetwork(Annealed):
             return product(weight, self._entry(self._shown(), name))
         under = (self._passes.moves, self.module.training)
         wrong = self._passes.look(under, self._overdue)
-        grad = torch.is_grad_enabled()
-        with torch.inference_mode(weight.is_inference()), torch.set_grad_enabled(grad):  # a weight as any other
+        if torch.is_inference_mode_enabled():
+            with torch.inference_mode(weight.is_inference()), torch.no_grad():  # a weight as any other
+                masked = product(weight, self._entry(self._shown(), name))
+        else:
             masked = product(weight, self._entry(self._shown(), name))
         if masked.requires_grad:  # only now is the weight used, and not just read
             masked.register_hook(partial(self._check_backward, under, wrong))
