@@ -268,20 +268,23 @@ class Subnetwork(Annealed):
     def masked(self, name: str, weight: Tensor) -> Tensor:
         """``weight``, called ``name``, as a forward pass that runs now uses it."""
         if torch.compiler.is_compiling():
-            return product(weight, self._entry(self._shown(), name))
+            return self._multiplied(name, weight)
         under = (self._passes.moves, self.module.training)
         wrong = self._passes.look(under, self._overdue)
         if torch.is_inference_mode_enabled():
             with torch.inference_mode(weight.is_inference()), torch.no_grad():  # a weight as any other
-                masked = product(weight, self._entry(self._shown(), name))
+                masked = self._multiplied(name, weight)
         else:
-            masked = product(weight, self._entry(self._shown(), name))
+            masked = self._multiplied(name, weight)
         if masked.requires_grad:  # only now is the weight used, and not just read
             masked.register_hook(partial(self._check_backward, under, wrong))
         elif weight.requires_grad:  # PyTorch may multiply in another order by what needs no gradient; parameters do
             with suppress(RuntimeError):  # of torch.func's transforms, which do not take it
                 masked.requires_grad_()
         return masked
+
+    def _multiplied(self, name: str, weight: Tensor) -> Tensor:
+        return product(weight, self._entry(self._shown(), name))
 
     def folded(self, name: str, weight: Tensor) -> Tensor:
         """``weight``, called ``name``, under the target mask."""

@@ -48,8 +48,8 @@ def of(study: Study, record: Path | None = None) -> Planned:
 
 def settings_of(child: Child) -> dict[str, Any]:
     """The columns of children.csv that hold a child's settings."""
-    spec, args = child.spec, dict(child.spec.law_args)
-    annealed = args.get("epochs", 0) > 0
+    spec, annealing = child.spec, _annealing(child.spec)
+    annealed = annealing["anneal_epochs"] is not None
     return {
         "parent": child.parent,
         **{"dataset": spec.parent.data.source, "model": spec.parent.model},
@@ -57,8 +57,8 @@ def settings_of(child: Child) -> dict[str, Any]:
         **{"parent_seed": spec.parent.seed, "seed": spec.seed},
         **{key: getattr(spec.mask, key) for key in ("criterion", "structure", "allocation", "stem", "sparsity")},
         **{"method": spec.method, "reference": child.reference},
-        **{"tau": args.get("tau") if annealed else None, "anneal_epochs": args["epochs"] if annealed else None},
-        "anneal_schedule": args["schedule"] if annealed and laws.find(spec.law).gradual else None,
+        **annealing,
+        "anneal_schedule": dict(spec.law_args)["schedule"] if annealed and laws.find(spec.law).gradual else None,
         **{key: getattr(spec.recipe, key) for key in ("epochs", "lr_schedule", "lr")},
         "child_id": spec.id,
     }
@@ -74,6 +74,13 @@ def settings_of_ensemble(ensemble: Ensemble) -> dict[str, Any]:
         **{"train_images": train_images(parent.data), "augment": parent.recipe.augment != "none"},
         **{"samples": spec.samples, "ensemble_id": spec.id},
     }
+
+
+def _annealing(spec: ChildSpec) -> dict[str, Any]:
+    """A child's tau and epochs of annealing; None of a child that is cut at once."""
+    args = dict(spec.law_args)
+    annealed = args.get("epochs", 0) > 0
+    return {"tau": args.get("tau") if annealed else None, "anneal_epochs": args["epochs"] if annealed else None}
 
 
 def _scored(spec: ChildSpec, used: bool) -> dict[str, Any]:
@@ -93,11 +100,9 @@ def _tuning(ensemble: Ensemble) -> dict[str, Any]:
     if not ensemble.spec.children:
         return {}
     child = ensemble.spec.children[0]
-    args = dict(child.law_args)
-    annealed = args.get("epochs", 0) > 0
     return {
         **{"structure": child.mask.structure, "sparsity": child.mask.sparsity, "tuning": child.method},
-        **{"tau": args.get("tau") if annealed else None, "anneal_epochs": args["epochs"] if annealed else None},
+        **_annealing(child),
         **{"lr_schedule": child.recipe.lr_schedule, "lr": child.recipe.lr},
     }
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
+from ssa.workflow import jobs
 from ssa.workflow.options import Options
 
 MEGABYTES = 8000
@@ -33,7 +34,7 @@ class Attempts:
 
     def children_minutes(self, wildcards: OfJob, attempt: int) -> int:
         """Minutes for all children of a job, which its name counts, and a quarter of an hour to begin with."""
-        start, stop = map(int, wildcards.job.split("-")[:2])
+        start, stop = jobs.span(wildcards.job)
         return attempt * (START_MINUTES + (stop - start) * self.options.minutes_per_child)
 
     def ensemble_minutes(self, wildcards: object, attempt: int) -> int:

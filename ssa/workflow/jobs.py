@@ -78,10 +78,16 @@ def ensembles_of(study: Study, parent_id: str) -> list[Ensemble]:
     return [one for one in study.ensembles if {parent.id for parent in one.spec.parents} == {parent_id}]
 
 
+def span(name: str) -> tuple[int, int]:
+    """Start and stop of the job called ``name``; ``ValueError`` if it is no name of a job."""
+    start, stop = map(int, name.split("-")[:2])
+    return start, stop
+
+
 def find(study: Study, parent_id: str, name: str) -> Job:
     """The job of one parent called ``name``; ``UserError`` if it is none, or is of another version of the study."""
     try:
-        start, stop = (int(part) for part in name.split("-")[:2])
+        start, stop = span(name)
     except ValueError as error:
         raise UserError(f"{name!r} names no job; a job is START-STOP-DIGEST, as in ssa plan --jobs") from error
     job = _job(parent_id, study.children_of(parent_id), start, stop)

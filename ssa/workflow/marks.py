@@ -65,7 +65,7 @@ class Marks:
 
     def makes_all(self, parent_id: str, job: str) -> bool:
         """Whether the job of this name makes all that the study needs of its parent alone, not only children."""
-        start, stop = map(int, job.split("-")[:2])
+        start, stop = jobs.span(job)
         return self.one_machine and stop - start == len(self.study.children_of(parent_id))
 
     def of_data(self) -> Path:

@@ -24,7 +24,7 @@ def study_file(recorded: str | None, configfiles: Sequence[str | Path], default:
 
 
 @dataclass(frozen=True)
-class Place:
+class Folders:
     """The files of ``study``, which is trained, or was ``recorded`` in a folder so called.
 
     ``UserError`` if that folder has the study's own name: its tables would be the study's.

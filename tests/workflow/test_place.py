@@ -9,7 +9,7 @@ import pytest
 from studies import expand
 
 from ssa.errors import UserError
-from ssa.workflow.place import Place, study_file
+from ssa.workflow.place import Folders, study_file
 
 PAPER = Path("config/paper.yaml")
 
@@ -23,22 +23,22 @@ def test_the_study_is_the_records_or_the_one_that_is_named_or_the_papers() -> No
 
 
 def test_a_study_that_is_trained_has_all_in_its_results(tiny: dict[str, Any]) -> None:
-    place = Place(expand(tiny))
+    place = Folders(expand(tiny))
     assert (place.name, place.results, place.source, place.logs) == ("tiny", *["results/tiny"] * 2, "logs/tiny")
     assert not place.has_ensembles
     pair = {"name": "pair", "method": "prune-and-tune", "parents": "small", "members": 2, "epochs": 1}
-    assert Place(expand({**tiny, "ensembles": [pair]})).has_ensembles
+    assert Folders(expand({**tiny, "ensembles": [pair]})).has_ensembles
 
 
 def test_a_record_has_tables_in_its_folder_and_the_ensembles_that_were_recorded(
     tiny: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    place = Place(expand(tiny), "tiny-cpu")
+    place = Folders(expand(tiny), "tiny-cpu")
     assert (place.name, place.results, place.source) == ("tiny-cpu", "results/tiny-cpu", "recorded/tiny-cpu")
     assert not place.has_ensembles
     (tmp_path / "recorded/tiny-cpu").mkdir(parents=True)
     (tmp_path / "recorded/tiny-cpu/ensembles.csv").touch()
     assert place.has_ensembles
     with pytest.raises(UserError, match="recorded/tiny is named as its study"):
-        Place(expand(tiny), "tiny")
+        Folders(expand(tiny), "tiny")

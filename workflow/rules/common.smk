@@ -46,7 +46,7 @@ study = checked(
     ssa_study.load, Path(STUDY_FILE), data_root=OPTIONS.data_root, children_per_job=OPTIONS.children_per_job
 )
 store = Store(Path("results"))
-PLACE = checked(ssa_place.Place, study, RECORDED)
+PLACE = checked(ssa_place.Folders, study, RECORDED)
 if not RECORDED:
     checked(own_tables.check, study, store)
 NAME, RESULTS, SOURCE, LOGS = PLACE.name, PLACE.results, PLACE.source, PLACE.logs

@@ -43,17 +43,13 @@ def accuracy_vs_sparsity(children: pd.DataFrame, drawn: dict[str, Style]) -> Fig
         return None
     shown = pd.concat(panels)
     figure, axes = grid(len(panels), columns=2, height=2.2)
-    drawn_lines = [
-        {method: estimates(cells, ["sparsity"], "accuracy").set_index("sparsity") for method, cells in by_method(panel)}
-        for panel in panels
-    ]
+    lines, every = _lines(panels, "sparsity", "accuracy")
     dense = [over_parents(panel, "dense_accuracy").mean for panel in panels]
-    every = pd.concat([line for lines in drawn_lines for line in lines.values()])
     for i, (ax, panel, title) in enumerate(zip(axes, panels, titles(panels, PANEL, 50), strict=True)):
         ax.set_title(title)
         sparsity_axis(ax, sorted(panel["sparsity"].unique()), named=i < 2)
         fit(ax, "y", every, *dense)
-        for method, line in drawn_lines[i].items():
+        for method, line in lines[i].items():
             band(ax, 100 - line.index, line, drawn[method])
             for sparsity, mean in line.loc[line["diverged"], "mean"].items():
                 ring(ax, 100 - sparsity, mean, f"{mean:.1f}")
@@ -74,16 +70,12 @@ def learning_curves(history: pd.DataFrame, drawn: dict[str, Style]) -> Figure | 
         return None
     shown = pd.concat(panels)
     figure, axes = grid(len(panels), columns=columns_of(len(panels)), height=1.85)
-    drawn_lines = [
-        {method: estimates(cells, ["epoch"], "test_accuracy").set_index("epoch") for method, cells in by_method(panel)}
-        for panel in panels
-    ]
+    lines, every = _lines(panels, "epoch", "test_accuracy")
     parents = [over_parents(panel, "parent_accuracy").mean for panel in panels]
-    every = pd.concat([line for lines in drawn_lines for line in lines.values()])
     for i, (ax, panel, title) in enumerate(zip(axes, panels, titles(panels, CELL, 26), strict=True)):
         ax.set_title(title)
         fit(ax, "y", every, *parents)
-        for method, line in drawn_lines[i].items():
+        for method, line in lines[i].items():
             band(ax, line.index, line, drawn[method], every=max(1, len(line) // 6))
             if line["diverged"].any():
                 ring(ax, line.index[-1], line["mean"].iloc[-1], f"{line['mean'].iloc[-1]:.1f}")
@@ -94,6 +86,15 @@ def learning_curves(history: pd.DataFrame, drawn: dict[str, Style]) -> Figure | 
     outer_labels(figure, "Epoch", REESTIMATED)
     legend(figure, drawn, in_order(shown["method"]), {"Parent": LEVEL, "Annealing ends": END} | diverged_entry(shown))
     return figure
+
+
+def _lines(panels: list[pd.DataFrame], along: str, column: str) -> tuple[list[dict[str, pd.DataFrame]], pd.DataFrame]:
+    """Of each panel the estimates of ``column`` by method, indexed by ``along``; and all estimates together."""
+    lines = [
+        {method: estimates(cells, [along], column).set_index(along) for method, cells in by_method(panel)}
+        for panel in panels
+    ]
+    return lines, pd.concat([line for each in lines for line in each.values()])
 
 
 def as_used(history: pd.DataFrame) -> pd.DataFrame:
