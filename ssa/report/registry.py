@@ -36,7 +36,9 @@ STUDY, ENSEMBLES, FINDINGS = "Study", "Ensembles", "Findings"  # the sections
 class Entry:
     """One figure or table.
 
-    ``make``: the import path of a function; ``takes``: the parts of a record that it is called with.
+    ``make``: the import path of a function; ``takes``: the parts of a record that it is called with. ``numbers``: where
+    the numbers that a figure draws are, for the page to give them as CSV: the name of a table here or of the results,
+    or a column of history.parquet.
     """
 
     section: str
@@ -45,6 +47,7 @@ class Entry:
     label: str
     caption: str
     has: Callable[[Planned], bool]
+    numbers: str = ""
 
 
 def _pruned(plan: Planned) -> pd.DataFrame:
@@ -122,6 +125,7 @@ FIGURES: dict[str, Entry] = {
         "of the same parents. A ring marks a cell with a diverged child: it has no band, and stands at the edge with "
         "its value if it lies outside.",
         _of_usual(over_sparsity),
+        numbers="table1_accuracy",
     ),
     "learning_curves": Entry(
         STUDY,
@@ -134,6 +138,7 @@ FIGURES: dict[str, Entry] = {
         "uses it, if the study scored it so. A ring marks a curve with a diverged child, or with one that loses more "
         "than 5 points when its statistics are re-estimated.",
         _of_usual(lambda children: of_main(children).query("points > 1")),
+        numbers="test_accuracy",
     ),
     "ablation_heatmap": Entry(
         STUDY,
@@ -145,6 +150,7 @@ FIGURES: dict[str, Entry] = {
         "the study fixed beforehand; blank: not run; *: with a diverged child. If only one of the two varies: lines, "
         "with 95% t-intervals; dotted as in the forest plot.",
         _of_usual(swept),
+        numbers="table2_ablation",
     ),
     "keep_probability": Entry(
         STUDY,
@@ -154,6 +160,7 @@ FIGURES: dict[str, Entry] = {
         "Keep-probability of the weights to be pruned at the ends of epochs and of annealing, mean over them and over "
         "the children of the arm and sparsity that most methods share. Methods whose curves coincide are drawn once.",
         _of_usual(gradual),
+        numbers="keep_pruned",
     ),
     "forest_differences": Entry(
         STUDY,
@@ -165,6 +172,7 @@ FIGURES: dict[str, Entry] = {
         "which it is called little, and the 4 points quoted at 98% sparsity. Intervals with arrowheads go on beyond "
         "the axis, and a mean that lies there is written at its edge. A ring marks a cell with a diverged child.",
         _of_usual(compared),
+        numbers="table3_differences",
     ),
     "ensemble_accuracy": Entry(
         ENSEMBLES,
@@ -174,6 +182,7 @@ FIGURES: dict[str, Entry] = {
         "Test accuracy of the ensembles. Mean and 95% t-interval over seeds; small points: the seeds. The mean of the "
         "members' probabilities is scored.",
         _scored,
+        numbers="table_ensembles",
     ),
     "ensemble_cost": Entry(
         ENSEMBLES,
@@ -184,6 +193,7 @@ FIGURES: dict[str, Entry] = {
         "relative to those of the ensemble that the axis names, with all its weights. Mean and 95% t-interval over "
         "seeds; dashed: the Pareto front, the best at no more than a cost.",
         _scored,
+        numbers="table_ensembles",
     ),
     "ensemble_size": Entry(
         ENSEMBLES,
@@ -193,6 +203,7 @@ FIGURES: dict[str, Entry] = {
         "Accuracy and NLL of ensembles of the first so many members. Lines and bands: mean and 95% t-interval over "
         "seeds.",
         _of_several,
+        numbers="ensemble_sizes",
     ),
     "ensemble_reliability": Entry(
         ENSEMBLES,
@@ -203,6 +214,7 @@ FIGURES: dict[str, Entry] = {
         "seeds' predictions together; bins of fewer than 25 have no point. Dashed: perfect calibration; columns: the "
         "share of predictions in each bin; ECE: mean over seeds, in percentage points.",
         _scored,
+        numbers="ensemble_bins",
     ),
     "ensemble_diversity": Entry(
         ENSEMBLES,
@@ -212,6 +224,7 @@ FIGURES: dict[str, Entry] = {
         "Accuracy of the members alone against their disagreement, the share of test images on which two members "
         "predict different classes; means over seeds, which are faint. Numbers: the accuracy of the ensemble (%).",
         _of_several,
+        numbers="table_ensembles_diversity",
     ),
     "ensemble_corruptions": Entry(
         ENSEMBLES,
@@ -221,6 +234,7 @@ FIGURES: dict[str, Entry] = {
         "Accuracy of the ensembles against the severity of each corruption (0: the whole clean test set); means over "
         "seeds. The title says of how many test images, and whether they are the official ones or were generated here.",
         _corrupted,
+        numbers="corruptions",
     ),
 }
 
@@ -363,5 +377,6 @@ for _name, (_takes, _answered, _caption) in _ASKED.items():
         FINDINGS, f"ssa.analysis.findings.{_name}", (_takes,), QUESTIONS[_name], _caption, _has
     )
     FIGURES[f"finding_{_name}"] = Entry(
-        FINDINGS, f"ssa.report.figures.findings.{_name}", (f"finding_{_name}",), QUESTIONS[_name], _caption, _has
+        *(FINDINGS, f"ssa.report.figures.findings.{_name}", (f"finding_{_name}",), QUESTIONS[_name], _caption, _has),
+        numbers=f"finding_{_name}",
     )

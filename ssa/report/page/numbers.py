@@ -11,24 +11,12 @@ import pandas as pd
 from ssa.report.figures.panels import estimates
 from ssa.report.figures.study import as_used
 from ssa.report.page.explorer import CHOICES
+from ssa.report.registry import FIGURES
 from ssa.results.children import read_children, read_epochs
 from ssa.results.ensembles import read_ensembles
 
-# Figures whose numbers a table has.
-OF_TABLES = {
-    "accuracy_vs_sparsity": "table1_accuracy",
-    "ablation_heatmap": "table2_ablation",
-    "forest_differences": "table3_differences",
-    **dict.fromkeys(("ensemble_accuracy", "ensemble_cost"), "table_ensembles"),
-    "ensemble_diversity": "table_ensembles_diversity",
-}
-# Figures of ensembles that are drawn from a table of the results, and of children by epoch: which column.
-OF_ENSEMBLES = {
-    "ensemble_size": "ensemble_sizes",
-    "ensemble_reliability": "ensemble_bins",
-    "ensemble_corruptions": "corruptions",
-}
-OF_EPOCHS = {"learning_curves": "test_accuracy", "keep_probability": "keep_pruned"}
+EPOCHS = ("test_accuracy", "keep_pruned")  # columns of history.parquet
+ENSEMBLES = ("ensemble_sizes", "ensemble_bins", "corruptions")  # tables of the results
 
 
 def link(csv: str) -> str:
@@ -40,11 +28,12 @@ def of_figures(names: Iterable[str], results: Path, tables: Path) -> dict[str, s
     """The :func:`link` of each figure among ``names``, those aside whose numbers are not at hand."""
     found = {}
     for name in names:
-        table = tables / f"{OF_TABLES.get(name, name)}.csv"  # a finding's table is named as its figure is
-        if name in OF_EPOCHS:
-            found[name] = link(_along(OF_EPOCHS[name], results))
-        elif name in OF_ENSEMBLES:
-            found[name] = link(_long(OF_ENSEMBLES[name], results))
+        source = FIGURES[name].numbers
+        table = tables / f"{source}.csv"
+        if source in EPOCHS:
+            found[name] = link(_along(source, results))
+        elif source in ENSEMBLES:
+            found[name] = link(_long(source, results))
         elif table.is_file():
             found[name] = link(table.read_text(encoding="utf-8"))
     return found
