@@ -11,7 +11,8 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from scipy import special, stats
 
-PARENT = ["parent", "parent_seed"]
+from ssa.results.children import PARENT
+
 DASH = "–"  # where there is no number
 WIDEST = 6  # medians, beyond which an interval goes on beyond the axis
 ROUNDING = 1e-9  # what is equal on paper is no further apart

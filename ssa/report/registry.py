@@ -9,26 +9,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib import import_module
 
 import pandas as pd
 
-from ssa.report.selection import (
-    CELL,
-    compared,
-    gradual,
-    of_main,
-    over_sparsity,
-    swept,
-    usual_recipe,
-)
+from ssa.report.findings.finding import Finding
+from ssa.report.selection import SSA, compared, gradual, of_main, over_sparsity, pruned, swept, usual_recipe
 from ssa.report.tables.published import has_published
-from ssa.results.children import PAIRING, having
+from ssa.results.children import CELL
 from ssa.results.ensembles import twins
 from ssa.results.planned import Planned
-from ssa.study.methods import ANNEALED, CONTROLS
 from ssa.study.questions import FINDINGS as QUESTIONS
 
-SSA, BASELINE = "temperature", "one-shot"
 STUDY, ENSEMBLES, FINDINGS = "Study", "Ensembles", "Findings"  # the sections
 
 
@@ -50,37 +42,6 @@ class Entry:
     numbers: str = ""
 
 
-def _pruned(plan: Planned) -> pd.DataFrame:
-    """The pruned children at the fixed setting."""
-    children = plan.children
-    return children[children["reference"] & (children["method"] != "dense")]
-
-
-def _runs(*methods: str) -> Callable[[Planned], bool]:
-    """Whether one of ``methods`` is run."""
-    return lambda plan: bool(_pruned(plan)["method"].isin(methods).any())
-
-
-def _paired(method: str, *others: str) -> Callable[[Planned], bool]:
-    """Whether ``method`` is run in a cell in which one of ``others`` is."""
-
-    def has(plan: Planned) -> bool:
-        rows = _pruned(plan)
-        mine, theirs = rows[rows["method"] == method], rows[rows["method"].isin(others)]
-        return not mine[PAIRING].merge(theirs[PAIRING]).empty
-
-    return has
-
-
-def _several_lengths(plan: Planned) -> bool:
-    """Whether SSA's length alone varies within a cell."""
-    for _, cells in plan.children[plan.children["method"] == SSA].groupby(CELL):
-        fixed = cells.loc[cells["reference"], ["tau", "anneal_schedule"]].to_dict("records")
-        if fixed and having(cells, fixed[0])["anneal_epochs"].nunique() > 1:
-            return True
-    return False
-
-
 def _several_settings(plan: Planned) -> bool:
     """Whether SSA is run at several settings in a cell."""
     setting = ["tau", "anneal_epochs", "anneal_schedule"]
@@ -98,15 +59,6 @@ def _of_several(plan: Planned) -> bool:
 
 def _corrupted(plan: Planned) -> bool:
     return _scored(plan) and bool(plan.ensembles["corrupted_set"].notna().any())
-
-
-def _calibrated(plan: Planned) -> bool:
-    """Whether SSA's ensembles and others that are not annealed have validation images, on one data set and model."""
-    if plan.ensembles.empty:
-        return False
-    rows = plan.ensembles[plan.ensembles["validated"]]
-    groups = [part["tuning"] for _, part in rows.groupby(["dataset", "model"])]
-    return any((tuning == SSA).any() and (~tuning.isin(ANNEALED)).any() for tuning in groups)
 
 
 def _of_usual(select: Callable[[pd.DataFrame], object]) -> Callable[[Planned], bool]:
@@ -245,7 +197,7 @@ TABLES: dict[str, Entry] = {
         ("children",),
         "accuracy by method and sparsity",
         "Test accuracy in percent by method and sparsity: mean ± 95% confidence half-width over parents, with n.",
-        lambda plan: not _pruned(plan).empty,
+        lambda plan: not pruned(plan).empty,
     ),
     "table2_ablation": Entry(
         STUDY,
@@ -312,71 +264,19 @@ TABLES: dict[str, Entry] = {
     ),
 }
 
-# A finding has a table, which its figure draws: what the table takes, whether there is anything to fill it, and what
-# the figure shows.
-_ASKED: dict[str, tuple[str, Callable[[Planned], bool], str]] = {
-    "controls": (
-        "children",
-        _runs(*CONTROLS),
-        "Gain over one-shot, a row for each method; a control is SSA with one part taken out.",
-    ),
-    "losses": (
-        "children",
-        _runs("iterative", "random", SSA),
-        "Gain in test accuracy over one-shot against the difference in clean training loss; lines run up to the "
-        "sparsity that is written.",
-    ),
-    "criteria": (
-        "children",
-        _paired(SSA, BASELINE, "iterative", "random"),
-        "SSA's lead over each other method, by sparsity and by what masks are made of.",
-    ),
-    "rates": (
-        "children",
-        lambda plan: not _pruned(plan).empty,
-        "Test accuracy against the peak learning rate; filled: the rate that validation images chose.",
-    ),
-    "lengths": (
-        "children",
-        _several_lengths,
-        "SSA's gain over one-shot against the share e / E of fine-tuning that is annealed; filled: the share that "
-        "validation images chose.",
-    ),
-    "regime": (
-        "children",
-        _paired(SSA, BASELINE),
-        "SSA's gain over one-shot against training images, by the number of epochs.",
-    ),
-    "allocation": (
-        "children",
-        lambda plan: bool((~_pruned(plan)["method"].isin([BASELINE])).any()),
-        "Gain over one-shot, a row for each way to spread sparsity over layers.",
-    ),
-    "gradients": (
-        "epochs",
-        lambda plan: bool((_pruned(plan)["gradient_batches"] > 0).any()),
-        "How the gradient of a step varies along training: its variance, that as a part of its square, and the part of "
-        "it that sampled masks make.",
-    ),
-    "calibration": (
-        "ensembles",
-        _calibrated,
-        "Gains of SSA's ensembles in NLL and ECE over other ensembles, as they are (filled) and temperature-scaled "
-        "(open). Right of zero: SSA's is lower.",
-    ),
-}
+
+def _asks(name: str, answered: Callable[[Planned], bool]) -> Callable[[Planned], bool]:
+    return lambda plan: name in plan.findings and answered(plan)
 
 
-def _asks(finding: str, answered: Callable[[Planned], bool]) -> Callable[[Planned], bool]:
-    return lambda plan: finding in plan.findings and answered(plan)
-
-
-for _name, (_takes, _answered, _caption) in _ASKED.items():
-    _has = _asks(_name, _answered)
+for _name in QUESTIONS:
+    _module = f"ssa.report.findings.{_name}"
+    _finding: Finding = import_module(_module).FINDING
+    _has = _asks(_name, _finding.answered)
     TABLES[f"finding_{_name}"] = Entry(
-        FINDINGS, f"ssa.analysis.findings.{_name}", (_takes,), QUESTIONS[_name], _caption, _has
+        FINDINGS, f"{_module}.table", (_finding.takes,), _finding.question, _finding.caption, _has
     )
     FIGURES[f"finding_{_name}"] = Entry(
-        *(FINDINGS, f"ssa.report.figures.findings.{_name}", (f"finding_{_name}",), QUESTIONS[_name], _caption, _has),
+        *(FINDINGS, f"{_module}.figure", (f"finding_{_name}",), _finding.question, _finding.caption, _has),
         numbers=f"finding_{_name}",
     )

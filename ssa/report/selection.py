@@ -8,15 +8,22 @@ from typing import Any
 import pandas as pd
 
 from ssa.results.children import differences
+from ssa.results.planned import Planned
 from ssa.study.methods import CATALOGUE
 
-BASELINE = "one-shot"
+SSA, BASELINE = "temperature", "one-shot"
 # The methods that are compared at every sparsity; variants and controls have their place in the forest plot.
 MAIN = ("one-shot", "iterative", "random", "temperature")
 ARM = ["parent", "augment", "structure", "allocation", "stem", "lr_schedule"]
 # The columns that tell panels apart; ordering panels by them keeps an arm's together.
 PANEL = ["parent", "augment", "lr_schedule", "lr", "epochs", "stem", "structure", "allocation", "criterion"]
 CELL = [*PANEL, "sparsity"]
+
+
+def pruned(plan: Planned) -> pd.DataFrame:
+    """The pruned children at the fixed setting."""
+    children = plan.children
+    return children[children["reference"] & (children["method"] != "dense")]
 
 
 def usual_recipe(children: pd.DataFrame) -> pd.DataFrame:

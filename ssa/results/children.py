@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+PARENT = ["parent", "parent_seed"]
 # A grid cell of one study; with PARENT's seed and the child's seed, what two paired children share.
 CELL = ["parent", "criterion", "structure", "allocation", "stem", "sparsity", "augment", "epochs", "lr_schedule", "lr"]
 PAIRING = [*CELL, "parent_seed", "seed"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,6 @@ import synthetic_ensembles
 import yaml
 from synthetic_ensembles import SSA, ensembles
 
-from ssa.analysis import findings as finding_tables
 from ssa.errors import UserError
 from ssa.report.record import Record
 from ssa.report.registry import FIGURES, TABLES
@@ -51,6 +51,12 @@ def each(method: str, gains: tuple[float, float, float], **other: Any) -> list[d
     return [child(seed, method, gain, **own[seed]) for seed, gain in enumerate(gains)]
 
 
+def answer(finding: str, data: pd.DataFrame) -> pd.DataFrame:
+    """The table of ``finding``."""
+    table: pd.DataFrame = import_module(f"ssa.report.findings.{finding}").table(data)
+    return table
+
+
 def about(value: float, spread: float = 0.01) -> tuple[float, float, float]:
     """Three values with this mean."""
     return value - spread, value, value + spread
@@ -58,14 +64,14 @@ def about(value: float, spread: float = 0.01) -> tuple[float, float, float]:
 
 def test_a_controls_gain_and_temperatures_lead_over_it() -> None:
     children = frame(*each("one-shot", (0, 0, 0)), *each("temperature", (1, 2, 3)), *each("expected", (2, 1, 0)))
-    table = finding_tables.controls(children).set_index("method")
+    table = answer("controls", children).set_index("method")
     # The mean of 1, 2, 3 is 2; its sd is 1, and t(0.975, 2) = 4.3027: half-width 4.3027 / sqrt(3) = 2.4842.
     assert table.loc["temperature", "gain"] == 2
     assert table.loc["temperature", "gain_low"] == pytest.approx(2 - 2.4842, abs=1e-3)
     assert table.loc["expected", "gain"] == 1
     assert table.loc["expected", "lead"] == 1  # of -1, 1, 3
     assert set(table["n"]) == {3}
-    assert finding_tables.controls(children[children["method"] != "expected"]).empty  # no control, no answer
+    assert answer("controls", children[children["method"] != "expected"]).empty  # no control, no answer
 
 
 @pytest.mark.parametrize(("gains", "loss"), [((1.0, 1.1, 1.2), 0.6), ((-1.0, 0.0, 1.0), 0.4)])
@@ -80,7 +86,7 @@ def test_gains_and_training_losses_are_told_by_sparsity_and_in_the_mean(
             *each("temperature", gains, sparsity=sparsity, train_loss_clean=about(loss)),
         )
     ]
-    table = finding_tables.losses(frame(*cells))
+    table = answer("losses", frame(*cells))
     assert list(table["sparsity"].fillna(0)) == [90, 95, 0]
     assert table["loss"].tolist() == pytest.approx([loss - 0.5] * 3)
 
@@ -99,7 +105,7 @@ def test_what_leads_under_each_kind_of_mask_is_told_by_sparsity() -> None:
             *each("temperature", gains, criterion=criterion, sparsity=sparsity),
         )
     ]
-    table = finding_tables.criteria(frame(*cells))
+    table = answer("criteria", frame(*cells))
     assert dict(zip(zip(table["criterion"], table["sparsity"], strict=True), table["lead"], strict=True)) == {
         cell: pytest.approx(sum(gains) / 3) for cell, gains in leads.items()
     }
@@ -118,14 +124,14 @@ def test_gains_in_calibration_are_told_as_they_are_and_scaled() -> None:
         made[key] = [
             mine + 0.001 * seed if own else theirs + 0.002 for own, seed in zip(ours, made["seed"], strict=True)
         ]
-    table = finding_tables.calibration(made)
+    table = answer("calibration", made)
     row = table.iloc[0]
     assert (row["ensemble"], row["other"], row["n"]) == (SSA, "Snapshot", 5)
     gains = [row[key] for key in ("nll", "nll_scaled", "ece", "ece_scaled")]
     assert gains == pytest.approx([0.2, -0.05, 4.0, 0.5])
-    one = finding_tables.calibration(made[made["seed"] == 0]).iloc[0]
+    one = answer("calibration", made[made["seed"] == 0]).iloc[0]
     assert np.isnan(one["nll_low"])  # one seed has no interval
-    assert finding_tables.calibration(made.assign(nll_scaled=float("nan"))).empty  # no validation images
+    assert answer("calibration", made.assign(nll_scaled=float("nan"))).empty  # no validation images
 
 
 def test_each_method_is_compared_at_the_rate_that_validation_chose() -> None:
@@ -138,7 +144,7 @@ def test_each_method_is_compared_at_the_rate_that_validation_chose() -> None:
     ]
     children = frame(*rows)
     children.loc[(children["method"] == "one-shot") & (children["lr"] == 0.01), "validation_accuracy"] = 0.0
-    table = finding_tables.rates(children).set_index(["method", "lr"])
+    table = answer("rates", children).set_index(["method", "lr"])
     assert table["chosen"].to_dict() == {
         ("one-shot", 0.01): False,
         ("one-shot", 0.1): True,
@@ -148,7 +154,7 @@ def test_each_method_is_compared_at_the_rate_that_validation_chose() -> None:
     assert table.loc[("temperature", 0.01), "gain"] == 3  # at rate 0.01, minus one-shot at 0.1
     assert table["lead"].dropna().to_dict() == {("one-shot", 0.1): 3}  # of the tuned SSA over what else is tuned
     with pytest.raises(UserError, match="without validation images"):
-        finding_tables.rates(children.assign(validation_accuracy=None))
+        answer("rates", children.assign(validation_accuracy=None))
 
 
 def test_the_best_length_is_chosen_on_validation_and_judged_in_test() -> None:
@@ -157,7 +163,7 @@ def test_the_best_length_is_chosen_on_validation_and_judged_in_test() -> None:
         for e, gains in ((2.5, (0, 1, 2.1)), (5.0, (1, 2, 3)), (15.0, (-1, 0, 1.1)))
         for row in each("temperature", gains, anneal_epochs=e, reference=e == 5)
     ]
-    table = finding_tables.lengths(frame(*each("one-shot", (0, 0, 0)), *lengths)).set_index("share")
+    table = answer("lengths", frame(*each("one-shot", (0, 0, 0)), *lengths)).set_index("share")
     assert table["best"].to_dict() == {0.125: False, 0.25: True, 0.75: False}
     assert table["gain"].to_dict() == pytest.approx({0.125: 3.1 / 3, 0.25: 2, 0.75: 0.1 / 3})
     assert table["behind"].fillna(0).to_dict() == pytest.approx({0.125: -2.9 / 3, 0.25: 0, 0.75: -5.9 / 3})
@@ -172,7 +178,7 @@ def test_the_regime_map_has_a_row_for_each_images_and_epochs() -> None:
             *each("temperature", about(gain), train_images=images, epochs=epochs),
         )
     ]
-    table = finding_tables.regime(frame(*rows))
+    table = answer("regime", frame(*rows))
     assert table[["train_images", "epochs", "gain"]].to_numpy() == pytest.approx(
         np.array([[5000, 10, 1], [5000, 40, 2], [20000, 10, -1]])
     )
@@ -183,7 +189,7 @@ def test_a_gain_that_a_dense_stem_takes_away_is_a_change_of_minus_as_much() -> N
         *(*each("one-shot", (0, 0, 0)), *each("temperature", (2, 2, 2))),
         *(*each("one-shot", (4, 4, 4), stem="dense"), *each("temperature", about(4.5), stem="dense")),
     ]
-    table = finding_tables.allocation(frame(*rows)).set_index("stem")
+    table = answer("allocation", frame(*rows)).set_index("stem")
     assert table["gain"].to_dict() == {"dense": 0.5, "pruned": 2}
     assert table.loc["dense", "change"] == -1.5
     assert pd.isna(table.loc["pruned", "change"])
@@ -207,7 +213,7 @@ def test_variances_of_gradients_are_compared_as_ratios() -> None:
             gradient_mask_variance=tuple(masks * factor for factor in factors),
         )
     ]
-    table = finding_tables.gradients(frame(*rows)).set_index("method")
+    table = answer("gradients", frame(*rows)).set_index("method")
     assert table["variance"].to_dict() == pytest.approx({"one-shot": -1.69897, "random": -1, "temperature": -2})
     assert table["noise"].to_dict() == pytest.approx({"one-shot": 2, "random": 10, "temperature": 1})
     assert table["masks"].to_dict() == pytest.approx({"one-shot": 0, "random": 50, "temperature": 25})
@@ -216,7 +222,7 @@ def test_variances_of_gradients_are_compared_as_ratios() -> None:
     assert (table["lead_high"] - table["lead"]).dropna().to_dict() == pytest.approx(
         {"one-shot": 0.1028, "random": 0.2056}, abs=1e-4
     )
-    assert finding_tables.gradients(frame(*each("random", (0, 0, 0)))).empty  # nothing was measured
+    assert answer("gradients", frame(*each("random", (0, 0, 0)))).empty  # nothing was measured
 
 
 def test_every_finding_has_a_table_and_a_figure() -> None:

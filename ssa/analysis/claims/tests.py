@@ -18,8 +18,8 @@ from ssa.analysis.claims.comparison import BESIDE, NONE, SINGLE, Comparison, Unt
 from ssa.analysis.claims.drop import MEASURES, with_drop
 from ssa.analysis.claims.ensembles import compare_ensembles
 from ssa.analysis.claims.verdicts import NOT_TESTABLE
-from ssa.analysis.statistics import PARENT, Interval, t_interval
-from ssa.results.children import PAIRING, pairs
+from ssa.analysis.statistics import Interval, t_interval
+from ssa.results.children import PAIRING, PARENT, pairs
 from ssa.study.claims import ENOUGH, QUOTED_OF
 from ssa.study.methods import CONTROLS, in_order, label
 

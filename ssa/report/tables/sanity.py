@@ -9,10 +9,10 @@ from typing import Any
 import pandas as pd
 
 from ssa.analysis.claims.verdicts import UNDECIDED
-from ssa.analysis.statistics import PARENT, Interval, over_parents, t_interval
+from ssa.analysis.statistics import Interval, over_parents, t_interval
 from ssa.report.tables.published import ALL_IMAGES, DENSE, KNOWN, PRUNED, published, published_children
 from ssa.report.tables.style import Part, Table, number, plus_minus
-from ssa.results.children import devices, having
+from ssa.results.children import PARENT, devices, having
 from ssa.results.ensembles import by_name, groups
 
 NEAR = 0.5  # points that a dense parent may lie off

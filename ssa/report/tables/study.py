@@ -11,7 +11,7 @@ import pandas as pd
 from ssa.analysis import statistics
 from ssa.analysis.statistics import DASH, p_text
 from ssa.report.tables.style import Part, Table, bracketed, number, plus_minus
-from ssa.results.children import COLLAPSE, collapsed, devices, differences, pairs
+from ssa.results.children import COLLAPSE, PARENT, collapsed, devices, differences, pairs
 from ssa.study.methods import in_order, label
 
 BASELINE, ABLATED = "one-shot", "temperature"
@@ -123,7 +123,7 @@ def _summary(cells: pd.DataFrame, column: str = "accuracy") -> dict[str, Any]:
 
 def _unpruned(children: pd.DataFrame, cells: pd.DataFrame) -> list[dict[str, Any]]:
     """Rows of the group's parents and of their dense children with the same training."""
-    parents = cells.drop_duplicates(statistics.PARENT).assign(diverged=False)
+    parents = cells.drop_duplicates(PARENT).assign(diverged=False)
     rows = [{"method": "parent", "sparsity": 0.0, **_summary(parents, "parent_accuracy"), "children": 0}]
     same = children[children["method"] == "dense"].merge(cells[[*TRAINING, "parent_seed"]].drop_duplicates())
     if not same.empty:

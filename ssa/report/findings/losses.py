@@ -1,0 +1,84 @@
+"""Optimisation or regularisation?"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from ssa.report.findings.finding import Finding, run
+from ssa.report.findings.parts import estimate, groups, parents, triple
+from ssa.report.selection import BASELINE, SSA, split
+from ssa.results.children import CELL as EVERY
+from ssa.results.children import pairs
+from ssa.study.methods import in_order
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+CELL = [key for key in EVERY if key != "sparsity"]
+
+FINDING = Finding(
+    question="Optimisation or regularisation?",
+    takes="children",
+    answered=run("iterative", "random", SSA),
+    caption=(
+        "Gain in test accuracy over one-shot against the difference in clean training loss; lines run up to the "
+        "sparsity that is written."
+    ),
+)
+
+
+def table(children: pd.DataFrame) -> pd.DataFrame:
+    """Each method's difference to one-shot in clean training ``loss`` (nats) and in test accuracy (``gain``).
+
+    By sparsity, then over all of them (``sparsity`` is empty): one parent's cells are averaged first.
+    """
+    rows = []
+    for at, cells in groups(children[children["reference"]], CELL):
+        base = cells[cells["method"] == BASELINE]
+        for method in in_order(set(cells["method"]) & {"iterative", "random", SSA}):
+            own = cells[cells["method"] == method]
+            gain, loss = pairs(own, base), pairs(own, base, "train_loss_clean")
+            for sparsity in (*sorted(own["sparsity"].unique()), None):
+                here = [part if sparsity is None else part[part["sparsity"] == sparsity] for part in (gain, loss)]
+                numbers = {**estimate("loss", here[1]), **estimate("gain", here[0]), "n": parents(here[0])}
+                rows.append({**at, "method": method, "sparsity": sparsity, **numbers})
+    columns = [*CELL, "method", "sparsity", *triple("loss"), *triple("gain"), "n"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def figure(table: pd.DataFrame) -> Figure:
+    """Gain in test accuracy against the difference in clean training loss, by method; lines run up to a sparsity."""
+    from ssa.report.figures import panels
+    from ssa.report.figures.style import styles
+    from ssa.report.findings import drawing
+
+    cells = table.dropna(subset="sparsity")
+    parts = split(cells, CELL)
+    drawn = styles(cells["method"])
+    figure, axes = panels.grid(len(parts), panels.columns_of(len(parts)), height=2.4)
+    for ax, panel, title in zip(axes, parts, panels.titles(parts, CELL, 30), strict=True):
+        ax.set_title(title)
+        ax.axvline(0, color="black", linewidth=0.6)
+        for method in in_order(panel["method"]):
+            line, style = panel[panel["method"] == method].sort_values("sparsity"), drawn[method]
+            look: dict[str, Any] = {"marker": style.marker, "color": style.colour, "linewidth": 0.6, "elinewidth": 0.6}
+            ax.errorbar(
+                line["loss"],
+                line["gain"],
+                drawing.errors(line, "gain"),
+                drawing.errors(line, "loss"),
+                linestyle=":",
+                **look,
+            )
+        last = line.iloc[-1]  # of the last method alone: lines end close to each other
+        ax.annotate(f"{last['sparsity']:g}%", (last["loss"], last["gain"]), (3, 3), textcoords="offset points", size=7)
+        drawing.limit(ax, "x", panel, "loss")
+        drawing.limit(ax, "y", panel, "gain")
+        panels.thresholds(ax, "y", panels.SMALLEST, panels.LITTLE, panels.QUOTED)
+        panels.round_ticks(ax, "x", 4)
+    drawing.finish(axes, "y")
+    panels.outer_labels(figure, "Clean training loss\nminus one-shot (nats)", panels.GAIN)
+    panels.legend(figure, drawn, in_order(cells["method"]))
+    return figure
