@@ -15,13 +15,13 @@ from ssa.report.registry import TABLES, Entry
 from ssa.report.selection import usual_recipe
 from ssa.results.children import read_children, read_epochs
 from ssa.results.ensembles import has_ensembles, read_ensembles
-from ssa.study.questions import check
+from ssa.study import questions
 
 KEYS = ["ensemble_id", "ensemble", "dataset", "model", "seed", "corrupted_images"]
 
 
 class Record:
-    """The files of ``folder``: children.csv, history.parquet, study.json, and the tables of ensembles, if any."""
+    """The files of ``folder``: study.json, and the tables of parents, children, epochs and, if any, ensembles."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -42,8 +42,13 @@ class Record:
         """The study as it was run; an unknown finding is a ``UserError``."""
         path = self.folder / "study.json"
         found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        check(found.get("findings") or [], f"{path}: findings")
+        questions.check(found.get("findings") or [], f"{path}: findings")
         return found
+
+    @cached_property
+    def parents(self) -> pd.DataFrame:
+        """A row for each parent."""
+        return pd.read_csv(self.folder / "parents.csv")
 
     @cached_property
     def children(self) -> pd.DataFrame:

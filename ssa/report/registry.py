@@ -29,8 +29,8 @@ class Entry:
     """One figure or table.
 
     ``make``: the import path of a function; ``takes``: the parts of a record that it is called with. ``numbers``: where
-    the numbers that a figure draws are, for the page to give them as CSV: the name of a table here or of the results,
-    or a column of history.parquet.
+    the numbers that a figure draws are, for the page to give them as CSV: the name of a table here or of a record's
+    part, or a column of its epochs.
     """
 
     section: str
@@ -155,7 +155,7 @@ FIGURES: dict[str, Entry] = {
         "Accuracy and NLL of ensembles of the first so many members. Lines and bands: mean and 95% t-interval over "
         "seeds.",
         _of_several,
-        numbers="ensemble_sizes",
+        numbers="sizes",
     ),
     "ensemble_reliability": Entry(
         ENSEMBLES,
@@ -166,7 +166,7 @@ FIGURES: dict[str, Entry] = {
         "seeds' predictions together; bins of fewer than 25 have no point. Dashed: perfect calibration; columns: the "
         "share of predictions in each bin; ECE: mean over seeds, in percentage points.",
         _scored,
-        numbers="ensemble_bins",
+        numbers="bins",
     ),
     "ensemble_diversity": Entry(
         ENSEMBLES,
@@ -186,7 +186,7 @@ FIGURES: dict[str, Entry] = {
         "Accuracy of the ensembles against the severity of each corruption (0: the whole clean test set); means over "
         "seeds. The title says of how many test images, and whether they are the official ones or were generated here.",
         _corrupted,
-        numbers="corruptions",
+        numbers="corrupted",
     ),
 }
 

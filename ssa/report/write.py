@@ -32,7 +32,7 @@ def write_report(results: Path, tables: Path, figures: Path, out: Path) -> None:
     write_verdicts(record, tables)
     write_figures(record, figures)
     out.parent.mkdir(parents=True, exist_ok=True)
-    write_page(results, tables, figures, out)
+    write_page(record, tables, figures, out)
 
 
 def write_tables(record: Record, out: Path) -> None:

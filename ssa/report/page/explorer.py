@@ -42,7 +42,7 @@ SYMBOLS = {
 }
 
 
-def explorer(children: pd.DataFrame, history: pd.DataFrame, smallest: float) -> dict[str, Any] | None:
+def explorer(children: pd.DataFrame, epochs: pd.DataFrame, smallest: float) -> dict[str, Any] | None:
     """The choices, the methods' looks and a panel for each combination that was run; None if nothing was pruned.
 
     Children are those at the study's fixed setting. An estimate is [mean, low, high, n] over parents, in percent
@@ -52,7 +52,7 @@ def explorer(children: pd.DataFrame, history: pd.DataFrame, smallest: float) -> 
     if pruned.empty:
         return None
     pruned = pruned.assign(training=_training(pruned))
-    curves = history[["child_id", "epoch", "test_accuracy"]].dropna().merge(pruned, on="child_id")
+    curves = epochs[["child_id", "epoch", "test_accuracy"]].dropna().merge(pruned, on="child_id")
     keys = list(CHOICES)
     scored = dict(iter(curves.groupby(keys)))
     drawn = styles(pruned["method"])

@@ -11,12 +11,12 @@ import pandas as pd
 from ssa.report.figures.panels import estimates
 from ssa.report.figures.study import as_used
 from ssa.report.page.explorer import CHOICES
+from ssa.report.record import KEYS, Record
 from ssa.report.registry import FIGURES
-from ssa.results.children import read_children, read_epochs
-from ssa.results.ensembles import read_ensembles
 
 EPOCHS = ("test_accuracy", "keep_pruned")  # columns of history.parquet
-ENSEMBLES = ("ensemble_sizes", "ensemble_bins", "corruptions")  # tables of the results
+ENSEMBLES = ("sizes", "bins", "corrupted")  # parts of a record
+HEAD = ["ensemble", "dataset", "model", "seed"]
 
 
 def link(csv: str) -> str:
@@ -24,36 +24,34 @@ def link(csv: str) -> str:
     return "data:text/csv;charset=utf-8," + quote(csv, safe=",")
 
 
-def of_figures(names: Iterable[str], results: Path, tables: Path) -> dict[str, str]:
+def of_figures(names: Iterable[str], record: Record, tables: Path) -> dict[str, str]:
     """The :func:`link` of each figure among ``names``, those aside whose numbers are not at hand."""
     found = {}
     for name in names:
         source = FIGURES[name].numbers
         table = tables / f"{source}.csv"
         if source in EPOCHS:
-            found[name] = link(_along(source, results))
+            found[name] = link(_along(source, record.epochs))
         elif source in ENSEMBLES:
-            found[name] = link(_long(source, results))
+            found[name] = link(_long(record[source]))
         elif table.is_file():
             found[name] = link(table.read_text(encoding="utf-8"))
     return found
 
 
-def _along(column: str, results: Path) -> str:
+def _along(column: str, epochs: pd.DataFrame) -> str:
     """``column`` by epoch at the study's fixed setting: mean, ends of the 95% t-interval and n over parents."""
-    children = read_children(results)
-    epochs = as_used(read_epochs(results, children[children["reference"] & (children["method"] != "dense")]))
+    rows = as_used(epochs[epochs["reference"] & (epochs["method"] != "dense")])
     keys = [key for key in CHOICES if key != "training"]
     keys += ["augment", "epochs", "lr_schedule", "lr", "method", "sparsity", "epoch"]
-    return _text(estimates(epochs.dropna(subset=column), keys, column).drop(columns="reference"))
+    return _text(estimates(rows.dropna(subset=column), keys, column).drop(columns="reference"))
 
 
-def _long(table: str, results: Path) -> str:
-    """``table`` of the results for the mean of the members' probabilities, with each ensemble's name and seed."""
-    rows = pd.read_csv(results / f"{table}.csv")
-    rows = rows[rows["convention"] == "probabilities"].drop(columns="convention")
-    ensembles = read_ensembles(results)[["ensemble_id", "ensemble", "dataset", "model", "seed"]]
-    return _text(ensembles.merge(rows, on="ensemble_id").drop(columns="ensemble_id"))
+def _long(scores: pd.DataFrame) -> str:
+    """``scores`` for the mean of the members' probabilities, with each ensemble's name and seed."""
+    rows = scores[scores["convention"] == "probabilities"]
+    rest = [column for column in rows if column not in (*KEYS, "convention")]
+    return _text(rows[[*HEAD, *rest]])
 
 
 def _text(frame: pd.DataFrame) -> str:

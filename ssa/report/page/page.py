@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import json
 import struct
 from collections import Counter
 from collections.abc import Mapping
@@ -21,9 +20,9 @@ from ssa.report.figures.style import RC
 from ssa.report.page.claims import MARKS, capitalise, read_claims, tally
 from ssa.report.page.explorer import explorer, library
 from ssa.report.page.numbers import link, of_figures
-from ssa.report.page.tables import ShownTable, blocks, duration, of_lines, read_parents, read_tables
+from ssa.report.page.tables import ShownTable, blocks, duration, of_lines, read_tables, table_of_parents
+from ssa.report.record import Record
 from ssa.report.registry import ENSEMBLES, FIGURES, FINDINGS, STUDY, TABLES, Entry
-from ssa.results.children import read_children
 from ssa.study.claims import ssa_settings, top_of
 from ssa.study.methods import label
 
@@ -57,18 +56,15 @@ class Image:
         return f"Chart. {self.caption.split('. ')[0].rstrip('.')}. Its CSV file has the numbers."
 
 
-def write_page(results: Path, tables: Path, figures: Path, out: Path) -> None:
-    """Write the page of the study in ``results`` to the file ``out``.
+def write_page(record: Record, tables: Path, figures: Path, out: Path) -> None:
+    """Write the page of the study that ``record`` holds to the file ``out``.
 
     ``tables`` is the folder with claims.csv and the tables' .md files, ``figures`` the one with the PNG files: what is
     there is shown. The same input gives the same bytes.
     """
-    study = json.loads((results / "study.json").read_text(encoding="utf-8"))
-    children = read_children(results)
-    history = pd.read_parquet(results / "history.parquet")
+    study, children = record.study, record.children
     claims = read_claims(tables / "claims.csv", study["claims"]) if (tables / "claims.csv").is_file() else []
     shown, shown_tables = read_figures(figures), _study_tables(tables)
-    parents = pd.read_csv(results / "parents.csv")
     smallest = top_of(study["claims"]).smallest_difference
     page = (
         environment()
@@ -83,17 +79,17 @@ def write_page(results: Path, tables: Path, figures: Path, out: Path) -> None:
             figures=_section(shown, STUDY),
             findings=_section(shown, FINDINGS),
             tables=[part for section, part in shown_tables if section == STUDY],
-            ensembles=_ensembles(results / "ensembles.csv", shown, shown_tables),
-            parents=read_parents(results / "parents.csv"),
+            ensembles=_ensembles(record.ensembles, shown, shown_tables),
+            parents=table_of_parents(record.parents),
             blocks=blocks(children),
-            hours=hours(study, parents, children, (results / "ensembles.csv").is_file()),
+            hours=hours(study, record.parents, children, record.ensembles is not None),
             settings=settings(study),
-            numbers=of_figures([image.name for image in shown], results, tables),
+            numbers=of_figures([image.name for image in shown], record, tables),
             diverged=int(children["diverged"].sum()),
             ssa=ssa_settings(study["claims"]),
             sources=SOURCES,
             source_counts=Counter(entry["source"] for entry in study["hyperparameters"]),
-            explorer=explorer(children, history, smallest),
+            explorer=explorer(children, record.epochs, smallest),
             library=library(),
         )
     )
@@ -147,13 +143,13 @@ def _study_tables(folder: Path) -> list[tuple[str, tuple[str, list[ShownTable]]]
 
 
 def _ensembles(
-    path: Path, figures: list[Image], tables: list[tuple[str, tuple[str, list[ShownTable]]]]
+    ensembles: pd.DataFrame | None, figures: list[Image], tables: list[tuple[str, tuple[str, list[ShownTable]]]]
 ) -> dict[str, Any] | None:
     """The section on ensembles: how many there are, figures and tables; None if the study has none."""
-    if not path.is_file():
+    if ensembles is None:
         return None
     return {
-        "count": len(pd.read_csv(path)),
+        "count": len(ensembles),
         "figures": _section(figures, ENSEMBLES),
         "tables": [part for section, part in tables if section == ENSEMBLES],
     }

@@ -91,12 +91,10 @@ def _cells(line: str) -> list[Cell]:
     return [Cell(text.replace("**", ""), text.startswith("**")) for text in texts]
 
 
-def read_parents(path: Path) -> ShownTable:
-    """One line for each kind of parent in parents.csv: seeds, training and accuracy, with its interval from
-    :data:`FEWEST` parents on.
-    """
+def table_of_parents(parents: pd.DataFrame) -> ShownTable:
+    """One line for each kind of parent: seeds, training and accuracy, with its interval from :data:`FEWEST` on."""
     lines = []
-    for (kind, dataset, model, epochs), rows in pd.read_csv(path).groupby(["parent", "dataset", "model", "epochs"]):
+    for (kind, dataset, model, epochs), rows in parents.groupby(["parent", "dataset", "model", "epochs"]):
         accuracy = t_interval(rows["accuracy"])
         known = len(rows) >= FEWEST and not math.isnan(accuracy.half_width)
         spread = f" ± {accuracy.half_width:.2f}" if known else f" (n = {len(rows)}, no interval)"

@@ -88,7 +88,7 @@ def draw(folder: Path, names: Iterable[str]) -> None:
 
 
 def written(folder: Path, name: str = "report.html") -> str:
-    report.write_page(folder, folder / "tables", folder / "figures", folder / name)
+    report.write_page(Record(folder), folder / "tables", folder / "figures", folder / name)
     return (folder / name).read_text(encoding="utf-8")
 
 
@@ -172,7 +172,7 @@ def changed(folder: Path, copy: Path, **values: Any) -> str:
     for name in RECORD:
         shutil.copy(folder / name, copy)
     (copy / "study.json").write_text(json.dumps({**synthetic.study(), **values}), encoding="utf-8")
-    report.write_page(copy, folder / "tables", folder / "figures", copy / "report.html")
+    report.write_page(Record(copy), folder / "tables", folder / "figures", copy / "report.html")
     return (copy / "report.html").read_text(encoding="utf-8")
 
 
@@ -202,7 +202,7 @@ def test_what_there_is_no_file_of_is_not_shown(folder: Path, tmp_path: Path) -> 
     tables, figures = (shutil.copytree(folder / name, tmp_path / name) for name in ("tables", "figures"))
     (tables / "table2_ablation.md").unlink()
     (figures / "ablation_heatmap.png").unlink()
-    report.write_page(folder, tables, figures, tmp_path / "page.html")
+    report.write_page(Record(folder), tables, figures, tmp_path / "page.html")
     page = Page((tmp_path / "page.html").read_text(encoding="utf-8"))
     assert FIGURES["ablation_heatmap"].caption not in said(page)
     assert "Ablation of temperature annealing" not in said(page)
@@ -288,7 +288,7 @@ def test_findings_stand_on_the_page_with_their_numbers(folder: Path, page: Page,
     tables, figures = (shutil.copytree(folder / name, tmp_path / name) for name in ("tables", "figures"))
     (tables / "finding_controls.csv").write_text("method,gain,n\niterative,1.575,12\n", encoding="utf-8")
     draw(figures, ["finding_controls"])
-    report.write_page(folder, tables, figures, tmp_path / "page.html")
+    report.write_page(Record(folder), tables, figures, tmp_path / "page.html")
     asked = Page((tmp_path / "page.html").read_text(encoding="utf-8"))
     assert "#findings" in [link["href"] for link in asked.all("a")]
     entry = FIGURES["finding_controls"]
@@ -309,22 +309,18 @@ def test_the_curves_file_has_means_over_parents_by_epoch(folder: Path, page: Pag
     assert row["n"] == "6"
 
 
-def test_parents_are_summed_up_by_kind(tmp_path: Path) -> None:
-    path = tmp_path / "parents.csv"
-    path.write_text(
-        "parent,dataset,model,parent_seed,epochs,accuracy\n"
-        "wide,digits,net,1,30,90\nwide,digits,net,0,30,92\nthin,digits,net,0,30,80\n",
-        encoding="utf-8",
-    )
-    thin, wide = ([cell.text for cell in row] for row in report_tables.read_parents(path).rows)
-    assert thin == ["thin", "digits", "net", "30", "0", "1", "80.00 (n = 1, no interval)"]
-    path.write_text(
-        "parent,dataset,model,parent_seed,epochs,accuracy\n"
-        "wide,digits,net,0,30,89\nwide,digits,net,1,30,91\nwide,digits,net,2,30,90\n",
-        encoding="utf-8",
-    )
-    assert report_tables.read_parents(path).rows[0][-1].text == "90.00 ± 2.48"  # t(0.975, 2) = 4.303, s.e. 1 / sqrt(3)
-    assert wide == ["wide", "digits", "net", "30", "0, 1", "2", "91.00 (n = 2, no interval)"]
+def test_parents_are_summed_up_by_kind() -> None:
+    head = {"dataset": "digits", "model": "net", "epochs": 30}
+    wide, thin = ({**head, "parent": kind} for kind in ("wide", "thin"))
+    two = [{**wide, "parent_seed": 1, "accuracy": 90}, {**wide, "parent_seed": 0, "accuracy": 92}]
+    made = report_tables.table_of_parents(pd.DataFrame([*two, {**thin, "parent_seed": 0, "accuracy": 80}]))
+    assert [[cell.text for cell in row] for row in made.rows] == [
+        ["thin", "digits", "net", "30", "0", "1", "80.00 (n = 1, no interval)"],
+        ["wide", "digits", "net", "30", "0, 1", "2", "91.00 (n = 2, no interval)"],
+    ]
+    three = pd.DataFrame([{**wide, "parent_seed": seed, "accuracy": found} for seed, found in enumerate((89, 91, 90))])
+    made = report_tables.table_of_parents(three)
+    assert made.rows[0][-1].text == "90.00 ± 2.48"  # t(0.975, 2) = 4.303, s.e. 1 / sqrt(3)
 
 
 def test_a_claims_intervals_are_drawn_on_one_axis(tmp_path: Path) -> None:
@@ -377,7 +373,7 @@ def test_a_ratio_has_a_logarithmic_axis() -> None:
 
 def test_the_interactive_part_has_the_estimates_of_each_panel(folder: Path) -> None:
     children = read_children(folder)
-    data = explorer(children, pd.read_parquet(folder / "history.parquet"), 0.2)
+    data = explorer(children, Record(folder).epochs, 0.2)
     assert data is not None
     varied = {choice["key"]: choice["values"] for choice in data["choices"] if len(choice["values"]) > 1}
     assert varied["criterion"] == ["magnitude", "random"]
@@ -401,7 +397,7 @@ def test_the_interactive_part_has_the_estimates_of_each_panel(folder: Path) -> N
 def test_without_a_baseline_differences_are_to_the_first_method(folder: Path) -> None:
     children = read_children(folder)
     children = children[~children["method"].isin(["one-shot", "iterative"])]
-    data = explorer(children, pd.read_parquet(folder / "history.parquet"), 0.2)
+    data = explorer(children, Record(folder).epochs, 0.2)
     assert data is not None
     first = in_order(set(children["method"]) - {"dense"})[0]
     assert [entry["key"] for entry in data["baselines"]] == [first]
