@@ -58,6 +58,11 @@ class Law:
         """Whether :meth:`prepare` gives the same whenever it is asked, whatever the weights are by then."""
         return True
 
+    @property
+    def prepares_together(self) -> bool:
+        """Whether :meth:`prepare_together` draws the states of all tensors at once, as a GPU does."""
+        return False
+
     def progress(self, t: float) -> float:
         """a(t), in [0, 1]: how far the annealing stands ``t`` epochs after the child's first step."""
         return 1.0 if t >= self.epochs else resolve(self.schedule)(t / self.epochs)
@@ -65,6 +70,10 @@ class Law:
     def prepare(self, mask: Tensor, weight: Tensor, generator: Generator) -> Tensor | None:
         """The state drawn once per weight and child, of the mask's shape; None for most laws."""
         return None
+
+    def prepare_together(self, mask: Tensor, kept: Tensor, generator: Generator) -> Tensor:
+        """The state of all tensors, laid end to end; ``kept``: at each weight the fraction of its tensor's that is."""
+        raise NotImplementedError(f"{type(self).__name__} draws its state tensor by tensor")
 
     def anneal(self, a: float, mask: Tensor, state: Tensor | None) -> tuple[Probability, Probability]:
         """The keep-probabilities of kept and pruned weights when the annealing stands at ``a`` < 1."""
@@ -182,13 +191,21 @@ class RandomAnnealing(Law):
         super().__post_init__()
         choose("RandomAnnealing: draw", self.draw, ("coupled", "independent"))
 
+    @property
+    def prepares_together(self) -> bool:
+        """Unless a law of one's own draws in another way."""
+        return type(self).prepare is RandomAnnealing.prepare
+
     def prepare(self, mask: Tensor, weight: Tensor, generator: Generator) -> Tensor | None:
         """The distance of p from the target at the start, in 1/256, as uint8."""
+        return self.prepare_together(mask, mask.count_nonzero().float() / mask.numel(), generator)
+
+    def prepare_together(self, mask: Tensor, kept: Tensor, generator: Generator) -> Tensor:
+        """The same of one tensor or of all, laid end to end."""
         import torch
 
         u, rounding = torch.rand((2, *mask.shape), generator=generator, dtype=torch.float32, device=mask.device)
         if self.draw == "coupled":
-            kept = mask.count_nonzero().float() / mask.numel()
             u *= torch.where(mask, kept, 1 - kept)
         return (u * 256 + rounding).clamp_max_(255).to(torch.uint8)
 

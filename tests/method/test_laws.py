@@ -101,12 +101,23 @@ def test_random_annealing_by_hand() -> None:
     assert torch.equal(torch.where(MASK, kept, pruned), torch.tensor([0.875, 0.25, 0.0, 0.9375, 255 / 512]))
 
 
+@pytest.mark.parametrize("together", [False, True])
 @pytest.mark.parametrize(("draw", "low", "high"), [("coupled", 0.9, 0.1), ("independent", 1.0, 1.0)])
-def test_random_annealings_draw_is_uniform_from_the_target_on(draw: str, low: float, high: float) -> None:
-    """Pruned weights start in [0, low), kept ones in [1 - high, 1); with sparsity 90%, low is 0.9 and high is 0.1."""
+def test_random_annealings_draw_is_uniform_from_the_target_on(
+    draw: str, low: float, high: float, together: bool
+) -> None:
+    """Pruned weights start in [0, low), kept ones in [1 - high, 1); with sparsity 90%, low is 0.9 and high is 0.1.
+
+    ``together``: as a GPU draws it, beside a tensor of another sparsity.
+    """
     law = RandomAnnealing(epochs=4, draw=draw)
     mask = torch.arange(200_000) % 10 == 0
-    kept, pruned = law.probability(0.0, mask, law.prepare(mask, torch.zeros(200_000), generator()))
+    if together:
+        fractions = torch.tensor([0.5, 0.1]).repeat_interleave(200_000)
+        state = law.prepare_together(torch.cat([mask.roll(1), mask]), fractions, generator())[200_000:]
+    else:
+        state = law.prepare(mask, torch.zeros(200_000), generator())
+    kept, pruned = law.probability(0.0, mask, state)
     for far, end in ((pruned[~mask], low), (1 - kept[mask], high)):
         n = len(far)
         assert far.max() <= end + 1 / 256  # rounded to 1/256, up or down

@@ -13,6 +13,7 @@ from torch import nn
 
 import ssa
 from ssa.method import pruning
+from ssa.method.child import drawing
 from ssa.method.laws import (
     ConstantTemperature,
     DenseThenCut,
@@ -425,6 +426,33 @@ def test_what_is_drawn_once_can_be_regenerated(law: Law) -> None:
         stored.at(t)
         again.at(t)
         assert torch.equal(stored.multiplier, again.multiplier)
+
+
+def test_what_a_gpu_draws_at_once_lies_by_each_tensors_own_sparsity(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Random annealing, coupled: pruned weights start within s of the target, kept ones within 1 - s, to 1/256.
+
+    Slices of 1,000 weights cut through the tensors.
+    """
+    monkeypatch.setattr(drawing, "TOGETHER", 1000)
+    model = nn.Sequential(nn.Linear(60, 50, bias=False), nn.Linear(50, 40, bias=False))
+    mask = {"0.weight": torch.arange(3000).view(50, 60) % 4 == 0, "1.weight": torch.arange(2000).view(40, 50) % 10 > 0}
+    child = Subnetwork(model, mask, RandomAnnealing(epochs=2))
+    state = child._prepare_together()
+    assert state.shape == (5000,)
+    assert torch.equal(state, child._prepare_together())
+    for own, entry, sparsity in zip(state.split([3000, 2000]), mask.values(), (0.75, 0.1), strict=True):
+        for far, limit in ((own[~entry.flatten()], 256 * sparsity), (own[entry.flatten()], 256 * (1 - sparsity))):
+            # 200 draws or more all lie below 0.95 of their range once in 28,000 seeds
+            assert 0.95 * limit < far.max() <= limit + 1
+
+
+def test_a_law_of_ones_own_that_draws_in_another_way_is_asked_tensor_by_tensor() -> None:
+    class Own(RandomAnnealing):
+        def prepare(self, mask: torch.Tensor, weight: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+            return torch.zeros_like(mask, dtype=torch.uint8)
+
+    assert RandomAnnealing(epochs=2).prepares_together
+    assert not Own(epochs=2).prepares_together
 
 
 def test_an_order_by_the_starting_weights_cannot_be_regenerated() -> None:

@@ -30,6 +30,8 @@ from ssa.training.loop import Training
 
 EPOCHS = 3  # the last of which is counted
 LENGTH = 64  # epochs of a child, were it trained to the end: all that are trained anneal
+# Milliseconds of :func:`plain_step` on an EPYC core that nothing disturbs, where a one-shot child's step takes 0.61.
+YARDSTICK = 0.55
 
 LAWS: dict[str, Callable[[], laws.Law]] = {
     "one-shot": laws.OneShot,
@@ -51,7 +53,7 @@ LAWS: dict[str, Callable[[], laws.Law]] = {
 class Case:
     """A network and its children, trained one after the other, each by one of ``laws``; "dense" has no mask.
 
-    ``parents``: how many of one kind the children take in turn. ``timed``: epochs in turn with a one-shot child's.
+    ``parents``: how many of one kind the children take in turn. ``timed``: epochs in turn with what is compared.
     ``fault``: what is planted, so that the counts must notice it; see :data:`FAULTS`.
     """
 
@@ -101,26 +103,26 @@ def train(case: Case, network: Subnetwork, content: Data, plain: Subnetwork | No
     """Train a child for three epochs; what the last of them cost, by the step unless it says otherwise.
 
     ``captures`` and ``waits`` are of the whole epoch, ``grown`` and ``left`` are MB: of it, and when the child is done.
-    ``recorded``: graphs since the process began. ``times``: see :func:`times`, if there is a ``plain`` child.
+    ``recorded``: graphs since the process began. With a ``plain`` child also what :func:`compared` returns.
     """
     run = training(case, network, content)
     FAULTS[case.fault](network)
     for _ in range(EPOCHS - 1):
         run.run_epoch()
     memory, before = torch.cuda.memory_allocated(), nullgpu.counts()
-    seconds, found = cpu_time(run), nullgpu.counts() - before
+    run.run_epoch()
+    found = nullgpu.counts() - before
     grown = torch.cuda.memory_allocated() - memory
     per_step = {name: round(getattr(found, name) / case.steps, 2) for name in ("launches", "copies", "graph_launches")}
     ran = run.ran
-    compared = times(case, run, training(case, plain, content)) if plain else 1.0
+    beside = compared(case, run, training(case, plain, content)) if plain else {}
     del run
     gc.collect()
     return {
         **per_step,
         "captures": found.captures,
         "waits": found.waits,
-        "milliseconds": round(1000 * seconds / case.steps, 2),
-        "times": round(compared, 2),
+        **beside,
         "grown": grown / 1e6,
         "left": torch.cuda.memory_allocated() / 1e6,
         "recorded": nullgpu.counts().captures,
@@ -135,18 +137,42 @@ def training(case: Case, network: Subnetwork, content: Data) -> Training:
     return Training(network, content, recipe, 0, compile="auto")
 
 
-def cpu_time(run: Training) -> float:
-    """Seconds of CPU that one more epoch takes."""
+def compared(case: Case, run: Training, plain: Training) -> dict[str, float]:
+    """The CPU's time of an epoch of ``run``, measured in turn with others, since other processes disturb all alike.
+
+    ``times``: how many times that of ``plain``, the median. ``milliseconds``: of a step, on a core where the yardstick
+    takes :data:`YARDSTICK`: the lower quartile of how many times the yardstick of the same moment it took.
+    """
+    yardstick = plain_step()
+    actions = (run.run_epoch, plain.run_epoch, lambda: [yardstick() for _ in range(case.steps)])
+    for action in actions[1:] * EPOCHS:
+        action()
+    found = [[cpu_time(action) for action in actions] for _ in range(case.timed)]
+    times = statistics.median(own / one_shot for own, one_shot, _ in found)
+    quartile, *_ = statistics.quantiles((own / plainly for own, _, plainly in found), n=4)
+    return {"times": round(times, 2), "milliseconds": round(YARDSTICK * quartile, 2)}
+
+
+def plain_step() -> Callable[[], None]:
+    """A training step as PyTorch's tutorials write it, of 12 small layers: nothing of it is this project's."""
+    layers = (layer for _ in range(12) for layer in (torch.nn.Linear(8, 8), torch.nn.ReLU()))
+    network = torch.nn.Sequential(*layers).cuda()
+    optimizer = torch.optim.SGD(network.parameters(), 0.1, momentum=0.9)
+    images, labels = torch.zeros(32, 8, device="cuda"), torch.zeros(32, dtype=torch.int64, device="cuda")
+
+    def step() -> None:
+        optimizer.zero_grad()
+        torch.nn.functional.cross_entropy(network(images), labels).backward()
+        optimizer.step()
+
+    return step
+
+
+def cpu_time(action: Callable[[], object]) -> float:
+    """Seconds of CPU that ``action`` takes, of all this process's threads."""
     start = time.process_time()
-    run.run_epoch()
+    action()
     return time.process_time() - start
-
-
-def times(case: Case, run: Training, plain: Training) -> float:
-    """How many times the CPU's time of ``plain`` an epoch takes: the median of epochs in turn."""
-    for _ in range(EPOCHS):
-        plain.run_epoch()
-    return statistics.median(cpu_time(run) / cpu_time(plain) for _ in range(case.timed))
 
 
 def one_shot(model: torch.nn.Module, mask: Mask) -> Subnetwork:
@@ -191,12 +217,17 @@ def _leak(network: Subnetwork) -> None:
     _after_each_at(network, lambda child: kept.append(child.multiplier.new_zeros(1 << 20)))
 
 
+def _slow(network: Subnetwork) -> None:
+    _after_each_at(network, lambda child: sum(range(100_000)))
+
+
 FAULTS: dict[str, Callable[[Subnetwork], None]] = {
     "": lambda network: None,
     "new multiplier": _new_multiplier,
     "item": _item,
     "from the CPU": _from_the_cpu,
     "leak": _leak,
+    "slow": _slow,
 }
 
 

@@ -15,6 +15,8 @@ from ssa.method.laws import Law
 from ssa.method.masks import Mask
 from ssa.method.sampling import LEVELS, Bits, either
 
+TOGETHER = 1 << 26  # weights whose states a GPU draws at once: random annealing's pass through 20 bytes for each
+
 
 class Annealed(nn.Module):
     """The mask of a child without its module: every number is a function of the law, the seed and the time alone.
@@ -77,7 +79,12 @@ class Annealed(nn.Module):
             self.law.check(self._layout.view(self.target, name), own)
 
     def _prepare(self) -> Tensor | None:
-        """The law's draws, one for each weight: for each tensor a function of the seed and its name only."""
+        """The law's draws, one for each weight: for each tensor a function of the seed and its name only.
+
+        A GPU draws for all tensors at once where the law can, since each operation costs its launch.
+        """
+        if self._layout and self.target.is_cuda and self.law.prepares_together:
+            return self._prepare_together()
         states = {}
         for name in self._layout:
             target, weight = self._layout.view(self.target, name), self._weight(name).detach()
@@ -86,6 +93,12 @@ class Annealed(nn.Module):
                 return None
             states[name] = state
         return self._layout.flatten(states) if states else None
+
+    def _prepare_together(self) -> Tensor:
+        fractions = [1 - number / self._layout.shape(name).numel() for name, number in self._pruned.items()]
+        parts = zip(self.target.split(TOGETHER), self._spread(torch.tensor(fractions)).split(TOGETHER), strict=True)
+        generator = self._generator("draw")
+        return torch.cat([self.law.prepare_together(mask, kept, generator) for mask, kept in parts])
 
     def sample(self, generator: torch.Generator) -> Mask:
         """A mask drawn with the keep-probabilities of the present time."""
@@ -188,10 +201,13 @@ class Annealed(nn.Module):
 
     def _gone(self, a: float) -> Tensor:
         """int32, laid end to end: how many weights of each one's tensor have had their turn at progress ``a``."""
-        counts = torch.tensor([round(a * number) for number in self._pruned.values()]).int()
+        return self._spread(torch.tensor([round(a * number) for number in self._pruned.values()]).int())
+
+    def _spread(self, values: Tensor) -> Tensor:
+        """``values``, from the CPU and one for each tensor, at each of its entries, laid end to end."""
         if self.target.is_cuda:  # no step waits for the copy
-            counts = counts.pin_memory().to(self.target.device, non_blocking=True)
-        return counts.repeat_interleave(self._layout.sizes(self.target.device), output_size=self._layout.count)
+            values = values.pin_memory().to(self.target.device, non_blocking=True)
+        return values.repeat_interleave(self._layout.sizes(self.target.device), output_size=self._layout.count)
 
     def _expand(self, flat: Tensor) -> Mask:
         leaders = {name: self._layout.view(flat, name) for name in self._layout}
