@@ -63,6 +63,27 @@ def t_interval(values: ArrayLike, confidence: float = 0.95) -> Interval:
     return Interval(mean, mean - half, mean + half, 2 * float(special.stdtr(n - 1, -abs(mean) / error)), n)
 
 
+def share_above(values: ArrayLike, confidence: float = 0.95) -> Interval:
+    """The probability of improvement: the share of ``values`` (paired differences) above 0, ties half.
+
+    As in Agarwal et al. (2021, Deep RL at the edge of the statistical precipice, NeurIPS 34), but over pairs: theirs
+    compares each run of one method with each of the other, ours share a parent. The interval is Wilson's (1927,
+    J. Amer. Statist. Assoc. 22, 209-212), which Brown, Cai and DasGupta (2001, Statist. Sci. 16, 101-133) advise for
+    few values: a bootstrap has no width if all lie above 0. No p-value.
+    """
+    x = np.asarray(values, dtype=float)
+    n = len(x)
+    if n == 0:
+        return Interval(math.nan, math.nan, math.nan, math.nan, 0)
+    tied = np.abs(x) <= ROUNDING
+    share = float(np.where(tied, 0.5, x > 0).mean())
+    z2 = float(special.ndtri((1 + confidence) / 2)) ** 2
+    middle = (share + z2 / (2 * n)) / (1 + z2 / n)
+    half = math.sqrt(z2 * (share * (1 - share) / n + z2 / (4 * n * n))) / (1 + z2 / n)
+    # At a share of 0 or 1 that is the bound too, and rounding must not part them.
+    return Interval(share, min(share, max(0.0, middle - half)), max(share, min(1.0, middle + half)), math.nan, n)
+
+
 def over_parents(frame: pd.DataFrame, column: str, confidence: float = 0.95) -> Interval:
     """The t-interval of ``column`` over parents, after averaging within each parent; blank values are left out."""
     return t_interval(frame.groupby(PARENT)[column].mean().dropna(), confidence)

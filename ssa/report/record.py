@@ -10,6 +10,7 @@ from typing import Any
 
 import pandas as pd
 
+from ssa.analysis.claims.judge import ClaimRow, judge_record, table
 from ssa.report.figures.style import Style, styles
 from ssa.report.registry import TABLES, Entry
 from ssa.report.selection import usual_recipe
@@ -44,6 +45,16 @@ class Record:
         found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         questions.check(found.get("findings") or [], f"{path}: findings")
         return found
+
+    @cached_property
+    def judged(self) -> list[ClaimRow]:
+        """A row for each comparison of a claim, and for each verdict."""
+        return judge_record(self.folder)
+
+    @property
+    def claims(self) -> pd.DataFrame:
+        """The same as a table."""
+        return table(self.judged)
 
     @cached_property
     def parents(self) -> pd.DataFrame:

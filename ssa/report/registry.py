@@ -67,6 +67,19 @@ def _of_usual(select: Callable[[pd.DataFrame], object]) -> Callable[[Planned], b
 
 
 FIGURES: dict[str, Entry] = {
+    "summary": Entry(
+        STUDY,
+        "ssa.report.figures.summary.summary",
+        ("claims", "study"),
+        "every claim's differences and probability of improvement",
+        "Every comparison by which a claim is judged, by claim and arm. Left: the mean paired difference with its "
+        "interval over n parents (ensembles: seeds); dotted: the thresholds that the verdict asks for beside 0. Right: "
+        "the probability of improvement, which is the share of parents whose difference is above 0, with Wilson's "
+        "interval. Intervals with arrowheads go on beyond the axis. If there are too many comparisons, the arms beside "
+        "those that were named beforehand are left to claims.csv.",
+        lambda plan: plan.claims,
+        numbers="claims",
+    ),
     "accuracy_vs_sparsity": Entry(
         STUDY,
         "ssa.report.figures.study.accuracy_vs_sparsity",

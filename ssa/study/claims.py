@@ -173,9 +173,11 @@ GAIN = (
 class Claim:
     """A claim, where it was made, how it is judged, and the settings that a study may give it.
 
-    ``unit``: what its intervals are over. ``mappings``: those of :data:`MAPPINGS` that it has.
+    ``short``: the statement in a few words, for figures. ``unit``: what its intervals are over. ``mappings``: those of
+    :data:`MAPPINGS` that it has.
     """
 
+    short: str
     statement: str
     source: str
     rule: str
@@ -183,6 +185,11 @@ class Claim:
     measure: str = "difference in test accuracy (points)"
     unit: str = "parents"
     mappings: tuple[str, ...] = ("lr",)
+
+    @property
+    def knows_smallest(self) -> bool:
+        """Whether its rule asks for the smallest difference of interest."""
+        return "{smallest" in self.rule
 
     @property
     def defaults(self) -> dict[str, Any]:
@@ -193,10 +200,21 @@ class Claim:
 
 CLAIMS: dict[str, Claim] = {
     "C1": Claim(
-        "SSA ends more accurate than one-shot and iterative pruning at high sparsity.", "paper", GAIN, OverBoth
+        "SSA beats one-shot and iterative pruning",
+        "SSA ends more accurate than one-shot and iterative pruning at high sparsity.",
+        "paper",
+        GAIN,
+        OverBoth,
     ),
-    "C2": Claim("Temperature annealing ends more accurate than random annealing.", "paper", GAIN, OverRandom),
+    "C2": Claim(
+        "Temperature beats random annealing",
+        "Temperature annealing ends more accurate than random annealing.",
+        "paper",
+        GAIN,
+        OverRandom,
+    ),
     "C3": Claim(
+        "SSA's ensembles beat other low-cost ones",
         "Ensembles of SSA children beat other low-cost ensembles for less training.",
         "paper",
         "Judged by accuracy only: the difference to each ensemble that the study names (if it names none: to every "
@@ -210,6 +228,7 @@ CLAIMS: dict[str, Claim] = {
         (),
     ),
     "C4": Claim(
+        "The named lengths of annealing are best",
         "At every sparsity the best length of annealing is one of those named.",
         "paper",
         "For each other length, its gain over the better of those named (the lowest of its means and bounds against "
@@ -219,6 +238,7 @@ CLAIMS: dict[str, Claim] = {
         BestLength,
     ),
     "C5": Claim(
+        "The gain reaches the quoted figures",
         "The gain over one-shot is as large as the figures quoted.",
         "reviews",
         "Contradicted if the {level} interval lies below the quoted figure less 0.5 points (it is rounded, and its own "
@@ -228,6 +248,7 @@ CLAIMS: dict[str, Claim] = {
         mappings=("lr", "quoted"),
     ),
     "C6": Claim(
+        "Annealing avoids the drop in accuracy",
         "Pruning at once costs accuracy in the first epochs, and annealing avoids the drop.",
         "paper",
         "The network is scored as training uses it in that epoch: one-shot its target mask, iterative its nested mask, "
@@ -239,12 +260,14 @@ CLAIMS: dict[str, Claim] = {
         "difference in the drop (points)",
     ),
     "C7": Claim(
+        "No variant does as well as SSA",
         "Temperature on the pruned weights alone is what helps: no variant of it does as well.",
         "paper",
         f"{GAIN} An interval above 0 must also be significant after Holm's adjustment over the controls.",
         OverControls,
     ),
     "C8": Claim(
+        "Children vary less over seeds",
         "Children tuned with SSA vary less over seeds.",
         "summary",
         "For each parent, how much further SSA's accuracy lies from its median over parents than the baseline's from "
@@ -255,6 +278,7 @@ CLAIMS: dict[str, Claim] = {
         "difference in distance from the median (points)",
     ),
     "C9": Claim(
+        "Little gain with magnitude masks",
         "With magnitude masks the gain over iterative pruning is small.",
         "reviews",
         f"{POOLED}The baseline is iterative pruning that is ranked anew by current magnitude. A loss if the {{level}} "
@@ -263,6 +287,7 @@ CLAIMS: dict[str, Claim] = {
         SmallGain,
     ),
     "C10": Claim(
+        "Iterative is hardly better than one-shot",
         "Iterative pruning is hardly better than one-shot in most cells.",
         "reviews",
         "Each cell: supported if its gain is significantly below {small:g} points, contradicted if above (one-sided at "

@@ -56,6 +56,26 @@ def test_equal_seeds_of_two_kinds_of_parents_are_two_parents():
     assert statistics.over_parents(frame, "value").n == 2
 
 
+def test_the_probability_of_improvement_counts_ties_half():
+    # 2 of 4 above 0, one tie, which is one in spite of its rounding: (2 + 0.5) / 4
+    found = statistics.share_above([0.3, 0.1, 93.1 - 92.6 - 0.5, -0.2])
+    assert (found.mean, found.n) == (0.625, 4)
+    assert statistics.share_above([]).n == 0
+
+
+def test_wilsons_interval_by_hand():
+    # z squared is 3.8415. All n above 0: from n / (n + 3.8415) to 1
+    all_of_four = statistics.share_above([1, 2, 3, 4])
+    assert (all_of_four.low, all_of_four.high) == (pytest.approx(4 / 7.8415, abs=1e-5), pytest.approx(1))
+    none_of_four = statistics.share_above([-1, -2, -3, -4])
+    assert (none_of_four.low, none_of_four.high) == (pytest.approx(0), pytest.approx(3.8415 / 7.8415, abs=1e-5))
+    # a half of 4: 0.5 -+ sqrt(z2 (0.25 / 4 + z2 / 64)) / (1 + z2 / 4) = sqrt(0.47066) / 1.96036 = 0.34996
+    half = statistics.share_above([1, 1, -1, -1])
+    assert (half.low, half.high) == (pytest.approx(0.15004, abs=1e-5), pytest.approx(0.84996, abs=1e-5))
+    # z is 0.67449 at 50%: from 4 / 4.45494
+    assert statistics.share_above([1, 2, 3, 4], 0.5).low == pytest.approx(0.89788, abs=1e-5)
+
+
 def test_holm_by_hand():
     # sorted 0.01 x 3, 0.03 x 2, 0.04 x 1, and never below the one before
     assert statistics.holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])

@@ -25,7 +25,7 @@ ENSEMBLE_FIGURES = {
 # What the tiny study can show: its annealed children are not at the setting that claims are about.
 CLAIMS = {"claims.csv", "claims.md"}
 TABLES = {"table1_accuracy"}
-FIGURES = {"accuracy_vs_sparsity", "learning_curves", "ablation_heatmap"}
+FIGURES = {"summary", "accuracy_vs_sparsity", "learning_curves", "ablation_heatmap"}
 
 
 def snakemake(folder: Path, *args: str, root: Path = ROOT) -> subprocess.CompletedProcess[str]:

@@ -20,7 +20,8 @@ class Comparison:
     """One comparison: what is compared, its estimate, and what is said of it; ``measure`` where it is not the claim's.
 
     ``against``: the value that the interval is judged by, beside any smallest difference of interest. ``group``: the
-    baseline or setting whose pooled number it is, or is part of.
+    baseline or setting whose pooled number it is, or is part of; ``cell``: of a judged cell, which one. ``better``: the
+    probability of improvement.
     """
 
     text: str
@@ -31,3 +32,5 @@ class Comparison:
     against: float = 0.0
     role: str = JUDGED
     group: str = ""
+    cell: str = ""
+    better: Interval = NONE

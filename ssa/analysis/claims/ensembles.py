@@ -11,7 +11,7 @@ import pandas as pd
 from ssa.analysis.claims import verdicts
 from ssa.analysis.claims.comparison import BESIDE, NONE, Comparison, UntestableError
 from ssa.analysis.claims.verdicts import NOT_TESTABLE
-from ssa.analysis.statistics import Interval, holm, t_interval
+from ssa.analysis.statistics import Interval, holm, share_above, t_interval
 from ssa.results.ensembles import by_name, paired
 from ssa.study.methods import ANNEALED, label
 
@@ -38,7 +38,8 @@ def compare_ensembles(
     if not sides and not lacking:
         raise UntestableError("no other ensembles to compare with")
     missing = [
-        Comparison(f"{ours[0]} against {name}", NONE, f"{NOT_TESTABLE}: no ensembles {name}") for name in lacking
+        Comparison(f"{ours[0]} against {name}", NONE, f"{NOT_TESTABLE}: no ensembles {name}", group=name)
+        for name in lacking
     ]
     judged = _judged(ensembles, sides, smallest, confidence)
     return [*judged, *missing, *(one for pair in sides for one in _beside(ensembles, *pair, confidence))]
@@ -70,7 +71,8 @@ def _judged(
             continue
         said = verdicts.gain(values, smallest, confidence, len(sides), float(p))
         shown = math.nan if math.isnan(interval.p) else float(p)
-        yield Comparison(text, interval, said if interval.n > 1 else f"{said} (n < 2)", shown, group=other)
+        better = share_above(values, confidence)
+        yield Comparison(text, interval, verdicts.known(said, interval.n), shown, group=other, better=better)
 
 
 def _beside(ensembles: pd.DataFrame, name: str, other: str, confidence: float) -> Iterator[Comparison]:

@@ -29,7 +29,10 @@ OVERALL = "overall"
 
 @dataclass(frozen=True)
 class ClaimRow:
-    """One line of claims.csv; ``standing``, ``note`` and ``earlier`` are of the overall verdict on an arm."""
+    """One line of claims.csv; ``standing``, ``note`` and ``earlier`` are of the overall verdict on an arm.
+
+    ``better``: the probability of improvement, :func:`ssa.analysis.statistics.share_above`, with its interval.
+    """
 
     claim: str
     statement: str
@@ -38,9 +41,14 @@ class ClaimRow:
     role: str
     measure: str
     comparison: str
+    group: str = ""
+    cell: str = ""
     estimate: float = math.nan
     low: float = math.nan
     high: float = math.nan
+    better: float = math.nan
+    better_low: float = math.nan
+    better_high: float = math.nan
     n: int | None = None
     p: float = math.nan
     p_holm: float = math.nan
@@ -51,20 +59,32 @@ class ClaimRow:
     earlier: str = field(default="", kw_only=True)
 
 
-def write_claims(results: Path, out: Path) -> None:
-    """Test the claims of ``results``/study.json on the record beside it; write claims.csv and claims.md to ``out``."""
-    study = json.loads((results / "study.json").read_text(encoding="utf-8"))
-    section, started = study.get("claims") or {}, study["record"]["started"]
-    children = read_children(results)
+def judge_record(results: Path) -> list[ClaimRow]:
+    """Test the claims of ``results``/study.json on the record beside it."""
+    study = _study(results)
     ensembles = read_ensembles(results) if has_ensembles(results) else None
-    before = earlier_verdicts(results / EARLIER)
     history = pd.read_parquet(results / "history.parquet")
-    rows = judge_claims(section, children, history, ensembles, started, before)
-    out.mkdir(parents=True, exist_ok=True)
+    told = study["record"]["started"], earlier_verdicts(results / EARLIER)
+    return judge_claims(study.get("claims") or {}, read_children(results), history, ensembles, *told)
+
+
+def table(rows: list[ClaimRow]) -> pd.DataFrame:
+    """``rows`` as claims.csv holds them."""
     columns = list(ClaimRow.__dataclass_fields__)
-    frame = pd.DataFrame([asdict(row) for row in rows], columns=columns).astype({"n": "Int64"})
-    frame.to_csv(out / "claims.csv", index=False, float_format="%.8g", lineterminator="\n")
-    (out / "claims.md").write_text(f"{markdown(section, rows)}\nHardware: {devices(children)}.\n", encoding="utf-8")
+    return pd.DataFrame([asdict(row) for row in rows], columns=columns).astype({"n": "Int64"})
+
+
+def write_claims(results: Path, rows: list[ClaimRow], out: Path) -> None:
+    """Write the ``rows`` of :func:`judge_record` on ``results`` to ``out``: claims.csv and claims.md."""
+    out.mkdir(parents=True, exist_ok=True)
+    table(rows).to_csv(out / "claims.csv", index=False, float_format="%.8g", lineterminator="\n")
+    text, hardware = markdown(_study(results).get("claims") or {}, rows), devices(read_children(results))
+    (out / "claims.md").write_text(f"{text}\nHardware: {hardware}.\n", encoding="utf-8")
+
+
+def _study(results: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((results / "study.json").read_text(encoding="utf-8"))
+    return found
 
 
 def judge_claims(
@@ -207,9 +227,10 @@ def _only(compared: Any, claimed: Any) -> str:
 
 
 def _row(head: tuple[str, str, str, str], measure: str, found: Comparison) -> ClaimRow:
-    at = found.interval
-    row = ClaimRow(*head, found.role, measure, found.text, at.mean, at.low, at.high, at.n, at.p, verdict=found.verdict)
-    return replace(row, p_holm=found.p_holm, against=found.against)
+    at, better = found.interval, found.better
+    row = ClaimRow(*head, found.role, measure, found.text, found.group, found.cell, at.mean, at.low, at.high)
+    row = replace(row, better=better.mean, better_low=better.low, better_high=better.high, n=at.n, p=at.p)
+    return replace(row, p_holm=found.p_holm, against=found.against, verdict=found.verdict)
 
 
 def _spread(children: pd.DataFrame, settings: Mapping[str, Any]) -> str:

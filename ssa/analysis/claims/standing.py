@@ -18,6 +18,7 @@ from ssa.study.claims import Section
 RULES = Path(__file__).resolve().parents[3] / "docs" / "rules.md"
 EARLIER = "earlier_verdicts.csv"  # claim, arm, verdict, changed: of a record that was judged by other rules before
 CONFIRMATORY, EXPLORATORY = "confirmatory", "exploratory"
+ASIDE = f"{EXPLORATORY}: beside the arm that was named beforehand"
 
 
 def rules() -> str:
@@ -44,7 +45,7 @@ def standing(settings: Mapping[str, Any], started: str, chosen_after: bool) -> s
     """Confirmatory if the rule was fixed before the first run, ``started`` (ISO), else exploratory; with the reason."""
     fixed = settings.get("fixed")
     if chosen_after:
-        return f"{EXPLORATORY}: beside the arm that was named beforehand"
+        return ASIDE
     if fixed is None:
         return f"{EXPLORATORY}: its rule was not fixed before the runs"
     if fixed > started[:10]:

@@ -18,7 +18,7 @@ from ssa.analysis.claims.comparison import BESIDE, NONE, SINGLE, Comparison, Unt
 from ssa.analysis.claims.drop import MEASURES, with_drop
 from ssa.analysis.claims.ensembles import compare_ensembles
 from ssa.analysis.claims.verdicts import NOT_TESTABLE
-from ssa.analysis.statistics import Interval, t_interval
+from ssa.analysis.statistics import Interval, share_above, t_interval
 from ssa.results.children import PAIRING, PARENT, pairs
 from ssa.study.claims import ENOUGH, QUOTED_OF
 from ssa.study.methods import CONTROLS, in_order, label
@@ -58,7 +58,8 @@ class Pool:
             reason = next(iter(self.missing.values()), f"{NOT_TESTABLE}: no parent has every cell")
             return Comparison(self.head, NONE, reason, group=self.group, **more)
         said = verdicts.known(rule(values), len(values))
-        return Comparison(self.head, t_interval(values, confidence), said, group=self.group, **more)
+        better = share_above(values, confidence)
+        return Comparison(self.head, t_interval(values, confidence), said, group=self.group, better=better, **more)
 
 
 def measured(case: Case, group: str, text: str, measure: Callable[[pd.DataFrame], pd.Series]) -> Pool:
@@ -137,7 +138,17 @@ def _cell(pool: Pool, words: str, interval: Interval, said: str, p: float, measu
 
 
 def _not_compared(pool: Pool) -> list[Comparison]:
-    return [Comparison(f"{pool.text}: {cell}", NONE, why, group=pool.group) for cell, why in pool.missing.items()]
+    missing = pool.missing.items()
+    return [Comparison(f"{pool.text}: {cell}", NONE, why, group=pool.group, cell=cell) for cell, why in missing]
+
+
+def _judged_cell(pool: Pool, words: str, said: str, p: float, confidence: float, against: float = 0.0) -> Comparison:
+    """One cell of ``pool`` with what is ``said`` of it, for a claim that judges its cells."""
+    values = pool.cells[words]
+    interval, better = t_interval(values, confidence), share_above(values, confidence)
+    told = verdicts.known(said, interval.n)
+    text, at = f"{pool.text}: {words}", {"group": pool.group, "cell": words}
+    return Comparison(text, interval, told, p, against=against, better=better, **at)
 
 
 def _holm_of_direction(family: list[pd.Series]) -> list[float]:
@@ -212,7 +223,9 @@ def _best_length(case: Case) -> list[Comparison]:
         heads, found.values(), intervals, reasons, said, adjusted, strict=True
     ):
         told = reason or verdicts.known(verdict, interval.n)
-        rows.append(Comparison(head.head, interval, told, math.nan if reason else p, group=head.group))
+        better = NONE if reason else verdicts.lowest_share([pool.values for pool in against], case.confidence)
+        adjusted_p = math.nan if reason else p
+        rows.append(Comparison(head.head, interval, told, adjusted_p, group=head.group, better=better))
         rows += _length_cells(case, against, head)
     return rows
 
@@ -228,7 +241,7 @@ def _over(case: Case, other: float, e: float) -> Pool:
                 raise UntestableError(f"no children at e = {length:g}")
         return by_parent(pairs(mine, base))
 
-    return measured(case, f"{other:g}", "", measure)
+    return measured(case, f"e = {other:g}", "", measure)
 
 
 def _length_cells(case: Case, against: list[Pool], head: Pool) -> Iterator[Comparison]:
@@ -251,7 +264,7 @@ def _quoted(case: Case) -> list[Comparison]:
                 return _elsewhere(case) or verdicts.quoted(t_interval(values, case.confidence), points)
 
             judged = pool.judged(rule, case.confidence, against=points)
-            found.append(replace(judged, text=f"{judged.text}; quoted {points:+g}"))
+            found.append(replace(judged, text=f"{judged.text}; quoted {points:+g}", cell=f"{schedule} rate"))
         found += on_one_machine(part, f"{label(method)} minus {{}}", method, ["one-shot"])
     return found
 
@@ -308,9 +321,7 @@ def _stability(case: Case) -> list[Comparison]:
     said, adjusted = iter(verdicts.steadier(family, case.confidence)), iter(_holm_of_direction(family))
     rows = []
     for pool in found:
-        for cell, values in pool.cells.items():
-            interval = t_interval(values, case.confidence)
-            rows.append(Comparison(f"{pool.text}: {cell}", interval, next(said), next(adjusted), group=pool.group))
+        rows += [_judged_cell(pool, cell, next(said), next(adjusted), case.confidence) for cell in pool.cells]
         rows += _not_compared(pool)
     for baseline in case.settings["baselines"]:
         rows += _ratios(case, words.format(label(baseline)), partial(accuracies, baseline=baseline))
@@ -351,10 +362,7 @@ def _small_in_most(case: Case) -> list[Comparison]:
     adjusted = iter(_holm_of_direction([values - bound for values in family]))
     rows = []
     for pool in found:
-        for words, values in pool.cells.items():
-            interval, verdict, p = t_interval(values, case.confidence), next(said), next(adjusted)
-            told = verdicts.known(verdict, interval.n)
-            rows.append(Comparison(f"{pool.text}: {words}", interval, told, p, None, bound, group=pool.group))
+        rows += [_judged_cell(pool, cell, next(said), next(adjusted), case.confidence, bound) for cell in pool.cells]
         rows += _not_compared(pool)
     return rows
 

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ssa.analysis.statistics import Interval, holm, t_interval
+from ssa.analysis.statistics import Interval, holm, share_above, t_interval
 
 SUPPORTED, NEGLIGIBLE = "supported", "supported, negligible"
 CONTRADICTED, UNDECIDED, NOT_TESTABLE = "contradicted", "undecided", "not testable"
@@ -98,6 +98,13 @@ def lowest(gains: Sequence[ArrayLike], confidence: float) -> Interval:
     return Interval(mean, low, high, p, min(one.n for one in each))
 
 
+def lowest_share(gains: Sequence[ArrayLike], confidence: float) -> Interval:
+    """The probability of improvement over the better of several settings: the lowest share and bounds, as above."""
+    each = [share_above(values, confidence) for values in gains]
+    mean, low, high = (float(np.min([getattr(one, key) for one in each])) for key in ("mean", "low", "high"))
+    return Interval(mean, low, high, math.nan, min(one.n for one in each))
+
+
 def rivals(found: Sequence[Interval], smallest: float, confidence: float) -> tuple[list[str], NDArray[np.float64]]:
     """A setting claimed best, given each rival's :func:`lowest` gain over it; the verdicts, and Holm's p-values.
 
@@ -157,6 +164,11 @@ def deviations(mine: ArrayLike, theirs: ArrayLike) -> NDArray[np.float64]:
     """
     a, b = (np.asarray(values, dtype=float) for values in (mine, theirs))
     return np.abs(a - np.median(a)) - np.abs(b - np.median(b))
+
+
+def kind_of(verdict: str) -> str:
+    """The word that a verdict begins with, an article aside; what is only shown has none, and is ``shown``."""
+    return verdict.removeprefix("a ").split(",")[0].split(":")[0].split(" ")[0] or "shown"
 
 
 def known(verdict: str, n: int) -> str:

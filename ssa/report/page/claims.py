@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from ssa.analysis.claims.comparison import JUDGED
+from ssa.analysis.claims.verdicts import kind_of
 from ssa.analysis.statistics import DASH, is_usual, p_text
 from ssa.report.page.tables import ShownTable, of_lines
 from ssa.report.tables.style import number, signed
@@ -133,11 +134,6 @@ class ShownClaim:
     def drawn(self) -> bool:
         """Whether there is any interval to draw."""
         return any(panel.axis for verdict in self.verdicts for panel in verdict.panels)
-
-
-def kind_of(verdict: str) -> str:
-    """The word that a verdict begins with, an article aside; what is only shown has none, and is ``shown``."""
-    return verdict.removeprefix("a ").split(",")[0].split(":")[0].split(" ")[0] or "shown"
 
 
 def tally(verdicts: Iterable[str]) -> str:

@@ -15,6 +15,7 @@ from ssa.report.tables.sanity import line
 from ssa.report.tables.style import grid, number, signed
 from ssa.study.claims import top_of
 
+ALT = "Difference, interval, threshold and probability of improvement of each comparison; the table has the numbers"
 FEW = 3  # comparisons that are listed one by one
 
 
@@ -27,6 +28,7 @@ def tables(page: Page) -> str:
             continue
         rows = _claim_rows(folder / "claims.csv", top_of(study["claims"]).confidence)
         parts += [f"## {study['title']}", f"{made(name, study, page)}.", page.overlaps[name]]
+        parts.append(f"![{ALT}]({page.link(page.root / 'figures' / name / 'summary.png')})")
         parts += [grid(rows[0], [row.values() for row in rows]), *_sanity(folder / "table4_sanity.csv")]
         parts += [_list("Deviations from the paper", study["deviations"]), _list("Assumed", study["assumptions"])]
     return "\n\n".join(part for part in parts if part)

@@ -13,7 +13,7 @@ from synthetic_ensembles import PAT, SSA, ensembles, write
 
 from ssa.analysis.claims.comparison import BESIDE, JUDGED, Comparison
 from ssa.analysis.claims.ensembles import compare_ensembles
-from ssa.analysis.claims.judge import judge_claims, write_claims
+from ssa.analysis.claims.judge import judge_claims, judge_record, write_claims
 from ssa.errors import UserError
 from ssa.study.claims import validate_claims
 
@@ -75,6 +75,14 @@ def test_gains_are_paired_by_seed() -> None:
     assert (found.mean, found.n) == (pytest.approx((ours["accuracy"] - plain["accuracy"]).mean()), 5)
     later = frame[(frame["ensemble"] == SSA) | (frame["seed"] > 1)]
     assert compare(later)[0].interval.n == 3
+
+
+def test_the_probability_of_improvement_is_over_seeds() -> None:
+    frame = pair(accuracy=0.0)
+    ours, plain = (frame[frame["ensemble"] == name].reset_index(drop=True) for name in (SSA, PAT))
+    found = compare(frame)[0]
+    assert (found.group, found.better.n) == (PAT, 5)
+    assert found.better.mean == (ours["accuracy"] > plain["accuracy"]).mean()
 
 
 def test_holm_is_over_all_that_are_compared() -> None:
@@ -142,7 +150,8 @@ def test_without_an_effect_the_claim_is_hardly_ever_supported() -> None:
 
 
 def test_files(tmp_path: Path) -> None:
-    write_claims(write(tmp_path), tmp_path / "out")
+    results = write(tmp_path)
+    write_claims(results, judge_record(results), tmp_path / "out")
     frame = pd.read_csv(tmp_path / "out" / "claims.csv")
     mine = frame[frame["claim"] == "C3"]
     assert set(mine["measure"]) == {

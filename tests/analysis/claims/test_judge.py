@@ -9,7 +9,7 @@ import pytest
 from conftest import ROOT
 from synthetic import children, history, study, write
 
-from ssa.analysis.claims.judge import judge_claims, write_claims
+from ssa.analysis.claims.judge import judge_claims, judge_record, write_claims
 from ssa.analysis.claims.standing import standing
 from ssa.analysis.claims.tests import TESTS
 from ssa.analysis.claims.verdicts import deviations
@@ -239,6 +239,27 @@ def test_every_parent_needs_every_cell():
     rows = judged(only(C2={"sparsities": [95, 98]}), frame[~lacks])
     assert compared(rows)["n"].item() == 5
     assert list(compared(rows, "cell")["n"]) == [5, 6, 5, 6]
+
+
+def test_each_judged_comparison_has_its_probability_of_improvement():
+    # 1.4 to 1.5 points with a noise of 0.1 over parents: all six are above 0, so from 6 / (6 + 3.8415) at 95%
+    rows = compared(judged(study()["claims"]))
+    first = rows[rows["claim"] == "C1"]
+    assert list(first["group"]) == ["one-shot", "iterative"]
+    assert list(first["better"]) == [1, 1]
+    assert list(first["better_low"]) == pytest.approx([6 / 9.8415] * 2, abs=1e-4)
+    assert rows.loc[rows["estimate"].notna(), "better"].between(0, 1).all()
+    assert rows.loc[rows["estimate"].isna(), "better"].isna().all()
+
+
+def test_a_probability_of_improvement_is_over_parents_not_over_their_children():
+    frame = children(effects={"temperature": 0.8})
+    cell = {"sparsities": [95, 98], "lr_schedules": ["constant"]}
+    row = judged(only(C2=cell), frame).iloc[0]
+    at = frame["sparsity"].isin([95, 98]) & (frame["lr_schedule"] == "constant") & (frame["criterion"] == "random")
+    means = frame[at].groupby([*PARENT, "method"])["accuracy"].mean().unstack()
+    assert row["better"] == (means["temperature"] > means["random"]).mean()
+    assert 0 < row["better"] < 1
 
 
 def test_few_parents_are_said_beside_what_is_undecided():
@@ -531,7 +552,7 @@ def test_files(tmp_path):
     (results / "earlier_verdicts.csv").write_text(
         "claim,arm,verdict,changed\nC2,small,undecided,2024-02-03\n", encoding="utf-8"
     )
-    write_claims(results, tmp_path / "out")
+    write_claims(results, judge_record(results), tmp_path / "out")
     frame = pd.read_csv(tmp_path / "out" / "claims.csv")
     assert list(frame["claim"].unique()) == list(CLAIMS)
     assert list(frame.columns[-8:]) == ["n", "p", "p_holm", "against", "verdict", "standing", "note", "earlier"]
@@ -546,12 +567,13 @@ def test_files(tmp_path):
     assert "| ensembles | all | – | 0 | – | – | not testable: no ensembles in this study |" in text
     assert text.endswith("\nHardware: test device.\n")
     first = [(tmp_path / "out" / name).read_bytes() for name in ("claims.csv", "claims.md")]
-    write_claims(results, tmp_path / "again")
+    write_claims(results, judge_record(results), tmp_path / "again")
     assert first == [(tmp_path / "again" / name).read_bytes() for name in ("claims.csv", "claims.md")]
 
 
 def test_every_page_of_claims_names_the_rules_by_their_digest(tmp_path):
-    write_claims(write(tmp_path / "results"), tmp_path)
+    results = write(tmp_path / "results")
+    write_claims(results, judge_record(results), tmp_path)
     digest = hashlib.sha256((ROOT / "docs" / "rules.md").read_bytes()).hexdigest()
     assert f"docs/rules.md, SHA-256 `{digest}`" in (tmp_path / "claims.md").read_text(encoding="utf-8")
 
@@ -559,7 +581,7 @@ def test_every_page_of_claims_names_the_rules_by_their_digest(tmp_path):
 def test_a_study_without_claims_says_so(tmp_path):
     results = write(tmp_path / "results")
     (results / "study.json").write_text(json.dumps({**study(), "claims": {}}), encoding="utf-8")
-    write_claims(results, tmp_path)
+    write_claims(results, judge_record(results), tmp_path)
     assert pd.read_csv(tmp_path / "claims.csv").empty
     assert "This study tests no claims." in (tmp_path / "claims.md").read_text(encoding="utf-8")
 

@@ -128,6 +128,12 @@ def test_the_gain_over_the_better_of_two_is_the_lowest_of_each_number() -> None:
     assert found.p == pytest.approx(t_interval(second).p)  # the weaker evidence
 
 
+def test_the_probability_of_improvement_over_the_better_of_two_is_the_lower_one() -> None:
+    found = verdicts.lowest_share([[1, 2, 3, 4], [1, 1, -1, -1]], 0.95)
+    assert (found.mean, found.n) == (0.5, 4)
+    assert (found.low, found.high) == (pytest.approx(0.15004, abs=1e-5), pytest.approx(0.84996, abs=1e-5))
+
+
 def test_cells_are_counted_against_the_bound() -> None:
     cells = [around(0.0, 0.1), around(1.0, 0.1), around(0.5, 0.1)]
     assert verdicts.count(cells, 0.5, 0.95) == ["supported", "contradicted", "undecided"]

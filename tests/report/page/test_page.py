@@ -19,7 +19,7 @@ from conftest import ROOT
 from plotly.offline import get_plotlyjs
 from tracked import PIXEL
 
-from ssa.analysis.claims.judge import write_claims
+from ssa.analysis.claims.judge import judge_record, write_claims
 from ssa.errors import UserError
 from ssa.report.page import claims as report_claims
 from ssa.report.page import page as report
@@ -73,7 +73,7 @@ class Page(HTMLParser):
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     made = synthetic.write(tmp_path_factory.mktemp("study"))
     write_tables(Record(made), made / "tables")
-    write_claims(made, made / "tables")
+    write_claims(made, judge_record(made), made / "tables")
     history = pd.read_parquet(made / "history.parquet")
     history[history["epoch"] % 10 == 0].to_parquet(made / "history.parquet")  # so that the page is written sooner
     draw(made / "figures", CAPTIONS)
@@ -421,13 +421,13 @@ def test_ensembles_have_a_section_where_they_were_scored(folder: Path, page: Pag
     assert "#ensembles" not in [link["href"] for link in page.all("a")]
     made = synthetic_ensembles.write(tmp_path / "study")
     write_tables(Record(made), made / "tables")
-    write_claims(made, made / "tables")
+    write_claims(made, judge_record(made), made / "tables")
     shutil.copytree(folder / "figures", made / "figures")
     draw(made / "figures", ENSEMBLE_CAPTIONS)
     page = Page(written(made))
     assert "#ensembles" in [link["href"] for link in page.all("a")]
     assert "65 ensembles were scored" in said(page)
-    assert "Figure 6. Test accuracy of the ensembles." in said(page)
+    assert "Figure 7. Test accuracy of the ensembles." in said(page)
     assert all(caption in said(page) for caption in ENSEMBLE_CAPTIONS.values())
     assert said(page).count("Ensembles by how the members are combined: cifar10, lenet-l") == 1
     assert "published: PAT, from earlier papers" in said(page)
