@@ -158,18 +158,23 @@ def sharing_rows(quick: bool) -> Iterator[Row]:
 def job_rows(quick: bool) -> Iterator[Row]:
     """Children an hour, and what a job spends on neither training nor scoring."""
     cuda = torch.cuda.is_available()
-    plans = [("resnet18", 20, 50_000), ("resnet18-maxpool", 20, 50_000)] if cuda else [("resnet-small", 4, 1_250)]
-    for network, length, images in plans[: 1 if quick else None]:
-        children = 3 if quick else 12
-        found = job.shares(network, length, children, images)
+    networks = ("resnet18", "resnet18-maxpool") if cuda else ("resnet-small",)
+    length, images = (20, 50_000) if cuda else (4, 1_250)
+    children = 3 if quick else 12
+
+    def measure(case: Case) -> Iterator[Row]:
+        network = case.network
+        found = job.shares(network, length, children, case.images)
         rest = 1 - (found["training"] + found["scoring"]) / found["whole"]
-        what = f"a job of {children} children of {length} epochs, {images} images"
+        what = f"a job of {children} children of {length} epochs, {case.images} images"
         hourly = 3600 * children / found["whole"]
         yield Row(f"{what}: children an hour", network, "", **one(hourly), **_hourly(network, hourly, cuda))
         limit = at_most(0.1, rest) if cuda and not quick else {}
         yield Row(f"{what}: neither training nor scoring", network, "", **one(rest), **limit)
         if cuda:
             yield Row(f"{what}: peak memory", network, "GB", **one(found["memory"]), **at_most(4, found["memory"]))
+
+    yield from each([Case(network, 128, images) for network in networks[: 1 if quick else None]], measure)
 
 
 def _hourly(network: str, value: float, cuda: bool) -> dict[str, Any]:

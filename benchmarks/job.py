@@ -8,12 +8,15 @@ import time
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
 from benchmarks import machine
+from ssa.errors import UserError
+
+T = TypeVar("T")
 
 
 def shares(network: str, epochs: int, children: int, images: int) -> dict[str, float]:
@@ -24,11 +27,21 @@ def shares(network: str, epochs: int, children: int, images: int) -> dict[str, f
     with tempfile.TemporaryDirectory() as folder:
         context = multiprocessing.get_context("spawn")
         with context.Pool(1) as pool:
-            pool.apply(run, (folder, network, epochs, 0, images))
+            pool.apply(within_memory, (run, folder, network, epochs, 0, images))
         start = time.time()
         with context.Pool(1) as pool:
-            found = pool.apply(run, (folder, network, epochs, children, images))
+            found = pool.apply(within_memory, (run, folder, network, epochs, children, images))
         return {**found, "whole": time.time() - start}
+
+
+def within_memory(action: Callable[..., T], *given: Any) -> T:
+    """The result of ``action``; ``OutOfMemoryError`` also where a job says it in words for its user."""
+    try:
+        return action(*given)
+    except UserError as error:
+        if isinstance(error.__cause__, torch.OutOfMemoryError):
+            raise error.__cause__ from None
+        raise
 
 
 def run(folder: str, network: str, epochs: int, children: int, images: int) -> dict[str, float]:

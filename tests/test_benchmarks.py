@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import copy
 import json
+import pickle
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from conftest import TINY
@@ -17,12 +19,16 @@ from torch.autograd import DeviceType
 from torch.autograd.profiler_util import Interval
 
 from benchmarks import __main__ as bench
-from benchmarks import epochs, estimate, job, profiling, scaling
+from benchmarks import epochs, estimate, job, plain, profiling, scaling
 from benchmarks.epochs import Case
 from ssa.data import splits
+from ssa.errors import UserError
+from ssa.method.masks import Mask
+from ssa.process import devices
 from ssa.specs.specs import Recipe
 from ssa.training import scoring
 from ssa.training.loop import Training
+from ssa.workflow import stages
 
 CASE = Case("resnet-small", 8, 16)
 
@@ -36,6 +42,23 @@ def test_every_law_is_measured_in_every_round() -> None:
     found = epochs.by_law(CASE, "fp32", 2)
     assert {name: len(seconds) for name, seconds in found.items()} == {"one-shot": 2, "temperature": 2, "random": 2}
     assert min(min(seconds) for seconds in found.values()) > 0
+
+
+def test_ours_and_the_plain_way_train_on_the_device_that_studies_choose(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With what that sets: cuDNN's algorithms are deterministic, and not chosen by measuring, for both or for none."""
+    asked: list[str] = []
+
+    def choose(wanted: str, where: str) -> torch.device:
+        asked.append(wanted)
+        return torch.device("cpu")
+
+    monkeypatch.setattr(devices, "choose", choose)
+    epochs.ours(CASE, epochs.LAWS["one-shot"], "fp32")
+    count = len(asked)
+    images = plain.Images(np.zeros((8, 32, 32, 3), dtype=np.uint8), [0] * 8, None)
+    plain.Plain(CASE.model(), Mask({}), images, CASE.recipe("fp32"), 0)
+    assert 0 < count < len(asked)
+    assert set(asked) == {"auto"}
 
 
 def test_the_profile_adds_up_and_finds_the_convolutions_and_the_sampling() -> None:
@@ -157,6 +180,27 @@ def test_what_does_not_fit_into_memory_is_left_out_and_the_rest_is_measured(caps
     rows = list(bench.each([Case("large", 1, 1), Case("small", 1, 1)], measure))
     assert [(row.network, row.measure) for row in rows] == [("large", "first"), ("small", "first"), ("small", "second")]
     assert capsys.readouterr().err == "large is left out: CUDA out of memory. Tried to allocate 90.00 GiB.\n"
+
+
+def test_a_job_without_room_is_left_out(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """Its process has waited for the GPU alone, then says what its user can do."""
+
+    def scarce(*_: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory.\nMore")
+
+    def shares(*_: object) -> None:
+        job.within_memory(stages.with_room, scarce, "child-1")
+
+    monkeypatch.setattr(job, "shares", shares)
+    assert list(bench.job_rows(quick=False)) == []
+    assert capsys.readouterr().err.splitlines()[-1] == "resnet-small is left out: CUDA out of memory."
+    with pytest.raises(UserError, match="another reason"):
+        job.within_memory(refused)
+    assert type(pickle.loads(pickle.dumps(torch.OutOfMemoryError("much")))) is torch.OutOfMemoryError  # to its parent
+
+
+def refused() -> None:
+    raise UserError("another reason")
 
 
 def test_each_number_is_written_as_soon_as_it_is_measured(
