@@ -14,6 +14,7 @@ from scipy import special, stats
 from ssa.results.children import PARENT
 
 DASH = "–"  # where there is no number
+FEWEST = 3  # values for an interval to be printed: that of two reaches 9 standard deviations to either side
 WIDEST = 6  # medians, beyond which an interval goes on beyond the axis
 ROUNDING = 1e-9  # what is equal on paper is no further apart
 

@@ -33,7 +33,7 @@ def outputs(name: str, page: str, plan: Planned) -> Iterator[Output]:
     for table, entry in TABLES.items():
         if entry.has(plan):
             path = f"paper_tables/{name}/{table}"
-            yield Output(f"{path}.csv", entry.caption, entry.section, (("table", entry.label),))
+            yield Output(f"{path}.csv", entry.told, entry.section, (("table", entry.label),))
             if not table.startswith("finding_"):  # their numbers are read from .csv alone
                 yield from (Output(f"{path}.{ending}") for ending in ("md", "tex"))
     if plan.claims:
@@ -42,6 +42,6 @@ def outputs(name: str, page: str, plan: Planned) -> Iterator[Output]:
     for figure, entry in FIGURES.items():
         if entry.has(plan):
             path = f"figures/{name}/{figure}"
-            yield Output(f"{path}.png", entry.caption, entry.section, (("figure", entry.label),))
+            yield Output(f"{path}.png", entry.told, entry.section, (("figure", entry.label),))
             yield Output(f"{path}.pdf")
     yield Output(page, PAGE, "Report", (("page", "the study on one page"),))

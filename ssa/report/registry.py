@@ -28,6 +28,7 @@ STUDY, ENSEMBLES, FINDINGS = "Study", "Ensembles", "Findings"  # the sections
 class Entry:
     """One figure or table.
 
+    ``caption``: what it shows, in a sentence; ``reading``: how it is read, where docs/figures.md does not say so.
     ``make``: the import path of a function; ``takes``: the parts of a record that it is called with. ``numbers``: where
     the numbers that a figure draws are, for the page to give them as CSV: the name of a table here or of a record's
     part, or a column of its epochs.
@@ -40,6 +41,12 @@ class Entry:
     caption: str
     has: Callable[[Planned], bool]
     numbers: str = ""
+    reading: str = ""
+
+    @property
+    def told(self) -> str:
+        """The caption, and how the figure is read."""
+        return f"{self.caption} {self.reading}".strip()
 
 
 def _several_settings(plan: Planned) -> bool:
@@ -72,134 +79,147 @@ FIGURES: dict[str, Entry] = {
         "ssa.report.figures.summary.summary",
         ("claims", "study"),
         "every claim's differences and probability of improvement",
-        "Every comparison by which a claim is judged, by claim and arm. Left: the mean paired difference with its "
-        "interval over n parents (ensembles: seeds); dotted: the thresholds that the verdict asks for beside 0. Right: "
-        "the probability of improvement, which is the share of parents whose difference is above 0, with Wilson's "
-        "interval. Intervals with arrowheads go on beyond the axis. If there are too many comparisons, the arms beside "
-        "those that were named beforehand are left to claims.csv.",
+        "Every difference by which a claim is judged, and the probability of improvement.",
         lambda plan: plan.claims,
         numbers="claims",
+        reading=(
+            "Left: the mean paired difference; dotted: the thresholds that the verdict asks for beside 0. Right: the "
+            "share of parents whose difference is above 0, with Wilson's interval. If there are too many comparisons, "
+            "the arms beside those that were named beforehand are left to claims.csv."
+        ),
     ),
     "accuracy_vs_sparsity": Entry(
         STUDY,
         "ssa.report.figures.study.accuracy_vs_sparsity",
         ("usual", "drawn"),
         "accuracy against sparsity",
-        "Test accuracy, with BatchNorm's running statistics, against sparsity and the weights that remain, spaced by "
-        "their logarithm. Lines: mean over n parents; bands: 95% t-interval over parents; dashed: the dense children "
-        "of the same parents. A ring marks a cell with a diverged child: it has no band, and stands at the edge with "
-        "its value if it lies outside.",
+        "Test accuracy of each method against sparsity.",
         _of_usual(over_sparsity),
         numbers="table1_accuracy",
+        reading="Dashed: the dense children of the same parents.",
     ),
     "learning_curves": Entry(
         STUDY,
         "ssa.report.figures.study.learning_curves",
         ("usual_epochs", "drawn"),
         "accuracy of the target subnetwork per epoch",
-        "Test accuracy of the target subnetwork, with re-estimated batch-norm statistics, after each epoch (0: before "
-        "the first step), at the two highest sparsities. Lines and bands: mean and 95% t-interval over parents; "
-        "dashed: the parents themselves; dotted: the end of the annealing. Until then the network is drawn as training "
-        "uses it, if the study scored it so. A ring marks a curve with a diverged child, or with one that loses more "
-        "than 5 points when its statistics are re-estimated.",
+        "Test accuracy of the target subnetwork after each epoch, at the two highest sparsities.",
         _of_usual(lambda children: of_main(children).query("points > 1")),
         numbers="test_accuracy",
+        reading=(
+            "BatchNorm's statistics are re-estimated. Dashed: the parents; dotted: the end of annealing. Until then "
+            "the network is drawn as training uses it, if the study scored it so. A ring also marks a curve with a "
+            "child that loses more than 5 points when its statistics are re-estimated."
+        ),
     ),
     "ablation_heatmap": Entry(
         STUDY,
         "ssa.report.figures.differences.ablation_heatmap",
         ("usual",),
         "tau and annealing epochs",
-        "The initial probability tau and the length of the annealing: test accuracy minus that of the one-shot child "
-        "of the same parent and mask, in percentage points, mean over n parents. Framed or filled: the setting that "
-        "the study fixed beforehand; blank: not run; *: with a diverged child. If only one of the two varies: lines, "
-        "with 95% t-intervals; dotted as in the forest plot.",
+        "Gain over one-shot by initial probability tau and length of annealing.",
         _of_usual(swept),
         numbers="table2_ablation",
+        reading=(
+            "Percentage points, each child minus the one-shot child of its parent and mask. Framed or filled: the "
+            "setting that was fixed beforehand; blank: not run; *: with a diverged child. If only one of the two "
+            "varies, lines stand for the map."
+        ),
     ),
     "keep_probability": Entry(
         STUDY,
         "ssa.report.figures.study.keep_probability",
         ("usual_epochs", "drawn"),
         "keep-probability over time",
-        "Keep-probability of the weights to be pruned at the ends of epochs and of annealing, mean over them and over "
-        "the children of the arm and sparsity that most methods share. Methods whose curves coincide are drawn once.",
+        "Keep-probability of the weights to be pruned, along fine-tuning.",
         _of_usual(gradual),
         numbers="keep_pruned",
+        reading=(
+            "Mean over these weights and over the children of the arm and sparsity that most methods share, at the "
+            "ends of epochs and of annealing. Methods whose curves coincide are drawn once."
+        ),
     ),
     "forest_differences": Entry(
         STUDY,
         "ssa.report.figures.differences.forest_differences",
         ("usual", "drawn"),
         "paired differences to one-shot",
-        "Paired difference in test accuracy to one-shot, in percentage points: mean and 95% t-interval over n "
-        "parents. Right of zero: better than one-shot; dotted: 0.2, the smallest difference that matters, 0.5, below "
-        "which it is called little, and the 4 points quoted at 98% sparsity. Intervals with arrowheads go on beyond "
-        "the axis, and a mean that lies there is written at its edge. A ring marks a cell with a diverged child.",
+        "Difference in test accuracy to one-shot, paired by parent.",
         _of_usual(compared),
         numbers="table3_differences",
+        reading="Percentage points; right of zero: better than one-shot.",
     ),
     "ensemble_accuracy": Entry(
         ENSEMBLES,
         "ssa.report.figures.ensembles.ensemble_accuracy",
         ("ensembles",),
         "accuracy of every ensemble",
-        "Test accuracy of the ensembles. Mean and 95% t-interval over seeds; small points: the seeds. The mean of the "
-        "members' probabilities is scored.",
+        "Test accuracy of each ensemble.",
         _scored,
         numbers="table_ensembles",
+        reading="The mean of the members' probabilities is scored. Small points: the seeds.",
     ),
     "ensemble_cost": Entry(
         ENSEMBLES,
         "ssa.report.figures.ensembles.ensemble_cost",
         ("ensembles",),
         "accuracy and NLL against training",
-        "Accuracy and NLL of the ensembles against what their training took: FLOPs that count no weight that is zero, "
-        "relative to those of the ensemble that the axis names, with all its weights. Mean and 95% t-interval over "
-        "seeds; dashed: the Pareto front, the best at no more than a cost.",
+        "Accuracy and NLL of each ensemble against the cost of its training.",
         _scored,
         numbers="table_ensembles",
+        reading=(
+            "FLOPs do not count weights that are zero; the axis names the ensemble whose dense training is 1. Dashed: "
+            "the Pareto front, the best at no more than a cost."
+        ),
     ),
     "ensemble_size": Entry(
         ENSEMBLES,
         "ssa.report.figures.ensembles.ensemble_size",
         ("ensembles", "sizes"),
         "accuracy and NLL against size",
-        "Accuracy and NLL of ensembles of the first so many members. Lines and bands: mean and 95% t-interval over "
-        "seeds.",
+        "Accuracy and NLL against the number of members.",
         _of_several,
         numbers="sizes",
+        reading="The first so many members are combined.",
     ),
     "ensemble_reliability": Entry(
         ENSEMBLES,
         "ssa.report.figures.ensemble_panels.ensemble_reliability",
         ("ensembles", "bins"),
         "reliability diagrams",
-        "Reliability diagrams of the ensembles on the clean test set: accuracy against confidence in 15 bins, all "
-        "seeds' predictions together; bins of fewer than 25 have no point. Dashed: perfect calibration; columns: the "
-        "share of predictions in each bin; ECE: mean over seeds, in percentage points.",
+        "Reliability diagrams on the clean test set: accuracy against confidence.",
         _scored,
         numbers="bins",
+        reading=(
+            "15 bins hold all seeds' predictions together; bins of fewer than 25 have no point. Dashed: perfect "
+            "calibration; columns: the share of predictions in each bin; ECE: mean over seeds, in percentage points."
+        ),
     ),
     "ensemble_diversity": Entry(
         ENSEMBLES,
         "ssa.report.figures.ensembles.ensemble_diversity",
         ("ensembles",),
         "members' accuracy against disagreement",
-        "Accuracy of the members alone against their disagreement, the share of test images on which two members "
-        "predict different classes; means over seeds, which are faint. Numbers: the accuracy of the ensemble (%).",
+        "Accuracy of single members against how much they disagree.",
         _of_several,
         numbers="table_ensembles_diversity",
+        reading=(
+            "Disagreement: the share of test images on which two members predict different classes. Faint: the seeds; "
+            "numbers: the accuracy of the ensemble (%)."
+        ),
     ),
     "ensemble_corruptions": Entry(
         ENSEMBLES,
         "ssa.report.figures.ensemble_panels.ensemble_corruptions",
         ("ensembles", "corrupted"),
         "accuracy against severity",
-        "Accuracy of the ensembles against the severity of each corruption (0: the whole clean test set); means over "
-        "seeds. The title says of how many test images, and whether they are the official ones or were generated here.",
+        "Accuracy of each ensemble against the severity of each corruption.",
         _corrupted,
         numbers="corrupted",
+        reading=(
+            "Means over seeds. Severity 0: the whole clean test set. The title says of how many test images, and "
+            "whether they are the official ones or were generated here."
+        ),
     ),
 }
 
@@ -209,7 +229,7 @@ TABLES: dict[str, Entry] = {
         "ssa.report.tables.study.accuracy",
         ("children",),
         "accuracy by method and sparsity",
-        "Test accuracy in percent by method and sparsity: mean ± 95% confidence half-width over parents, with n.",
+        "Test accuracy in percent by method and sparsity.",
         lambda plan: not pruned(plan).empty,
     ),
     "table2_ablation": Entry(
@@ -217,8 +237,7 @@ TABLES: dict[str, Entry] = {
         "ssa.report.tables.study.ablation",
         ("children",),
         "tau, annealing epochs and schedule",
-        "The temperature tau, the annealing epochs e and the annealing schedule: test accuracy in percent, mean ± 95% "
-        "confidence half-width over parents.",
+        "Test accuracy in percent by temperature tau, annealing epochs e and annealing schedule.",
         _several_settings,
     ),
     "table3_differences": Entry(
@@ -226,8 +245,7 @@ TABLES: dict[str, Entry] = {
         "ssa.report.tables.study.paired_differences",
         ("children",),
         "paired differences to one-shot",
-        "Paired differences to one-shot pruning in percentage points, averaged within a parent, with the 95% "
-        "t-interval over parents.",
+        "Paired differences to one-shot pruning in percentage points.",
         lambda plan: bool(compared(plan.children)),
     ),
     "table4_sanity": Entry(
@@ -235,8 +253,7 @@ TABLES: dict[str, Entry] = {
         "ssa.report.tables.sanity.sanity",
         ("children", "ensembles"),
         "our numbers beside known ones",
-        "Dense parents, one-shot magnitude pruning and published ensembles beside what is known of them: to be looked "
-        "at before any claim is believed.",
+        "Dense parents, one-shot magnitude pruning and published ensembles beside what is known of them.",
         lambda plan: has_published(plan.children, plan.ensembles),
     ),
     "table_ensembles": Entry(
@@ -244,9 +261,7 @@ TABLES: dict[str, Entry] = {
         "ssa.report.tables.ensembles.scores",
         ("ensembles",),
         "scores and costs, beside published ones",
-        "Scores and training costs of the ensembles, means over seeds with 95% t-intervals; published results of the "
-        "same data set and model stand below, marked with their source. Results on generated corruptions and on "
-        "official ones never share a column.",
+        "Scores and costs of the ensembles, and published scores of the same data set and model.",
         _scored,
     ),
     "table_ensembles_conventions": Entry(
@@ -254,8 +269,7 @@ TABLES: dict[str, Entry] = {
         "ssa.report.tables.ensembles.conventions",
         ("ensembles",),
         "how members are combined",
-        "Scores of the ensembles under each way of combining the members: mean of probabilities (primary) or of "
-        "logits, with the parent as one more member, after temperature scaling.",
+        "Scores of the ensembles under each way of combining the members.",
         _scored,
     ),
     "table_ensembles_differences": Entry(
@@ -263,7 +277,7 @@ TABLES: dict[str, Entry] = {
         "ssa.report.tables.ensembles.differences",
         ("ensembles",),
         "paired differences to plain twins",
-        "Paired differences of ensembles to their twins that are tuned one-shot, with the 95% t-interval over seeds.",
+        "Paired differences of ensembles to their twins that are tuned one-shot.",
         lambda plan: _scored(plan) and bool(twins(plan.ensembles)),
     ),
     "table_ensembles_diversity": Entry(
@@ -271,8 +285,7 @@ TABLES: dict[str, Entry] = {
         "ssa.report.tables.ensembles.diversity",
         ("ensembles",),
         "diversity of the members",
-        "Disagreement, Kullback-Leibler divergence and Yule's Q between members, and the members' own accuracy, beside "
-        "what was published.",
+        "How much members differ, and their own accuracy, beside what was published.",
         _of_several,
     ),
 }
@@ -292,4 +305,5 @@ for _name in QUESTIONS:
     FIGURES[f"finding_{_name}"] = Entry(
         *(FINDINGS, f"{_module}.figure", (f"finding_{_name}",), _finding.question, _finding.caption, _has),
         numbers=f"finding_{_name}",
+        reading=_finding.reading,
     )

@@ -35,10 +35,8 @@ FINDING = Finding(
     question="Is the calibration of SSA's ensembles more than a temperature would give?",
     takes="ensembles",
     answered=_validated,
-    caption=(
-        "Gains of SSA's ensembles in NLL and ECE over other ensembles, as they are (filled) and temperature-scaled "
-        "(open). Right of zero: SSA's is lower."
-    ),
+    caption="Gains of SSA's ensembles in NLL and ECE over other ensembles.",
+    reading="Filled: as they are; open: temperature-scaled. Right of zero: SSA's is lower.",
 )
 
 

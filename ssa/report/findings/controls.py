@@ -20,7 +20,8 @@ FINDING = Finding(
     question="Noise, gradual change, or what pruned weights learn?",
     takes="children",
     answered=run(*CONTROLS),
-    caption="Gain over one-shot, a row for each method; a control is SSA with one part taken out.",
+    caption="Gain over one-shot, a row for each method.",
+    reading="A control is SSA with one part taken out.",
 )
 
 

@@ -21,7 +21,7 @@ FINDING = Finding(
     question="Does it depend on how weights are chosen?",
     takes="children",
     answered=paired_with(SSA, *RIVALS),
-    caption="SSA's lead over each other method, by sparsity and by what masks are made of.",
+    caption="SSA's lead over each other method, by sparsity and kind of mask.",
 )
 
 

@@ -18,14 +18,15 @@ from ssa.results.planned import Planned
 class Finding:
     """A question, and what the registry says of its table and figure.
 
-    ``takes``: the part of a record that the table is made of. ``answered``: whether a planned study will have anything
-    to fill the table.
+    ``caption``: what the figure shows, in a sentence; ``reading``: how it is read. ``takes``: the part of a record that
+    the table is made of. ``answered``: whether a planned study will have anything to fill the table.
     """
 
     question: str
     takes: str
     answered: Callable[[Planned], bool]
     caption: str
+    reading: str = ""
 
 
 def run(*methods: str) -> Callable[[Planned], bool]:

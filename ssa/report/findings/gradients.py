@@ -22,10 +22,8 @@ FINDING = Finding(
     question="How noisy are gradients while masks are annealed?",
     takes="epochs",
     answered=lambda plan: bool((pruned(plan)["gradient_batches"] > 0).any()),
-    caption=(
-        "How the gradient of a step varies along training: its variance, that as a part of its square, and the part "
-        "of it that sampled masks make."
-    ),
+    caption="How much the gradient of a step varies along training.",
+    reading="From left to right: its variance; that as a share of its square; the share of it that sampled masks make.",
 )
 
 

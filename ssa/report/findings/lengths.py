@@ -29,10 +29,8 @@ FINDING = Finding(
     question="How does the best length of annealing move?",
     takes="children",
     answered=_several,
-    caption=(
-        "SSA's gain over one-shot against the share e / E of fine-tuning that is annealed; filled: the share that "
-        "validation images chose."
-    ),
+    caption="SSA's gain over one-shot against the share e / E of fine-tuning that is annealed.",
+    reading="Filled: the share that validation images chose.",
 )
 
 

@@ -22,10 +22,8 @@ FINDING = Finding(
     question="Optimisation or regularisation?",
     takes="children",
     answered=run("iterative", "random", SSA),
-    caption=(
-        "Gain in test accuracy over one-shot against the difference in clean training loss; lines run up to the "
-        "sparsity that is written."
-    ),
+    caption="Gain in test accuracy over one-shot against the difference in clean training loss.",
+    reading="Lines run up to the sparsity that is written.",
 )
 
 

@@ -22,7 +22,8 @@ FINDING = Finding(
     question="Does it survive against baselines tuned as hard?",
     takes="children",
     answered=lambda plan: not pruned(plan).empty,
-    caption="Test accuracy against the peak learning rate; filled: the rate that validation images chose.",
+    caption="Test accuracy against the peak learning rate.",
+    reading="Filled: the rate that validation images chose.",
 )
 
 

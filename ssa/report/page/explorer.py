@@ -10,10 +10,9 @@ from typing import Any
 
 import pandas as pd
 
-from ssa.analysis.statistics import over_parents
+from ssa.analysis.statistics import FEWEST, over_parents
 from ssa.report.figures.panels import estimates
 from ssa.report.figures.style import Style, styles
-from ssa.report.page.tables import FEWEST
 from ssa.results.children import pairs
 from ssa.study.methods import in_order, label
 

@@ -20,14 +20,14 @@ from ssa.report.figures.style import RC
 from ssa.report.page.claims import MARKS, capitalise, read_claims, tally
 from ssa.report.page.explorer import explorer, library
 from ssa.report.page.numbers import link, of_figures
-from ssa.report.page.tables import ShownTable, blocks, duration, of_lines, read_tables, table_of_parents
+from ssa.report.page.tables import ShownTable, StudyTable, blocks, duration, of_lines, read_tables, table_of_parents
 from ssa.report.record import Record
 from ssa.report.registry import ENSEMBLES, FIGURES, FINDINGS, STUDY, TABLES, Entry
 from ssa.study.claims import ssa_settings, top_of
 from ssa.study.methods import label
 
 TEMPLATES = Path(__file__).parent / "templates"
-PIXELS_PER_INCH = 130  # of a figure on screen: print type, made a third larger
+PIXELS_PER_INCH, LEAST = 130, 96  # of a figure on screen: print type made a third larger, and print type
 # The labels of a hyperparameter's source, as a reader needs them.
 SOURCES = {
     "paper": "the paper's abstract, and what a published summary attributes to the paper",
@@ -41,19 +41,27 @@ SOURCES = {
 
 @dataclass(frozen=True)
 class Image:
-    """A figure within the page: its caption and data URL, and the size in CSS pixels that it is drawn for."""
+    """A figure within the page: its registry's entry and data URL, and its size in CSS pixels.
+
+    ``least``: the width below which its type is smaller than in print.
+    """
 
     name: str
-    section: str
-    caption: str
+    entry: Entry
     url: str
     width: int
     height: int
+    least: int
+
+    @property
+    def caption(self) -> str:
+        """What it shows; of a finding, after the question that it answers."""
+        return f"{self.entry.label} {self.entry.caption}" if self.entry.section == FINDINGS else self.entry.caption
 
     @property
     def alt(self) -> str:
         """The text for a reader who does not see the figure; the numbers stand in its CSV file."""
-        return f"Chart. {self.caption.split('. ')[0].rstrip('.')}. Its CSV file has the numbers."
+        return f"Chart. {self.caption} Its CSV file has the numbers."
 
 
 def write_page(record: Record, tables: Path, figures: Path, out: Path) -> None:
@@ -133,17 +141,17 @@ def read_figures(folder: Path) -> list[Image]:
 
 
 def _section(images: list[Image], section: str) -> list[Image]:
-    return [image for image in images if image.section == section]
+    return [image for image in images if image.entry.section == section]
 
 
-def _study_tables(folder: Path) -> list[tuple[str, tuple[str, list[ShownTable]]]]:
-    """Section, title and parts of each of the study's tables that there are."""
+def _study_tables(folder: Path) -> list[tuple[str, StudyTable]]:
+    """Section, and title, note and parts, of each of the study's tables that there are."""
     paths = {name: folder / f"{name}.md" for name in TABLES}
     return [(TABLES[name].section, read_tables(path)) for name, path in paths.items() if path.is_file()]
 
 
 def _ensembles(
-    ensembles: pd.DataFrame | None, figures: list[Image], tables: list[tuple[str, tuple[str, list[ShownTable]]]]
+    ensembles: pd.DataFrame | None, figures: list[Image], tables: list[tuple[str, StudyTable]]
 ) -> dict[str, Any] | None:
     """The section on ensembles: how many there are, figures and tables; None if the study has none."""
     if ensembles is None:
@@ -160,10 +168,10 @@ def embedded(path: Path, name: str, entry: Entry) -> Image:
     content = path.read_bytes()
     # A PNG starts with its signature and the header chunk, which holds width and height at bytes 16 to 24.
     width, height = struct.unpack(">II", content[16:24])
-    scale = PIXELS_PER_INCH / RC["savefig.dpi"]
+    inches, tall = width / RC["savefig.dpi"], height / RC["savefig.dpi"]
     url = f"data:image/png;base64,{base64.b64encode(content).decode()}"
-    caption = f"{entry.label} {entry.caption}" if entry.section == FINDINGS else entry.caption
-    return Image(name, entry.section, caption, url, round(width * scale), round(height * scale))
+    sizes = (round(inches * PIXELS_PER_INCH), round(tall * PIXELS_PER_INCH), round(inches * LEAST))
+    return Image(name, entry, url, *sizes)
 
 
 def moment(iso: str) -> str:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import csv
-import math
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -13,9 +12,8 @@ from typing import Any
 import pandas as pd
 
 from ssa.analysis.statistics import DASH, t_interval
+from ssa.report.tables.style import READING, plus_minus, without_blanks
 from ssa.study.methods import in_order, label
-
-FEWEST = 3  # values for an interval to be shown: that of two reaches 9 standard deviations to either side
 
 
 @dataclass(frozen=True)
@@ -46,11 +44,19 @@ class ShownTable:
         return out.getvalue()
 
 
+@dataclass(frozen=True)
+class StudyTable:
+    """One of the study's tables: its title, what holds of all parts, and the parts."""
+
+    title: str
+    note: str
+    parts: list[ShownTable]
+
+
 def of_lines(caption: str, lines: list[dict[str, str]]) -> ShownTable:
     """A table with a row for each of ``lines``, which map a column's head to its text, where that says anything."""
-    return _without_blanks(
-        ShownTable(caption, list(lines[0]), [[Cell(text) for text in line.values()] for line in lines])
-    )
+    shown = without_blanks(pd.DataFrame(lines))
+    return ShownTable(caption, list(shown.columns), [[Cell(text) for text in line] for line in shown.to_numpy()])
 
 
 def duration(hours: float) -> str:
@@ -62,27 +68,19 @@ def duration(hours: float) -> str:
     return f"{hours:.1f} hours" if hours < 100 else f"{hours:,.0f} hours"
 
 
-def read_tables(path: Path) -> tuple[str, list[ShownTable]]:
-    """The title and the parts of one of the study's tables, the Markdown of :mod:`ssa.report.tables.study`.
+def read_tables(path: Path) -> StudyTable:
+    """Read one of the study's tables, the Markdown of :mod:`ssa.report.tables.study`.
 
     All parts have the CSV file beside it.
     """
-    title, *blocks = [block.strip() for block in path.read_text(encoding="utf-8").split("\n\n") if block.strip()]
+    title, note, *blocks = [block.strip() for block in path.read_text(encoding="utf-8").split("\n\n") if block.strip()]
     numbers = path.with_suffix(".csv")
     file = (numbers.name, numbers.read_text(encoding="utf-8")) if numbers.is_file() else None
     parts = []
     for caption, grid in zip(blocks[::2], blocks[1::2], strict=True):
         head, _, *rows = [_cells(line) for line in grid.splitlines()]
-        parts.append(_without_blanks(ShownTable(caption, [cell.text for cell in head], rows, file)))
-    return title.removeprefix("# "), parts
-
-
-def _without_blanks(table: ShownTable) -> ShownTable:
-    """``table`` without the columns that have nothing but dashes, be they in brackets."""
-    said = [any(c.isalnum() for row in table.rows for c in row[i].text) for i in range(len(table.head))]
-    kept = [i for i, says in enumerate(said) if says or not table.rows]
-    rows = [[row[i] for i in kept] for row in table.rows]
-    return replace(table, head=[table.head[i] for i in kept], rows=rows)
+        parts.append(ShownTable(caption, [cell.text for cell in head], rows, file))
+    return StudyTable(title.removeprefix("# "), note.removesuffix(READING), parts)
 
 
 def _cells(line: str) -> list[Cell]:
@@ -92,15 +90,14 @@ def _cells(line: str) -> list[Cell]:
 
 
 def table_of_parents(parents: pd.DataFrame) -> ShownTable:
-    """One line for each kind of parent: seeds, training and accuracy, with its interval from :data:`FEWEST` on."""
+    """One line for each kind of parent: seeds, training and accuracy."""
     lines = []
     for (kind, dataset, model, epochs), rows in parents.groupby(["parent", "dataset", "model", "epochs"]):
         accuracy = t_interval(rows["accuracy"])
-        known = len(rows) >= FEWEST and not math.isnan(accuracy.half_width)
-        spread = f" ± {accuracy.half_width:.2f}" if known else f" (n = {len(rows)}, no interval)"
+        text = plus_minus(accuracy.mean, accuracy.low, accuracy.high, len(rows))
         names = {"Parents": str(kind), "Data": str(dataset), "Model": str(model), "Epochs": f"{epochs:g}"}
         found = {"Seeds": _listed(rows["parent_seed"]), "n": str(len(rows))}
-        lines.append({**names, **found, "Test accuracy (%)": f"{accuracy.mean:.2f}{spread}"})
+        lines.append({**names, **found, "Test accuracy (%)": text})
     return of_lines("The parents. Accuracy: mean ± half-width of the 95% t-interval over n parents.", lines)
 
 

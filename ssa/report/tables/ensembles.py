@@ -8,9 +8,9 @@ from typing import Any
 
 import pandas as pd
 
-from ssa.analysis.statistics import DASH, p_text, t_interval
+from ssa.analysis.statistics import DASH, FEWEST, p_text, t_interval
 from ssa.report.tables.published import SOURCES, published
-from ssa.report.tables.style import Part, Table, bracketed, number, plus_minus
+from ssa.report.tables.style import Part, Table, bracketed, marks, number, plus_minus
 from ssa.results.aggregate_ensembles import COSTS
 from ssa.results.children import devices
 from ssa.results.ensembles import by_name, groups, paired, twins
@@ -40,29 +40,34 @@ RELATIVE = {
 }
 KIND = ["method", "masks", "structure", "sparsity", "tuning", "members", "samples"]
 OURS, PUBLISHED = "this study", "published"
-SPREAD = "Mean ± half-width of the 95% t-interval over seeds"
-DIVERGED = "†k: k ensembles with a diverged member, counted as they evaluate"
+SPREAD = "Mean ± half-width of the 95% t-interval over n seeds."
+COST = "Costs are means. Masked FLOPs do not count weights that are zero."
+COMBINED = "The first row of each ensemble is the primary one. Scaled: by one temperature, fitted on validation images."
+GAIN = "Accuracy and ECE in points, NLL in nats: mean and 95% t-interval over n seeds; p two-sided, uncorrected."
+PAIRS = "Disagreement, KL and Q are means over pairs of members."
+MARKS = {
+    "†": "†k: k ensembles with a diverged member, counted as they evaluate.",
+    " SE": "SE: standard error, as published.",
+}
 
 
 def scores(ensembles: pd.DataFrame) -> Table | None:
     """Scores and costs of every ensemble, for each data set and model, above the published ones of the same.
 
-    Corrupted test sets have a part of their own, where results on generated ones, on official ones, and those that
-    others published never share a column.
+    Results on the clean test set, on generated corruptions and on official ones, and those that others published have
+    parts of their own.
     """
     parts, rows = [], []
     for dataset, model, cells in groups(ensembles):
-        known = [row for row in published(dataset, model) if row["accuracy"]]
-        found = [{"dataset": dataset, "model": model, **row} for row in [*_scored(cells), *map(_published, known)]]
-        rows += found
-        parts += [_clean_part(found, cells), _cost_part(found, cells)]
-        if any(not _blank(row.get("corrupted_accuracy")) for row in found):
-            parts.append(_corrupted_part(found, cells))
+        ours, known = _scored(cells), [_published(row) for row in published(dataset, model) if row["accuracy"]]
+        rows += [{"dataset": dataset, "model": model, **row} for row in [*ours, *known]]
+        parts += [_clean_part(ours, cells), *_published_part(known, CLEAN, cells), _cost_part(ours, cells)]
+        parts += _corrupted_parts(ours, known, cells)
     measures = [f"{key}{end}" for key in (*CLEAN, *CORRUPTED) for end in ("", "_low", "_high")]
     relative = [f"relative_{key}" for key in RELATIVE]
     other = ["corrupted_set", "corrupted_label", "corrupted_images", *COSTS, *relative, "n", "diverged", "device"]
     columns = ["dataset", "model", "ensemble", *KIND, "source", *measures, "accuracy_se", *other]
-    return _table("table_ensembles", "Ensembles: scores and costs", parts, rows, columns)
+    return _table("table_ensembles", "Ensembles: scores and costs", f"{SPREAD} {COST}", parts, rows, columns)
 
 
 def conventions(ensembles: pd.DataFrame) -> Table | None:
@@ -82,14 +87,11 @@ def conventions(ensembles: pd.DataFrame) -> Table | None:
             for row in found
         ]
         head = ["Ensemble", "Mean of members'", *(CLEAN[key][0] for key in keys), "n"]
-        caption = (
-            f"Ensembles by how the members are combined: {_words(cells)}. The first line of each is the primary one. "
-            f"Temperature-scaled: by one temperature, fitted on validation images. {SPREAD} (n). {_made(cells)}"
-        )
-        parts.append(Part(caption, pd.DataFrame(lines, columns=head)))
+        parts.append(Part(_words(cells), pd.DataFrame(lines, columns=head)))
     measures = [f"{key}{end}" for key in keys for end in ("", "_low", "_high")]
     columns = ["dataset", "model", "ensemble", "combined", *measures, "n"]
-    return _table("table_ensembles_conventions", "Ensembles: how members are combined", parts, rows, columns)
+    title = "Ensembles: how members are combined"
+    return _table("table_ensembles_conventions", title, f"{SPREAD} {COMBINED}", parts, rows, columns)
 
 
 def differences(ensembles: pd.DataFrame) -> Table | None:
@@ -110,16 +112,14 @@ def differences(ensembles: pd.DataFrame) -> Table | None:
         lines = []
         for row in found:
             head, digits = keys[row["measure"]]
-            text = bracketed(row["difference"], row["low"], row["high"], digits + 1)
-            lines.append([f"{row['ensemble']} minus {row['twin']}", head, text, row["n"], p_text(row["p"])])
-        caption = (
-            "Paired difference of ensembles to their twins that differ in being tuned one-shot alone: "
-            f"{_words(cells)}. Mean and 95% t-interval over seeds (n); accuracy and ECE in percentage points, NLL in "
-            f"nats; lower NLL and ECE are better; p two-sided, uncorrected. {_made(cells)}"
-        )
-        parts.append(Part(caption, pd.DataFrame(lines, columns=["Ensembles", "Measure", "Difference", "n", "p"])))
+            text = bracketed(row["difference"], row["low"], row["high"], row["n"], digits + 1)
+            p = p_text(row["p"]) if row["n"] >= FEWEST else DASH
+            lines.append([f"{row['ensemble']} minus {row['twin']}", head, text, row["n"], p])
+        shown = pd.DataFrame(lines, columns=["Ensembles", "Measure", "Difference", "n", "p"])
+        parts.append(Part(_words(cells), shown))
     columns = ["dataset", "model", "ensemble", "twin", "tuning", "measure", "difference", "low", "high", "p", "n"]
-    return _table("table_ensembles_differences", "Ensembles: paired differences to plain twins", parts, rows, columns)
+    title = "Ensembles: paired differences to plain twins"
+    return _table("table_ensembles_differences", title, GAIN, parts, rows, columns)
 
 
 def diversity(ensembles: pd.DataFrame) -> Table | None:
@@ -130,19 +130,14 @@ def diversity(ensembles: pd.DataFrame) -> Table | None:
             {"ensemble": name, "members": mine["members"].iloc[0], "source": OURS, **_intervals(mine, DIVERSITY)}
             for name, mine in by_name(cells)
         ]
-        printed = [row for row in published(dataset, model) if row["disagreement"]]
-        found += [_published(row) for row in printed]
-        rows += [{"dataset": dataset, "model": model, **row} for row in found]
-        lines = [{**_name(row), **_measured(row, DIVERSITY), **_end(row)} for row in found]
-        caption = (
-            f"Diversity of ensembles' members: {_words(cells)}. Means over pairs of members: share of test images "
-            "whose predicted classes differ, Kullback-Leibler divergence (nats), Yule's Q of being right. "
-            f"{SPREAD} (n). {_sources(row['source'] for row in printed)}{_made(cells)}"
-        )
-        parts.append(Part(caption, pd.DataFrame(lines)))
+        known = [_published(row) for row in published(dataset, model) if row["disagreement"]]
+        rows += [{"dataset": dataset, "model": model, **row} for row in [*found, *known]]
+        lines = [{**_name(row), **_measured(row, DIVERSITY), "n": _whole(row["n"])} for row in found]
+        parts += [Part(_words(cells), pd.DataFrame(lines)), *_published_part(known, DIVERSITY, cells)]
     measures = [f"{key}{end}" for key in DIVERSITY for end in ("", "_low", "_high")]
     columns = ["dataset", "model", "ensemble", "members", "source", *measures, "n"]
-    return _table("table_ensembles_diversity", "Ensembles: diversity of the members", parts, rows, columns)
+    title = "Ensembles: diversity of the members"
+    return _table("table_ensembles_diversity", title, f"{SPREAD} {PAIRS}", parts, rows, columns)
 
 
 def reference(cells: pd.DataFrame) -> pd.Series:
@@ -189,77 +184,61 @@ def _intervals(rows: pd.DataFrame, keys: Iterable[str]) -> dict[str, Any]:
     return {**found, "n": rows["seed"].nunique()}
 
 
-def _clean_part(found: list[dict[str, Any]], cells: pd.DataFrame) -> Part:
+def _clean_part(ours: list[dict[str, Any]], cells: pd.DataFrame) -> Part:
+    lines = [{**_name(row), **_measured(row, CLEAN), **_training(row), "n": _whole(row["n"])} for row in ours]
+    return Part(f"Clean test set: {_words(cells)} {_unit(cells)}", pd.DataFrame(lines))
+
+
+def _published_part(
+    known: list[dict[str, Any]], heads: Mapping[str, tuple[str, int]], cells: pd.DataFrame, what: str = ""
+) -> list[Part]:
+    """What others published of one data set and model; none if nobody did."""
     lines = [
-        {
-            **_name(row),
-            **_measured(row, CLEAN),
-            "Epochs": _whole(row.get("epochs")),
-            "Masked FLOPs": _share(row, "masked_flops"),
-            **_end(row),
-        }
-        for row in found
+        {**_name(row), **_measured(row, heads), **_training(row), "Mean over": row["corrupted_set"] if what else DASH}
+        | {"n": _whole(row["n"]), "Source": row["source"]}
+        for row in known
     ]
-    caption = (
-        f"Ensembles on the clean test set: {_words(cells)}. {SPREAD} (n); published: mean, where ± is followed by SE "
-        f"the standard error. Epochs, and FLOPs that count no weight that is zero, are those of all training; FLOPs "
-        f"are relative to those of {_unit(cells)}. {DIVERGED}. "
-        f"{_sources(row['source'] for row in found)}{_made(cells)}"
-    )
-    return Part(caption, pd.DataFrame(lines))
+    first = cells.iloc[0]
+    caption = f"Published{what}: {first['dataset']}, {first['model']}. {_sources(row['source'] for row in known)}"
+    return [Part(caption, pd.DataFrame(lines))] if lines else []
 
 
-def _cost_part(found: list[dict[str, Any]], cells: pd.DataFrame) -> Part:
+def _training(row: dict[str, Any]) -> dict[str, str]:
+    return {"Epochs": _whole(row.get("epochs")), "Masked FLOPs": _share(row, "masked_flops")}
+
+
+def _cost_part(ours: list[dict[str, Any]], cells: pd.DataFrame) -> Part:
     """The cost of training and of a prediction."""
-    shown = [row for row in found if not _blank(row.get("epochs"))]
     lines = [
         {
-            "Ensemble": _name(row)["Ensemble"],
+            "Ensemble": row["ensemble"],
             "Epochs": _whole(row["epochs"]),
             "Dense FLOPs": _share(row, "dense_flops"),
             "Masked FLOPs": _share(row, "masked_flops"),
-            "Seconds": _seconds(row.get("train_seconds")),
-            "Passes": _whole(row.get("forward_passes")),
+            "Seconds": _seconds(row["train_seconds"]),
+            "Passes": _whole(row["forward_passes"]),
             "FLOPs asked": _share(row, "inference_flops"),
             "Masked FLOPs asked": _share(row, "inference_masked_flops"),
-            "Parameters": DASH if _blank(row.get("parameters")) else f"{row['parameters']:,.0f}",
-            "Source": _end(row)["Source"],
+            "Parameters": DASH if _blank(row["parameters"]) else f"{row['parameters']:,.0f}",
         }
-        for row in shown
+        for row in ours
     ]
-    caption = (
-        f"What the ensembles cost: {_words(cells)}. Means over seeds. Epochs, FLOPs and seconds of all training (wall "
-        "time beside whatever else the machines did: no measurement of speed), "
-        "parents counted once; passes through a network, FLOPs and parameters that are not zero of one prediction. "
-        f"Masked: weights that are zero do not count, nor those that an annealed step leaves out. FLOPs are relative "
-        f"to those of {_unit(cells)}. {_sources(row['source'] for row in shown)}{_made(cells)}"
-    )
-    return Part(caption, pd.DataFrame(lines))
+    return Part(f"Cost of training and, last, of a prediction: {_words(cells)} {_unit(cells)}", pd.DataFrame(lines))
 
 
-def _corrupted_part(found: list[dict[str, Any]], cells: pd.DataFrame) -> Part:
-    """Scores on corrupted test sets: a block of columns for generated, for official, and for published ones each."""
-    shown = [row for row in found if not _blank(row.get("corrupted_accuracy"))]
-    labels = sorted({row["corrupted_label"] for row in shown})
-    lines = [
-        {
-            **_name(row),
-            **{
-                f"{CORRUPTED[key][0]}, {name}": _spread(row, key, digits) if row["corrupted_label"] == name else DASH
-                for name in labels
-                for key, (_, digits) in CORRUPTED.items()
-            },
-            "Mean over": _corruptions(row),
-            **_end(row),
-        }
-        for row in shown
-    ]
-    caption = (
-        f"Ensembles on corrupted test sets: {_words(cells)}. Means over types and every severity. Generated: made here "
-        "from the test images, not to be compared with results on the official archives, nor with what was published, "
-        f"which have columns of their own. {SPREAD} (n). {_sources(row['source'] for row in shown)}{_made(cells)}"
-    )
-    return Part(caption, pd.DataFrame(lines))
+def _corrupted_parts(ours: list[dict[str, Any]], known: list[dict[str, Any]], cells: pd.DataFrame) -> list[Part]:
+    """Scores on corrupted test sets: a part for generated and for official ones each, and one for published scores."""
+    scored = [row for row in ours if not _blank(row["corrupted_accuracy"])]
+    parts = []
+    for name in sorted({row["corrupted_label"] for row in scored}):
+        lines = [
+            {**_name(row), **_measured(row, CORRUPTED), "Mean over": _corruptions(row), "n": _whole(row["n"])}
+            for row in scored
+            if row["corrupted_label"] == name
+        ]
+        parts.append(Part(f"Corrupted test set, {name}: {_words(cells)}", pd.DataFrame(lines)))
+    told = [row for row in known if not _blank(row.get("corrupted_accuracy"))]
+    return [*parts, *_published_part(told, CORRUPTED, cells, " on corrupted test sets")]
 
 
 def _corruptions(row: dict[str, Any]) -> str:
@@ -278,10 +257,6 @@ def _measured(row: dict[str, Any], heads: Mapping[str, tuple[str, int]]) -> dict
     return {head: _spread(row, key, digits) for key, (head, digits) in heads.items()}
 
 
-def _end(row: dict[str, Any]) -> dict[str, str]:
-    return {"n": _whole(row["n"]), "Source": row["source"] if row["source"] == OURS else f"published: {row['source']}"}
-
-
 def _spread(row: dict[str, Any], key: str, digits: int) -> str:
     """A measure with its spread; what was published as it was printed."""
     if "text" in row:
@@ -290,12 +265,12 @@ def _spread(row: dict[str, Any], key: str, digits: int) -> str:
         return f"{text} ± {error} SE" if error else text
     if _blank(row[key]):
         return DASH
-    return plus_minus(row[key], (row[f"{key}_high"] - row[f"{key}_low"]) / 2, digits)
+    return plus_minus(row[key], row[f"{key}_low"], row[f"{key}_high"], row["n"], digits)
 
 
 def _unit(cells: pd.DataFrame) -> str:
     first = reference(cells)
-    return f"{first['ensemble']} ({first['epochs']:g} epochs)"
+    return f"FLOPs are relative to {first['ensemble']} ({first['epochs']:g} epochs)."
 
 
 def _share(row: dict[str, Any], cost: str) -> str:
@@ -324,22 +299,22 @@ def _renamed(keys: Iterable[str], suffix: str) -> dict[str, str]:
 
 
 def _words(cells: pd.DataFrame) -> str:
+    """What was trained, and on what."""
     images = ", ".join(f"{count:,}" for count in sorted(cells["train_images"].unique()))
     augmented = " or ".join("augmented" if value else "not augmented" for value in sorted(cells["augment"].unique()))
-    return f"{cells['dataset'].iloc[0]}, {cells['model'].iloc[0]}, {images} training images, {augmented}"
+    trained = f"{cells['dataset'].iloc[0]}, {cells['model'].iloc[0]}, {images} training images, {augmented}"
+    return f"{trained}; {devices(cells)}."
 
 
 def _sources(found: Iterable[str]) -> str:
     """The sources of the published rows, in full."""
     given = set(found)
-    named = [name for name in SOURCES if name in given]
-    return "Published by others: " + "; ".join(f"{name}: {SOURCES[name]}" for name in named) + ". " if named else ""
+    return "; ".join(f"{name}: {SOURCES[name]}" for name in SOURCES if name in given) + "."
 
 
-def _made(cells: pd.DataFrame) -> str:
-    return f"Hardware: {devices(cells)}."
-
-
-def _table(name: str, title: str, parts: list[Part], rows: list[dict[str, Any]], columns: list[str]) -> Table | None:
+def _table(
+    name: str, title: str, note: str, parts: list[Part], rows: list[dict[str, Any]], columns: list[str]
+) -> Table | None:
     """The table; None if the study has no ensembles to fill it with."""
-    return Table(name, title, tuple(parts), pd.DataFrame(rows, columns=columns)) if parts else None
+    note = " ".join([note, *marks(MARKS, parts)])
+    return Table(name, title, note, tuple(parts), pd.DataFrame(rows, columns=columns)) if parts else None

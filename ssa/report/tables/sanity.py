@@ -39,17 +39,18 @@ def sanity(children: pd.DataFrame, ensembles: pd.DataFrame | None) -> Table | No
     ]
     if not found:
         return None
-    caption = (
-        "Our numbers beside what is known: mean ± half-width of the 95% t-interval over n parents or, of ensembles, "
-        f"seeds. Known of dense parents: others' accuracy (%) ± {NEAR:g}; of one-shot magnitude pruning at {PRUNED}%: "
-        f"it costs at most {LOSS:g} points of the parent's accuracy, a rule of thumb for large networks; of ensembles: "
-        "the published accuracy (%) ± 2 SE. "
-        "As known: our mean lies there; below, above: our whole interval lies so; undecided: else."
+    note = (
+        "Ours: mean ± half-width of the 95% t-interval over n parents or seeds. As known: our mean lies in the range "
+        "that is known; below or above: our whole interval does; undecided: neither."
+    )
+    known = (
+        f"Known of dense parents: others' accuracy ± {NEAR:g}; of one-shot pruning: a loss of at most {LOSS:g} points, "
+        "a rule of thumb for large networks; of ensembles: the published accuracy ± 2 standard errors."
     )
     shown = [line(row) for row in found]
     head = ["Check", "Arm", "Ours", "n", "Known", "Source", "Verdict"]
-    part = Part(caption, pd.DataFrame(shown, columns=head))
-    return Table("table4_sanity", TITLE, (part,), pd.DataFrame(found, columns=COLUMNS))
+    part = Part(known, pd.DataFrame(shown, columns=head))
+    return Table("table4_sanity", TITLE, note, (part,), pd.DataFrame(found, columns=COLUMNS))
 
 
 def verdict(ours: Interval, low: float, high: float) -> str:
@@ -125,6 +126,6 @@ def line(row: dict[Any, Any]) -> dict[str, Any]:
     known = number(low) if low == high else f"{number(low)} to {number(high)}"
     if math.isinf(high):
         known = f"at least {number(low)}"
-    ours = plus_minus(row["estimate"], (row["high"] - row["low"]) / 2)
+    ours = plus_minus(row["estimate"], row["low"], row["high"], row["n"])
     end = {"Source": row["source"], "Verdict": row["verdict"]}
     return {"Check": row["check"], "Arm": row["arm"], "Ours": ours, "n": row["n"], "Known": known, **end}

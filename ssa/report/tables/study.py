@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any, cast
+from typing import Any, TypeAlias, cast
 
 import numpy as np
 import pandas as pd
 
 from ssa.analysis import statistics
-from ssa.analysis.statistics import DASH, p_text
-from ssa.report.tables.style import Part, Table, bracketed, number, plus_minus
+from ssa.analysis.statistics import DASH, FEWEST, p_text
+from ssa.report.tables.style import Part, Table, bracketed, marks, number, plus_minus
 from ssa.results.children import COLLAPSE, PARENT, collapsed, devices, differences, pairs
 from ssa.study.methods import in_order, label
 
@@ -26,34 +26,54 @@ DIFFERENCE_HEAD = [
 LEVEL = 0.05  # of the test against a column's best
 RESAMPLED = 5  # parents, below which a bootstrap has too few to draw from
 
-SPREAD = "Mean ± half-width of the 95% t-interval over parents, one parent's children averaged first"
-DIVERGED = "†k: k diverged children, counted in mean and n as they evaluate"
+SPREAD = "Test accuracy (%): mean ± half-width of the 95% t-interval over n parents."
+ABLATION = f"{SPREAD} tau: initial probability; e: epochs of annealing."
+GAIN = "Percentage points: mean and 95% t-interval over n parents; p two-sided, uncorrected."
+MARKS = {
+    "**": (
+        "Bold: a column's best, and all that are not shown to be worse (the paired 95% interval holds 0); none if no "
+        "method is worse."
+    ),
+    "(ref.)": "(ref.): the setting fixed beforehand.",
+    "†": "†k: k diverged children, counted as they evaluate.",
+    "‡": f"‡k: k pairs with a child that loses more than {COLLAPSE:g} points when re-estimated.",
+}
+UNPRUNED = {"parent": "Parents", "dense": "dense children"}
+# What a table is of, in words.
+WORDS = {
+    **{"parent": "{}", "dataset": "{}", "model": "{}", "train_images": "{:,} training images"},
+    **{"criterion": "{} masks", "structure": "{} pruned", "allocation": "{} allocation", "stem": "{} stem"},
+    **{"epochs": "{:g} epochs", "lr_schedule": "{} rate", "lr": "peak rate {:g}"},
+}
+Filled: TypeAlias = tuple[dict[str, Any], str, pd.DataFrame]  # a part: its group, what its caption adds, its cells
 
 
 def accuracy(children: pd.DataFrame) -> Table | None:
     """Test accuracy by method and sparsity, reference settings only, with the dense child and the parent."""
     parts, rows = [], []
     for group, cells in _groups(children[children["reference"]], GROUP):
-        found = [*_unpruned(children, cells), *_accuracies(cells)]
-        rows += [{**group, **row} for row in found]
-        parts.append(_accuracy_part(group, pd.DataFrame(found), cells))
+        unpruned, found = _unpruned(children, cells), _accuracies(cells)
+        rows += [{**group, **row} for row in [*unpruned, *found]]
+        parts.append((group, *_accuracy_part(unpruned, pd.DataFrame(found), cells)))
     extra = ["realised_sparsity", "effective_sparsity", "p_to_best", "bold", "device"]
     columns = [*GROUP, "method", "sparsity", *ACCURACY, *extra]
-    return _table("table1_accuracy", "Test accuracy by method and sparsity", parts, rows, columns)
+    return _table("table1_accuracy", "Test accuracy by method and sparsity", SPREAD, parts, rows, columns)
 
 
 def ablation(children: pd.DataFrame) -> Table | None:
     """Test accuracy of temperature annealing over tau, length and schedule, wherever more than one setting was run."""
     parts, rows = [], []
     one_shot = children[children["method"] == BASELINE]
-    for group, cells in _groups(children[children["method"] == ABLATED], [*GROUP, "sparsity"]):
-        if len(cells[SETTING].drop_duplicates()) == 1:
+    for group, cells in _groups(children[children["method"] == ABLATED], GROUP):
+        several = [part for _, part in cells.groupby("sparsity") if len(part[SETTING].drop_duplicates()) > 1]
+        if not several:
             continue
-        found = [_variant(setting, variant, one_shot) for setting, variant in _groups(cells, SETTING)]
+        varied = _groups(pd.concat(several), ["sparsity", *SETTING])
+        found = [_variant(setting, variant, one_shot) for setting, variant in varied]
         rows += [{**group, **row} for row in found]
-        parts.append(_ablation_part(group, pd.DataFrame(found), cells))
+        parts.append((group, *_ablation_part(pd.DataFrame(found), cells)))
     columns = [*GROUP, "sparsity", *SETTING, "reference", *ACCURACY, *DIFFERENCE, "device"]
-    return _table("table2_ablation", "Ablation of temperature annealing", parts, rows, columns)
+    return _table("table2_ablation", "Ablation of temperature annealing", ABLATION, parts, rows, columns)
 
 
 def paired_differences(children: pd.DataFrame) -> Table | None:
@@ -66,16 +86,29 @@ def paired_differences(children: pd.DataFrame) -> Table | None:
     for group, cells in _groups(paired, GROUP):
         found = [_difference(method, sparsity, part) for method, sparsity, part in _by_method(cells)]
         rows += [{**group, **row} for row in found]
-        parts.append(_difference_part(group, pd.DataFrame(found), cells))
+        parts.append((group, *_difference_part(pd.DataFrame(found), cells)))
     extra = ["bootstrap_low", "bootstrap_high", "sd_between", "sd_within", "diverged"]
     batchnorm = ["difference_bn", "difference_bn_low", "difference_bn_high", "collapsed"]
     columns = [*GROUP, "method", "sparsity", *DIFFERENCE, "n", "p", *extra, *batchnorm, "device"]
-    return _table("table3_differences", "Paired differences to one-shot", parts, rows, columns)
+    return _table("table3_differences", "Paired differences to one-shot", GAIN, parts, rows, columns)
 
 
-def _table(name: str, title: str, parts: list[Part], rows: list[dict[str, Any]], columns: list[str]) -> Table | None:
-    """The table; None if the study has nothing to fill it with."""
-    return Table(name, title, tuple(parts), pd.DataFrame(rows, columns=columns)) if parts else None
+def _table(
+    name: str, title: str, note: str, filled: list[Filled], rows: list[dict[str, Any]], columns: list[str]
+) -> Table | None:
+    """The table, with what all of its parts have in common in the note; None if the study has nothing to fill it."""
+    if not filled:
+        return None
+    first = filled[0][0]
+    common = {key for key in first if all(group[key] == first[key] for group, *_ in filled)}
+    parts = []
+    for group, added, shown in filled:
+        words = _words({key: value for key, value in group.items() if key not in common})
+        parts.append(Part(". ".join(text for text in (words, added) if text), shown))
+    settings = f"Settings: {_words({key: first[key] for key in GROUP if key in common})}."
+    return Table(
+        name, title, " ".join([note, *marks(MARKS, parts), settings]), tuple(parts), pd.DataFrame(rows, columns=columns)
+    )
 
 
 def _groups(rows: pd.DataFrame, keys: list[str]) -> Iterator[tuple[dict[str, Any], pd.DataFrame]]:
@@ -91,23 +124,14 @@ def _by_method(cells: pd.DataFrame) -> Iterator[tuple[str, float, pd.DataFrame]]
 
 
 def _words(group: dict[str, Any]) -> str:
-    """A group's caption."""
-    augmented = "augmented" if group["augment"] else "not augmented"
-    images = f"{group['train_images']} training images"
-    words = [
-        f"{group['parent']} ({group['dataset']}, {group['model']}, {images}, {augmented})",
-        f"{group['criterion']} masks of {group['structure']}",
-        f"{group['allocation']} allocation",
-        f"{group['stem']} stem",
-        f"{group['epochs']} epochs, {group['lr_schedule']} rate ({group['lr']:g})",
-    ]
-    sparsity = [f"{group['sparsity']:g}% sparsity"] if "sparsity" in group else []
-    return "; ".join(words + sparsity)
+    """The settings of ``group``, in words."""
+    augmented = {"augment": "augmented" if group.get("augment") else "not augmented"}
+    return ", ".join({**WORDS, **augmented}[key].format(value) for key, value in group.items())
 
 
 def _counts(found: pd.DataFrame, cells: pd.DataFrame) -> str:
     """How many parents, and on what: the end of every caption."""
-    return f"n = {_usual(found)} parents unless said otherwise. Hardware: {devices(cells)}."
+    return f"n = {_usual(found)} parents on {devices(cells)}."
 
 
 def _usual(found: pd.DataFrame) -> int:
@@ -140,40 +164,39 @@ def _accuracies(cells: pd.DataFrame) -> list[dict[str, Any]]:
     for level, column in cells.groupby("sparsity"):
         rivals = [row for row in rows if row["sparsity"] == level]
         best = max(rivals, key=lambda row: row["mean"])["method"]
+        gaps = {row["method"]: _to_best(column, row["method"], best) for row in rivals}
+        worse = {method for method, gap in gaps.items() if gap.n >= FEWEST and gap.p < LEVEL}
         for row in rivals:
-            row["p_to_best"] = 1.0 if row["method"] == best else _p_between(column, row["method"], best)
-            row["bold"] = len(rivals) > 1 and row["p_to_best"] >= LEVEL
+            row["p_to_best"] = 1.0 if row["method"] == best else gaps[row["method"]].p
+            row["bold"] = bool(worse) and row["method"] not in worse
     return rows
 
 
-def _p_between(cells: pd.DataFrame, method: str, best: str) -> float:
+def _to_best(cells: pd.DataFrame, method: str, best: str) -> statistics.Interval:
     paired = pairs(cells[cells["method"] == method], cells[cells["method"] == best])
-    return statistics.over_parents(paired, "difference").p
+    return statistics.over_parents(paired, "difference")
 
 
-def _accuracy_part(group: dict[str, Any], found: pd.DataFrame, cells: pd.DataFrame) -> Part:
+def _accuracy_part(
+    unpruned: list[dict[str, Any]], found: pd.DataFrame, cells: pd.DataFrame
+) -> tuple[str, pd.DataFrame]:
     usual = _usual(found)
     shown = {name: dict.fromkeys(sorted(found["sparsity"].unique()), DASH) for name in found["method"].unique()}
     for row in found.to_dict("records"):
         text = _plus_minus(row, usual)
-        shown[row["method"]][row["sparsity"]] = f"**{text}**" if row["bold"] is True else text
+        shown[row["method"]][row["sparsity"]] = f"**{text}**" if row["bold"] else text
     frame = pd.DataFrame(shown).T
     frame.columns = pd.Index([f"{sparsity:g}%" for sparsity in frame.columns])
-    frame.insert(0, "Method", ["Parent" if name == "parent" else label(name) for name in shown])
-    caption = (
-        f"Test accuracy (%) by method and sparsity: {_words(group)}. {SPREAD}. Bold: a column's "
-        f"best, and all that are not significantly worse (paired t-test over parents, p ≥ {LEVEL:g}, uncorrected). "
-        f"{DIVERGED}. {_counts(found, cells)}"
-    )
-    return Part(caption, frame)
+    frame.insert(0, "Method", [label(name) for name in shown])
+    whole = [f"{UNPRUNED[row['method']]} {_plus_minus(row, usual)}" for row in unpruned]
+    return f"{', '.join(whole)}; {_counts(found, cells)}", frame
 
 
 def _plus_minus(row: Mapping[Any, Any], usual: int) -> str:
     """Mean ± half-width, then what is unusual about the cell."""
-    text = plus_minus(row["mean"], (row["high"] - row["low"]) / 2)
-    return (
-        text + (f" †{row['diverged']}" if row["diverged"] else "") + (f" (n={row['n']})" if row["n"] != usual else "")
-    )
+    text = plus_minus(row["mean"], row["low"], row["high"], row["n"])
+    unusual = f" (n = {row['n']})" if row["n"] != usual and "n =" not in text else ""
+    return text + (f" †{row['diverged']}" if row["diverged"] else "") + unusual
 
 
 def _variant(setting: dict[str, Any], variant: pd.DataFrame, one_shot: pd.DataFrame) -> dict[str, Any]:
@@ -184,19 +207,16 @@ def _variant(setting: dict[str, Any], variant: pd.DataFrame, one_shot: pd.DataFr
     return {**setting, "reference": reference, **_summary(variant), **gain, "device": devices(variant)}
 
 
-def _ablation_part(group: dict[str, Any], found: pd.DataFrame, cells: pd.DataFrame) -> Part:
+def _ablation_part(found: pd.DataFrame, cells: pd.DataFrame) -> tuple[str, pd.DataFrame]:
     usual = _usual(found)
     texts = [_plus_minus(row, usual) + (" (ref.)" if row["reference"] else "") for row in found.to_dict("records")]
-    grid = found.assign(text=texts).pivot(index=["anneal_schedule", "tau"], columns="anneal_epochs", values="text")
+    across = ["sparsity", "anneal_schedule", "tau"]
+    grid = found.assign(text=texts).pivot(index=across, columns="anneal_epochs", values="text")
     grid.columns = pd.Index([f"e = {epochs:g}" for epochs in grid.columns])
-    frame = grid.fillna(DASH).reset_index().rename(columns={"anneal_schedule": "Schedule"})
+    frame = grid.fillna(DASH).reset_index().rename(columns={"sparsity": "Sparsity", "anneal_schedule": "Schedule"})
+    frame["Sparsity"] = [f"{sparsity:g}%" for sparsity in frame["Sparsity"]]
     frame["tau"] = [f"{tau:g}" for tau in frame["tau"]]
-    caption = (
-        f"Test accuracy (%) of {label(ABLATED)} over its initial probability tau, the schedule and the length e of the "
-        f"annealing (epochs): {_words(group)}. {SPREAD}. (ref.): the setting fixed beforehand. "
-        f"{DIVERGED}. {_counts(found, cells)}"
-    )
-    return Part(caption, frame)
+    return _counts(found, cells), frame
 
 
 def _difference(method: str, sparsity: float, part: pd.DataFrame) -> dict[str, Any]:
@@ -217,24 +237,16 @@ def _difference(method: str, sparsity: float, part: pd.DataFrame) -> dict[str, A
     }
 
 
-def _difference_part(group: dict[str, Any], found: pd.DataFrame, cells: pd.DataFrame) -> Part:
+def _difference_part(found: pd.DataFrame, cells: pd.DataFrame) -> tuple[str, pd.DataFrame]:
     lines = []
     for row in found.to_dict("records"):
         mark = f" †{row['diverged']}" if row["diverged"] else ""
-        text = bracketed(row["difference"], row["difference_low"], row["difference_high"])
-        batchnorm = bracketed(row["difference_bn"], row["difference_bn_low"], row["difference_bn_high"])
+        text = bracketed(row["difference"], row["difference_low"], row["difference_high"], row["n"])
+        batchnorm = bracketed(row["difference_bn"], row["difference_bn_low"], row["difference_bn_high"], row["n"])
         batchnorm += f" ‡{row['collapsed']}" if row["collapsed"] else ""
         bootstrap = f"[{number(row['bootstrap_low'])}, {number(row['bootstrap_high'])}]"
         spread = [number(row["sd_between"]), number(row["sd_within"])]
-        head = [label(row["method"]), f"{row['sparsity']:g}%", text + mark, row["n"], p_text(row["p"])]
+        p = p_text(row["p"]) if row["n"] >= FEWEST else DASH
+        head = [label(row["method"]), f"{row['sparsity']:g}%", text + mark, row["n"], p]
         lines.append([*head, bootstrap, *spread, batchnorm])
-    caption = (
-        f"Paired difference in test accuracy to one-shot (percentage points): {_words(group)}. Mean and 95% t-interval "
-        "over parents, one parent's children averaged first; p two-sided, uncorrected; the bootstrap draws parents, "
-        f"then children within (2000 times, percentiles; not below {RESAMPLED} parents); SD: of the difference, "
-        "between parents and within a parent; "
-        "last, the same difference with batch-norm statistics re-estimated; ‡k: k pairs with a child that loses more "
-        f"than {COLLAPSE:g} points then. "
-        f"{DIVERGED.replace('diverged children', 'pairs with a diverged child')}. {_counts(found, cells)}"
-    )
-    return Part(caption, pd.DataFrame(lines, columns=DIFFERENCE_HEAD))
+    return _counts(found, cells), pd.DataFrame(lines, columns=DIFFERENCE_HEAD)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from ssa.analysis.statistics import DASH
+from ssa.analysis.statistics import DASH, FEWEST
 
 
 @dataclass(frozen=True)
@@ -23,12 +23,19 @@ class Part:
 
 @dataclass(frozen=True)
 class Table:
-    """One table of the study: printed in parts, a part for each group, and whole as numbers in ``long``."""
+    """One table of the study: printed in parts, a part for each group, and whole as numbers in ``long``.
+
+    ``note``: what holds of all parts.
+    """
 
     name: str
     title: str
+    note: str
     parts: tuple[Part, ...]
     long: pd.DataFrame
+
+
+READING = " [How to read it](../../docs/figures.md#tables)."
 
 
 def write(table: Table, out: Path) -> None:
@@ -40,10 +47,23 @@ def write(table: Table, out: Path) -> None:
 
 def markdown(table: Table) -> str:
     """``table`` as a Markdown document."""
-    blocks = [f"# {table.title}\n"]
+    blocks = [f"# {table.title}\n", f"{table.note}{READING}\n"]
     for part in table.parts:
-        blocks += [f"{part.caption}\n", grid(part.shown.columns, part.shown.to_numpy().tolist()), ""]
+        shown = without_blanks(part.shown)
+        blocks += [f"{part.caption}\n", grid(shown.columns, shown.to_numpy().tolist()), ""]
     return "\n".join(blocks)
+
+
+def without_blanks(shown: pd.DataFrame) -> pd.DataFrame:
+    """``shown`` without the columns that have nothing but dashes, be they in brackets."""
+    said = [any(c.isalnum() for text in column for c in str(text)) for _, column in shown.items()]
+    return shown.loc[:, said]
+
+
+def marks(meanings: dict[str, str], parts: Iterable[Part]) -> list[str]:
+    """Those of the ``meanings`` whose mark stands in a cell of ``parts``."""
+    cells = "\n".join(str(text) for part in parts for text in part.shown.to_numpy().ravel())
+    return [meaning for mark, meaning in meanings.items() if mark in cells]
 
 
 def grid(head: Collection[str], rows: Iterable[Iterable[object]]) -> str:
@@ -54,17 +74,19 @@ def grid(head: Collection[str], rows: Iterable[Iterable[object]]) -> str:
 
 def latex(table: Table) -> str:
     """``table`` as LaTeX: a table environment with booktabs rules for each part."""
-    return "\n".join(_latex_part(part, f"tab:{table.name}-{i}") for i, part in enumerate(table.parts, 1))
+    return "\n".join(_latex_part(table, part, f"tab:{table.name}-{i}") for i, part in enumerate(table.parts, 1))
 
 
-def _latex_part(part: Part, name: str) -> str:
+def _latex_part(table: Table, part: Part, name: str) -> str:
+    shown = without_blanks(part.shown)
     head, *body = (
         " & ".join(escape(str(cell)) for cell in line) + r" \\"
-        for line in [list(part.shown.columns), *part.shown.to_numpy().tolist()]
+        for line in [list(shown.columns), *shown.to_numpy().tolist()]
     )
-    columns = "l" + "r" * (len(part.shown.columns) - 1)
+    columns = "l" + "r" * (len(shown.columns) - 1)
+    caption = escape(f"{table.title}. {part.caption} {table.note}")
     lines = [
-        *(r"\begin{table}", r"\centering", rf"\caption{{{escape(part.caption)}}}", rf"\label{{{name}}}"),
+        *(r"\begin{table}", r"\centering", rf"\caption{{{caption}}}", rf"\label{{{name}}}"),
         # A box as wide as the text centres a table that is wider.
         *(
             r"\scriptsize\setlength{\tabcolsep}{3pt}",
@@ -78,7 +100,7 @@ def _latex_part(part: Part, name: str) -> str:
 
 LATEX = {character: "\\" + character for character in "&%$#_{}"} | {
     **{"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": "$<$", ">": "$>$"},
-    **{"±": r"$\pm$", "†": r"$\dagger$", "–": "--", "−": "$-$", "≥": r"$\geq$"},
+    **{"±": r"$\pm$", "†": r"$\dagger$", "‡": r"$\ddagger$", "–": "--", "−": "$-$", "≥": r"$\geq$"},
 }
 
 
@@ -88,14 +110,21 @@ def escape(text: str) -> str:
     return re.sub(r"\*\*(.+?)\*\*", r"\\textbf{\1}", literal)
 
 
-def bracketed(mean: float, low: float, high: float, digits: int = 2) -> str:
-    """``mean [low, high]``."""
-    return f"{number(mean, digits)} [{number(low, digits)}, {number(high, digits)}]"
+def bracketed(mean: float, low: float, high: float, n: float, digits: int = 2) -> str:
+    """``mean [low, high]``; of too few values, or of equal ones, ``mean (n = 2, no interval)``."""
+    return _spread(mean, f" [{number(low, digits)}, {number(high, digits)}]", low, n, digits)
 
 
-def plus_minus(mean: float, half_width: float, digits: int = 2) -> str:
-    """``mean ± half-width``."""
-    return f"{number(mean, digits)} ± {number(half_width, digits)}"
+def plus_minus(mean: float, low: float, high: float, n: float, digits: int = 2) -> str:
+    """``mean ± half-width``; of too few values, or of equal ones, ``mean (n = 2, no interval)``."""
+    return _spread(mean, f" ± {number((high - low) / 2, digits)}", low, n, digits)
+
+
+def _spread(mean: float, interval: str, low: float, n: float, digits: int) -> str:
+    if math.isnan(mean):
+        return DASH
+    known = n >= FEWEST and not math.isnan(low)
+    return number(mean, digits) + (interval if known else f" (n = {n:g}, no interval)")
 
 
 def signed(value: float, digits: int = 2) -> str:

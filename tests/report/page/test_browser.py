@@ -20,6 +20,7 @@ from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.select import Select
 from selenium.webdriver.support.wait import WebDriverWait
 
+from ssa.report.figures.style import COLUMN, RC
 from ssa.report.write import write_report
 
 pytestmark = pytest.mark.slow
@@ -309,6 +310,26 @@ def test_tiles_stand_side_by_side(page: webdriver.Chrome) -> None:
     assert len(boxes) == 5
     assert len({box["y"] for box in boxes}) == 1
     assert all(left["x"] + left["width"] <= right["x"] for left, right in itertools.pairwise(boxes))
+
+
+def test_on_a_phone_a_figures_type_is_as_large_as_in_print_and_captions_are_short(address: str) -> None:
+    page = browser("phone")
+    try:
+        page.get(address)
+        wide = 0
+        for image in page.find_elements(By.CSS_SELECTOR, ".drawing img"):
+            inches = int(image.get_property("naturalWidth")) / RC["savefig.dpi"]
+            assert image.size["width"] >= int(96 * inches)  # 96 CSS pixels are an inch, as 72 points are
+            box = image.find_element(By.XPATH, "..")
+            seen, whole = (box.get_property(name) for name in ("clientWidth", "scrollWidth"))
+            assert seen <= 390
+            assert (whole > seen) is (inches > COLUMN)  # one column fits, both scroll
+            wide += inches > COLUMN
+        assert wide > 2
+        for caption in page.find_elements(By.CSS_SELECTOR, ".drawing + figcaption > p"):
+            assert caption.size["height"] < 110  # four lines with the buttons
+    finally:
+        page.quit()
 
 
 def test_on_a_phone_tables_scroll_in_their_box(address: str) -> None:

@@ -25,7 +25,7 @@ from ssa.report.page import claims as report_claims
 from ssa.report.page import page as report
 from ssa.report.page import tables as report_tables
 from ssa.report.page.explorer import explorer
-from ssa.report.page.tables import Cell, ShownTable
+from ssa.report.page.tables import Cell, ShownTable, StudyTable
 from ssa.report.record import Record
 from ssa.report.registry import ENSEMBLES, FIGURES, STUDY
 from ssa.report.write import write_report, write_tables
@@ -121,13 +121,25 @@ def test_every_figure_is_within_the_page_with_its_caption(page: Page) -> None:
     assert all((image["src"] or "").startswith("data:image/png;base64,") for image in images)
     assert all(image["alt"] and image["width"] and image["height"] for image in images)
     assert all(caption in said(page) for caption in CAPTIONS.values())
+    folded = {entry.reading for entry in FIGURES.values() if entry.section == STUDY}
+    assert all(reading in said(page) for reading in folded)
+    assert len(page.all("details")) >= len(folded)
+
+
+def test_captions_are_a_sentence_and_fit_on_a_phone() -> None:
+    for name, entry in FIGURES.items():
+        assert entry.caption.endswith("."), name
+        assert ". " not in entry.caption, name
+        assert len(entry.caption) <= 90, name
 
 
 def test_every_table_stands_with_its_numbers(folder: Path, page: Page) -> None:
     for path in folder.glob("tables/table*.md"):
-        title, parts = report_tables.read_tables(path)
-        assert title in said(page)
-        for part in parts:
+        table = report_tables.read_tables(path)
+        assert table.title in said(page)
+        assert table.note in said(page)
+        assert "figures.md" not in table.note
+        for part in table.parts:
             assert part.caption in said(page)
             assert part.rows[-1][-1].text in said(page)
 
@@ -222,22 +234,17 @@ def test_a_missing_file_is_named_with_the_stage_that_writes_it(folder: Path, mis
 def test_markdown_tables_are_read_as_written(tmp_path: Path) -> None:
     path = tmp_path / "table.md"
     path.write_text(
-        "# Title\n\nFirst.\n\n| a | b |\n| --- | --- |\n| x \\| y | **1.0** |\n\nSecond.\n\n| c |\n| --- |\n",
+        "# Title\n\nNote.\n\nFirst.\n\n| a | b |\n| --- | --- |\n| x \\| y | **1.0** |\n\nSecond.\n\n| c |\n| --- |\n",
         encoding="utf-8",
     )
     first = ShownTable("First.", ["a", "b"], [[Cell("x | y"), Cell("1.0", bold=True)]])
-    assert report_tables.read_tables(path) == ("Title", [first, ShownTable("Second.", ["c"], [])])
+    second = ShownTable("Second.", ["c"], [])
+    assert report_tables.read_tables(path) == StudyTable("Title", "Note.", [first, second])
 
 
-def test_columns_of_dashes_are_left_out(tmp_path: Path) -> None:
-    assert report_tables.of_lines("", [{"a": "x", "b": "–"}, {"a": "y", "b": ""}]).head == ["a"]
-    path = tmp_path / "table.md"
-    path.write_text(
-        "# Title\n\nCaption.\n\n| a | b | c | d |\n| --- | --- | --- | --- |\n"
-        "| x | – | [–, –] | – |\n| y | – | [–, –] | 1.0 |\n",
-        encoding="utf-8",
-    )
-    (table,) = report_tables.read_tables(path)[1]
+def test_columns_of_dashes_are_left_out() -> None:
+    lines = [{"a": "x", "b": "–", "c": "[–, –]", "d": "–"}, {"a": "y", "b": "", "c": "[–, –]", "d": "1.0"}]
+    table = report_tables.of_lines("", lines)
     assert table.head == ["a", "d"]
     assert [[cell.text for cell in row] for row in table.rows] == [["x", "–"], ["y", "1.0"]]
 
@@ -427,10 +434,10 @@ def test_ensembles_have_a_section_where_they_were_scored(folder: Path, page: Pag
     page = Page(written(made))
     assert "#ensembles" in [link["href"] for link in page.all("a")]
     assert "65 ensembles were scored" in said(page)
-    assert "Figure 7. Test accuracy of the ensembles." in said(page)
+    assert "Figure 7. Test accuracy of each ensemble." in said(page)
     assert all(caption in said(page) for caption in ENSEMBLE_CAPTIONS.values())
-    assert said(page).count("Ensembles by how the members are combined: cifar10, lenet-l") == 1
-    assert "published: PAT, from earlier papers" in said(page)
+    assert said(page).count("Ensembles: how members are combined") == 1
+    assert "Published: cifar10, wrn-28-10." in said(page)
     assert "Bars: gain in accuracy (points), mean and interval over n seeds." in said(page)
     assert "cifar10, wrn-28-10: ✓ supported" in said(page)
     assert "Parents cifar10" not in said(page)

@@ -15,7 +15,7 @@ from synthetic_ensembles import PAT, SSA, bins, corruptions, ensembles, sizes, w
 
 from ssa.report.record import Record
 from ssa.report.tables import ensembles as ensemble_tables
-from ssa.report.tables.style import Part, Table, latex
+from ssa.report.tables.style import Part, Table, latex, markdown
 from ssa.report.write import write_tables
 from ssa.results.aggregate_ensembles import TABLES
 from ssa.results.ensembles import twins
@@ -51,9 +51,10 @@ def row(table: Table, **cell: Any) -> pd.Series:
     return found.iloc[0]
 
 
-def printed(part: Part, name: str, source: str = "this study") -> dict[str, str]:
+def printed(part: Part, name: str, source: str | None = None) -> dict[str, str]:
     shown = part.shown
-    found = shown[(shown["Ensemble"] == name) & (shown["Source"] == source)]
+    found = shown[shown["Ensemble"] == name]
+    found = found if source is None else found[found["Source"] == source]
     assert len(found) == 1
     return dict(found.iloc[0])
 
@@ -72,7 +73,8 @@ def test_a_score_is_the_mean_over_seeds_with_its_interval() -> None:
 
 def test_costs_are_relative_to_the_single_model() -> None:
     table = ensemble_tables.scores(frame())
-    line = printed(table.parts[1], SSA)
+    clean, cost = table.parts[0], table.parts[2]
+    line = printed(cost, SSA)
     assert [line[head] for head in ("Epochs", "Dense FLOPs", "Masked FLOPs", "Seconds")] == [
         "16",
         "1.00",
@@ -81,32 +83,34 @@ def test_costs_are_relative_to_the_single_model() -> None:
     ]
     asked = [line[head] for head in ("Passes", "FLOPs asked", "Masked FLOPs asked", "Parameters")]
     assert asked == ["8", "8.00", "4.00", "4,017,546"]
-    published = printed(table.parts[1], "PAT (AR)", "published: PAT")
-    assert (published["Epochs"], published["Seconds"], published["FLOPs asked"]) == ("16", "–", "–")
-    assert printed(table.parts[0], "Deep ensemble")["Masked FLOPs"] == "4.00"
+    assert printed(clean, "Deep ensemble")["Masked FLOPs"] == "4.00"
     assert row(table, ensemble=SSA)["relative_masked_flops"] == pytest.approx(0.79)
-    for part in table.parts[:2]:
-        assert "relative to those of Independent (16 epochs)" in part.caption
+    for part in (clean, cost):
+        assert part.caption.endswith("FLOPs are relative to Independent (16 epochs).")
 
 
 def test_without_a_single_model_costs_are_relative_to_the_largest_budget() -> None:
     made = frame()
     table = ensemble_tables.scores(made[(made["ensemble"] != "Independent") & (made["model"] == "lenet-l")])
-    assert printed(table.parts[1], "Deep ensemble")["Dense FLOPs"] == "1.00"
-    assert printed(table.parts[1], PAT)["Masked FLOPs"] == "0.19"  # 0.75 of 16 of 64 epochs
-    assert "relative to those of Deep ensemble (64 epochs)" in table.parts[1].caption
+    assert printed(table.parts[2], "Deep ensemble")["Dense FLOPs"] == "1.00"
+    assert printed(table.parts[2], PAT)["Masked FLOPs"] == "0.19"  # 0.75 of 16 of 64 epochs
+    assert "relative to Deep ensemble (64 epochs)" in table.parts[2].caption
 
 
-def test_published_rows_stand_below_with_their_digits_and_source() -> None:
+def test_published_rows_stand_below_in_a_part_of_their_own_with_their_digits_and_source() -> None:
     table = ensemble_tables.scores(frame())
-    sources = list(table.parts[0].shown["Source"])
-    assert sources == ["this study"] * 10 + ["published: PAT"] * 5
-    assert printed(table.parts[0], "PAT (AR)", "published: PAT")["Accuracy (%)"] == "75.75 ± 0.06 SE"
-    assert printed(table.parts[0], "PAT (AR)", "published: PAT")["n"] == "30"
-    wide = printed(table.parts[3], "MIMO", "published: PAT, from earlier papers")
+    assert "Source" not in table.parts[0].shown
+    lenet, wrn = table.parts[1], table.parts[5]
+    assert lenet.caption.startswith("Published: cifar10, lenet-l. PAT: Whitaker")
+    assert list(lenet.shown["Source"]) == ["PAT"] * 5
+    line = printed(lenet, "PAT (AR)")
+    assert (line["Accuracy (%)"], line["n"], line["Epochs"]) == ("75.75 ± 0.06 SE", "30", "16")
+    assert "SE: standard error, as published." in table.note
+    assert "| Ensemble | Members | Accuracy (%) | Epochs | n | Source |" in markdown(table)  # no column of dashes
+    wide = printed(wrn, "MIMO", "PAT, from earlier papers")
     assert (wide["NLL"], wide["ECE (%)"], wide["Masked FLOPs"], wide["Brier"]) == ("0.123", "1.0", "4.00", "–")
-    assert "low-cost ensembles survey" not in table.parts[3].caption
-    assert "PAT, from earlier papers: as PAT, which took the row over" in table.parts[3].caption
+    assert "low-cost ensembles survey" not in wrn.caption
+    assert "PAT, from earlier papers: as PAT, which took the row over" in wrn.caption
     found = row(table, ensemble="PAT (AR)", source="PAT")
     assert (found["accuracy"], found["accuracy_se"], found["n"]) == (75.75, 0.06, 30)
     assert math.isnan(found["accuracy_low"])
@@ -115,40 +119,49 @@ def test_published_rows_stand_below_with_their_digits_and_source() -> None:
 def test_another_data_set_has_no_published_rows() -> None:
     table = ensemble_tables.scores(frame(dataset="digits"))
     assert set(table.long["source"]) == {"this study"}
-    assert "Published by others" not in table.parts[0].caption
+    assert not any(part.caption.startswith("Published") for part in table.parts)
 
 
-def test_generated_official_and_published_corruptions_never_share_a_column() -> None:
-    lenet, wide = (ensemble_tables.scores(frame()).parts[i] for i in (2, 5))
-    assert "Accuracy (%), published" not in lenet.shown
-    ours, theirs = printed(wide, "WRN PAT"), printed(wide, "EDST", "published: PAT, from earlier papers")
-    assert ours["Accuracy (%), generated"].startswith("81.")
-    assert (ours["Accuracy (%), published"], theirs["Accuracy (%), generated"]) == ("–", "–")
-    assert theirs["NLL, published"] == "0.880"
-    same = ensemble_tables.scores(frame(corrupted_label="official")).parts[5]
-    assert not [head for head in same.shown if head.endswith("generated")]
-    assert printed(same, "WRN PAT")["Accuracy (%), official"].startswith("81.")
-    assert printed(same, "WRN PAT")["Accuracy (%), published"] == "–"
+def corrupted(table: Table) -> dict[str, list[Part]]:
+    """The parts on corrupted test sets by the first words of their captions."""
+    found: dict[str, list[Part]] = {}
+    for part in table.parts:
+        if "orrupted" in part.caption:
+            found.setdefault(part.caption.split(":")[0], []).append(part)
+    return found
+
+
+def test_generated_official_and_published_corruptions_never_share_a_part() -> None:
+    found = corrupted(ensemble_tables.scores(frame()))
+    assert list(found) == ["Corrupted test set, generated", "Published on corrupted test sets"]
+    assert printed(found["Corrupted test set, generated"][1], "WRN PAT")["Accuracy (%)"].startswith("81.")
+    (theirs,) = found["Published on corrupted test sets"]  # nobody published LeNet's
+    assert printed(theirs, "EDST", "PAT, from earlier papers")["NLL"] == "0.880"
+    some = frame()
+    some.loc[some["ensemble"] == "WRN PAT", "corrupted_label"] = "official"
+    parts = corrupted(ensemble_tables.scores(some))
+    assert list(parts["Corrupted test set, official"][0].shown["Ensemble"]) == ["WRN PAT"]
+    assert "WRN PAT" not in [name for part in parts["Corrupted test set, generated"] for name in part.shown["Ensemble"]]
 
 
 def test_each_row_says_over_which_corruptions_its_scores_are_means() -> None:
-    wide = ensemble_tables.scores(frame(dataset="cifar100", corrupted_images=1000)).parts[5]
-    assert printed(wide, "WRN PAT")["Mean over"] == "benchmark-15, 1,000 images"
+    found = corrupted(ensemble_tables.scores(frame(dataset="cifar100", corrupted_images=1000)))
+    ours, (theirs,) = found["Corrupted test set, generated"][1], found["Published on corrupted test sets"]
+    assert printed(ours, "WRN PAT")["Mean over"] == "benchmark-15, 1,000 images"
     each = {
-        "PAT (AR, one-cycle)": ("published: PAT", "19 types (its code) or 20 (its text)"),
-        "BatchEnsemble": ("published: uncertainty-baselines", "17 types, generated by uncertainty-baselines"),
-        "DST": ("published: PAT, from earlier papers", "not said"),
+        "PAT (AR, one-cycle)": ("PAT", "19 types (its code) or 20 (its text)"),
+        "BatchEnsemble": ("uncertainty-baselines", "17 types, generated by uncertainty-baselines"),
+        "DST": ("PAT, from earlier papers", "not said"),
     }
-    assert {name: (source, printed(wide, name, source)["Mean over"]) for name, (source, _) in each.items()} == each
+    assert {name: (source, printed(theirs, name, source)["Mean over"]) for name, (source, _) in each.items()} == each
 
 
 def test_without_corruptions_only_published_ones_are_shown() -> None:
     blank = dict.fromkeys([name for name in ensembles() if name.startswith("corrupted_")], np.nan)
-    parts = ensemble_tables.scores(frame(**blank)).parts
-    assert len(parts) == 5  # LeNet has none, WRN the published ones
-    assert set(parts[4].shown["Source"]) == {"published: PAT", "published: PAT, from earlier papers"} | {
-        "published: uncertainty-baselines"
-    }
+    found = corrupted(ensemble_tables.scores(frame(**blank)))
+    ((name, (theirs,)),) = found.items()  # LeNet has none, WRN the published ones
+    assert name == "Published on corrupted test sets"
+    assert set(theirs.shown["Source"]) == {"PAT", "PAT, from earlier papers", "uncertainty-baselines"}
 
 
 def test_diverged_ensembles_are_marked_and_counted() -> None:
@@ -156,6 +169,7 @@ def test_diverged_ensembles_are_marked_and_counted() -> None:
     made.loc[(made["ensemble"] == PAT) & (made["seed"] < 2), "diverged"] = True
     table = ensemble_tables.scores(made)
     assert f"{PAT} †2" in list(table.parts[0].shown["Ensemble"])
+    assert "†k: k ensembles with a diverged member" in table.note
     assert row(table, ensemble=PAT, source="this study")["diverged"] == 2
 
 
@@ -215,7 +229,7 @@ def test_diversity_beside_what_was_published() -> None:
     table = ensemble_tables.diversity(made)
     assert printed(table.parts[0], SSA)["Disagreement"] == "0.300 ± 0.196"
     assert "Independent" not in list(table.parts[0].shown["Ensemble"])  # one member differs from none
-    published = printed(table.parts[1], "EDST", "published: low-cost ensembles survey")
+    published = printed(table.parts[2], "EDST", "low-cost ensembles survey")
     assert (published["Disagreement"], published["KL"], published["Q"]) == ("0.026", "0.057", "–")
     assert row(table, ensemble=SSA)["disagreement"] == pytest.approx(0.3)
 
@@ -223,7 +237,7 @@ def test_diversity_beside_what_was_published() -> None:
 def test_one_seed_has_no_interval() -> None:
     made = frame()
     table = ensemble_tables.scores(made[made["seed"] == 0])
-    assert printed(table.parts[0], PAT)["Accuracy (%)"].endswith(" ± –")
+    assert printed(table.parts[0], PAT)["Accuracy (%)"].endswith(" (n = 1, no interval)")
     assert printed(table.parts[0], PAT)["n"] == "1"
 
 

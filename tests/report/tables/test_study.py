@@ -50,22 +50,25 @@ def test_accuracy_is_the_mean_over_parents_with_its_interval():
 def test_each_recipe_and_criterion_has_a_part():
     table = tables.accuracy(children())
     assert len(table.parts) == 4  # two criteria, two learning-rate schedules
-    assert "magnitude masks of connections" in table.parts[0].caption
-    assert "small (digits, small-net, 1000 training images, augmented)" in table.parts[0].caption
-    assert "20 epochs, constant rate (0.01)" in table.parts[0].caption
-    assert "(%)" in table.parts[0].caption
-    assert "n = 6 parents" in table.parts[0].caption
-    assert "Hardware: test device" in table.parts[0].caption
+    assert table.parts[0].caption.startswith("constant rate, peak rate 0.01, magnitude masks. Parents 9")
+    assert table.parts[0].caption.endswith("; n = 6 parents on test device.")
+    assert "(%)" in table.note
+    assert table.note.endswith(
+        " Settings: small, digits, small-net, 1,000 training images, augmented, 20 epochs, connections pruned, "
+        "layerwise allocation, pruned stem."
+    )
+    (alone,) = tables.accuracy(simple()).parts
+    assert alone.caption.startswith("Parents 9")  # with one part there is nothing to tell apart
 
 
-def test_parent_and_dense_child_stand_in_the_column_of_no_sparsity():
+def test_parent_and_dense_child_stand_in_the_caption():
     frame = simple()
-    part = tables.accuracy(frame).parts[0]
-    assert list(part.shown.columns) == ["Method", "0%", "98%"]
+    table = tables.accuracy(frame)
+    assert list(table.parts[0].shown.columns) == ["Method", "98%"]
     dense = frame.loc[frame["method"] == "dense", "accuracy"].mean()
-    assert printed(part, "Dense")["0%"].startswith(f"{dense:.2f} ± ")
-    assert printed(part, "Dense")["98%"] == "–"
-    assert printed(part, "Parent")["0%"].startswith(f"{frame['parent_accuracy'].mean():.2f} ± ")
+    assert f", dense children {dense:.2f} ± " in table.parts[0].caption
+    assert f"Parents {frame['parent_accuracy'].mean():.2f} ± " in table.parts[0].caption
+    assert list(table.long["method"][:2]) == ["parent", "dense"]
 
 
 def test_bold_marks_the_best_and_those_not_significantly_worse():
@@ -79,6 +82,20 @@ def test_bold_marks_the_best_and_those_not_significantly_worse():
     assert bold == {"SSA temperature", "SSA random"}
     long = tables.accuracy(frame).long
     assert chosen(long, method="expected")["p_to_best"].item() < 0.001
+
+
+def test_nothing_is_bold_if_no_method_is_worse_than_the_best():
+    frame = simple()
+    frame = frame[frame["method"].isin(["dense", "one-shot", "temperature"])]
+    base = frame.loc[frame["method"] == "one-shot", "accuracy"].to_numpy()
+    # Gains of -1, 0, 1, -1, 0 and 1.6 points: mean 0.1, half-width 2.57 x 1.1 / sqrt(6) = 1.2
+    frame.loc[frame["method"] == "temperature", "accuracy"] = base + np.repeat([-1, 0, 1, -1, 0, 1.6], 2)
+    table = tables.accuracy(frame)
+    assert "**" not in "".join(table.parts[0].shown["98%"])
+    assert "Bold" not in table.note
+    assert not chosen(table.long, method="temperature")["bold"].item()
+    two = tables.accuracy(simple()[simple()["parent_seed"] < 2])  # two parents decide nothing
+    assert "**" not in "".join(two.parts[0].shown["98%"])
 
 
 def test_one_method_alone_is_not_bold():
@@ -95,7 +112,8 @@ def test_diverged_children_are_marked_and_counted():
     assert printed(table.parts[0], "Iterative")["98%"].endswith(" †2")
     assert chosen(table.long, method="iterative")["diverged"].item() == 2
     assert chosen(table.long, method="iterative")["n"].item() == 6
-    assert "diverged" in table.parts[0].caption
+    assert "†k: k diverged children" in table.note
+    assert "†k" not in tables.accuracy(simple()).note
     differences = tables.paired_differences(frame)
     assert printed(differences.parts[0], "Iterative")["Difference"].endswith("] †2")
 
@@ -103,16 +121,27 @@ def test_diverged_children_are_marked_and_counted():
 def test_an_unusual_number_of_parents_is_said_in_the_cell():
     frame = simple()
     short = frame[(frame["method"] != "random") | (frame["parent_seed"] < 4)]
-    assert printed(tables.accuracy(short).parts[0], "SSA random")["98%"].endswith(" (n=4)")
+    assert printed(tables.accuracy(short).parts[0], "SSA random")["98%"].endswith(" (n = 4)")
 
 
-def test_one_parent_has_no_interval():
-    frame = chosen(simple(), parent_seed=0)
-    part = tables.accuracy(frame).parts[0]
-    assert re.fullmatch(r"\d\d\.\d\d ± –", printed(part, "One-shot")["98%"])
+@pytest.mark.parametrize("parents", [1, 2])
+def test_one_parent_or_two_have_no_interval(parents):
+    frame = simple()[simple()["parent_seed"] < parents]
+    table = tables.accuracy(frame)
+    words = rf"\(n = {parents}, no interval\)"
+    assert re.fullmatch(rf"\d\d\.\d\d {words}", printed(table.parts[0], "One-shot")["98%"])
     row = printed(tables.paired_differences(frame).parts[0], "Iterative")
-    assert row["Difference"].endswith("[–, –]")
+    assert re.fullmatch(rf"−?\d\.\d\d {words}", row["Difference"])
     assert (row["p"], row["Bootstrap"]) == ("–", "[–, –]")
+    assert chosen(table.long, method="one-shot")["low"].notna().item() == (parents == 2)  # CSV keeps it
+
+
+def test_columns_of_dashes_are_not_printed():
+    frame = simple()[simple()["parent_seed"] < 4]
+    table = tables.paired_differences(frame[(frame["seed"] == 0)])
+    head = "| Method | Sparsity | Difference | n | p | BN re-estimated |"
+    assert head in table_style.markdown(table)
+    assert head.replace(" | ", " & ")[2:-2] in table_style.latex(table)
 
 
 def test_a_few_parents_are_not_resampled():
@@ -127,10 +156,11 @@ def test_ablation_holds_every_setting_of_one_cell():
     table = tables.ablation(frame)
     assert len(table.parts) == 1
     assert len(table.long) == 12  # two tau, three lengths, two schedules
-    assert list(table.parts[0].shown.columns) == ["Schedule", "tau", "e = 1", "e = 5", "e = 10"]
+    assert list(table.parts[0].shown.columns) == ["Sparsity", "Schedule", "tau", "e = 1", "e = 5", "e = 10"]
     cells = table.parts[0].shown.to_numpy().ravel()
     assert sum(cell.endswith("(ref.)") for cell in cells) == 1
-    assert "90% sparsity" in table.parts[0].caption
+    assert set(table.parts[0].shown["Sparsity"]) == {"90%"}
+    assert "(ref.): the setting" in table.note
     row = chosen(table.long, tau=0.1, anneal_epochs=1, anneal_schedule="linear").iloc[0]
     assert row["difference"] == pytest.approx(1.5 - 0.6 - 0.5, abs=0.25)
     assert not row["reference"]
@@ -164,7 +194,7 @@ def test_differences_by_hand():
 
 def test_a_blank_second_column_leaves_a_dash():
     part = tables.paired_differences(simple().assign(accuracy_bn=np.nan)).parts[0]
-    assert set(part.shown["BN re-estimated"]) == {"– [–, –]"}
+    assert set(part.shown["BN re-estimated"]) == {"–"}
 
 
 def test_a_number_that_rounds_to_zero_has_no_sign():
@@ -184,8 +214,8 @@ def test_markdown_rows_have_as_many_cells_as_the_head():
     frame["parent"] = "a|b"
     lines = table_style.markdown(tables.accuracy(frame)).splitlines()
     rows = [line for line in lines if line.startswith("|")]
-    assert rows[0] == "| Method | 0% | 98% |"
-    assert {line.count("|") for line in rows} == {4}
+    assert rows[0] == "| Method | 98% |"
+    assert {line.count("|") for line in rows} == {3}
 
 
 def test_files_are_the_same_bytes_every_time(tmp_path):

@@ -47,13 +47,14 @@
     else if (step) resize(enlarged.getBoundingClientRect().width * Number(step));
   });
   document.querySelectorAll("img.zoomable").forEach((image) => {
+    const caption = image.closest("figure").querySelector("figcaption p");
     const button = document.createElement("button");
     button.type = "button";
     button.textContent = "Enlarge";
-    button.setAttribute("aria-label", `Enlarge ${image.nextElementSibling.querySelector("strong").textContent}`);
+    button.setAttribute("aria-label", `Enlarge ${caption.querySelector("strong").textContent}`);
     button.addEventListener("click", () => enlarge(image));
     image.addEventListener("click", () => enlarge(image));
-    image.nextElementSibling.append(button);
+    caption.append(button);
   });
 
   const open = () => document.querySelectorAll("details").forEach((details) => { details.open = true; });

@@ -1,0 +1,56 @@
+"""No text of a figure is too small to read, at the width that the figure is made for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import synthetic
+import synthetic_ensembles
+from conftest import ROOT
+from matplotlib.figure import Figure
+from matplotlib.text import Text
+
+from ssa.report import write
+from ssa.report.figures.style import COLUMN, SMALLEST_TYPE, WIDE
+from ssa.report.record import Record
+
+RECORDS = sorted(path.parent for path in (ROOT / "recorded").glob("*/study.json"))
+
+
+def small(record: Path, out: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[list[str], list[str]]:
+    """The names of a record's figures, and what is wrong with their width or their text."""
+    names, wrong = [], []
+
+    def look(figure: Figure, stem: Path) -> None:
+        names.append(stem.name)
+        if figure.get_figwidth() not in (WIDE, COLUMN):
+            wrong.append(f"{stem.name}: {figure.get_figwidth()} inches wide")
+        for text in figure.findobj(Text):
+            if (
+                isinstance(text, Text)
+                and text.get_visible()
+                and text.get_text()
+                and text.get_fontsize() < SMALLEST_TYPE
+            ):
+                wrong.append(f"{stem.name}: {text.get_text()!r} has {text.get_fontsize()} points")
+
+    monkeypatch.setattr(write, "save", look)
+    write.write_figures(Record(record), out)
+    return names, wrong
+
+
+@pytest.mark.parametrize("invented", [synthetic, synthetic_ensembles])
+def test_text_of_an_invented_studys_figures(invented: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    record = invented.write(tmp_path / "study")  # type: ignore[attr-defined]
+    names, wrong = small(record, tmp_path / "figures", monkeypatch)
+    assert len(names) >= 5
+    assert wrong == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("record", RECORDS, ids=lambda path: path.name)
+def test_text_of_the_committed_figures(record: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    names, wrong = small(record, tmp_path, monkeypatch)
+    assert {f"{name}.png" for name in names} == {path.name for path in (ROOT / "figures" / record.name).glob("*.png")}
+    assert wrong == []
