@@ -10,7 +10,7 @@ import pandas as pd
 from ssa.analysis.claims.comparison import JUDGED
 from ssa.analysis.claims.verdicts import LOSS, NOT_TESTABLE
 from ssa.analysis.statistics import DASH, n_text
-from ssa.report.readme.records import Page, made, records
+from ssa.report.readme.records import Page, records
 from ssa.report.tables.sanity import line
 from ssa.report.tables.style import grid, number, signed
 from ssa.study.claims import top_of
@@ -27,7 +27,7 @@ def tables(page: Page) -> str:
         if not (folder / "claims.csv").is_file():  # it tests none
             continue
         rows = _claim_rows(folder / "claims.csv", top_of(study["claims"]).confidence)
-        parts += [f"## {study['title']}", f"{made(name, study, page)}.", page.overlaps[name]]
+        parts += [f"## {study['title']}", f"Record: `{page.link(page.root / 'recorded' / name)}`."]
         parts.append(f"![{ALT}]({page.link(page.root / 'figures' / name / 'summary.png')})")
         parts += [grid(rows[0], [row.values() for row in rows]), *_sanity(folder / "table4_sanity.csv")]
         parts += [_list("Deviations from the paper", study["deviations"]), _list("Assumed", study["assumptions"])]

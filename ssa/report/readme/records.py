@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import pandas as pd
 
+from ssa.analysis.statistics import DASH
+
 Accuracies: TypeAlias = "pd.Series[float]"  # by id
 Runs: TypeAlias = dict[str, Accuracies]  # parents' and children's
+KINDS = ("parents", "children", "ensembles")
 
 
 @dataclass(frozen=True)
@@ -26,11 +28,6 @@ class Page:
         """``path`` as seen from the page."""
         return os.path.relpath(path, self.path.parent)
 
-    @cached_property
-    def overlaps(self) -> dict[str, str]:
-        """The overlap of each record with others, in words; read from all of them once for a page."""
-        return _overlaps(self)
-
 
 def records(root: Path) -> dict[str, dict[str, Any]]:
     """study.json of each record by the record's name, the largest first."""
@@ -41,52 +38,43 @@ def records(root: Path) -> dict[str, dict[str, Any]]:
     return dict(sorted(found.items(), key=lambda item: (-item[1]["counts"]["children"], item[0])))
 
 
-def made(name: str, study: dict[str, Any], page: Page) -> str:
-    """The content of a record in words, and with what and when it was made."""
-    record, counts = study["record"], study["counts"]
-    runs = page.link(page.root / "recorded" / name)
-    planned = {**counts, **record.get("planned", {})}  # older records do not say
-    kinds = [kind for kind in ("parents", "children", "ensembles") if planned.get(kind)]
-    told = [f"{counts[kind]} of {planned[kind]} {kind}" for kind in kinds]
-    return (
-        f"`{runs}`: {', '.join(told)} planned, "
-        f"{record['train_hours']:.1f} hours of training on {', '.join(record['devices'])}, "
-        f"{record['started'][:10]} to {record['finished'][:10]}"
-    )
-
-
-def _overlaps(page: Page) -> dict[str, str]:
-    """For each record, which of those before it hold its runs too, or others of the same settings; empty if none."""
+def table(page: Page) -> list[dict[str, str]]:
+    """A row for each record: how much was run of what was planned, with what, and which runs other records have too."""
     before: dict[str, Runs] = {}
-    told = {}
-    for name in records(page.root):
+    rows = []
+    for name, study in records(page.root).items():
+        record, counts = study["record"], study["counts"]
+        planned = {**counts, **record.get("planned", {})}  # older records do not say
         folder = page.root / "recorded" / name
         runs = _runs(folder)
-        told[name] = _overlap(runs, before)
-        before[page.link(folder)] = runs
-    return told
+        rows.append(
+            {
+                "record": f"`{name}`",
+                **{kind: _of(counts.get(kind, 0), planned.get(kind, 0)) for kind in KINDS},
+                "hours": f"{record['train_hours']:.1f}",
+                "hardware": ", ".join(record["devices"]),
+                "made": " to ".join(dict.fromkeys(record[key][:10] for key in ("started", "finished"))),
+                "same runs as": _common(runs, before, same=True),
+                "trained anew": _common(runs, before, same=False),
+            }
+        )
+        before[name] = runs
+    return rows
 
 
-def _overlap(runs: Runs, others: dict[str, Runs]) -> str:
-    """In which of ``others`` networks of ``runs`` are, and in which there are others with the settings of some."""
+def _of(count: int, planned: int) -> str:
+    return DASH if not planned else str(count) if count == planned else f"{count} of {planned}"
+
+
+def _common(runs: Runs, others: dict[str, Runs], same: bool) -> str:
+    """How many of ``runs`` each of ``others`` has too, with the ``same`` accuracy or another: then they are others."""
     told = []
-    for title, words, same in (
-        ("Not independent", "are those of", True),
-        ("Trained anew, as other networks", "have the settings of those of", False),
-    ):
-        parts = []
-        for other, theirs in others.items():
-            counts = {kind: _common(mine, theirs[kind], same) for kind, mine in runs.items()}
-            listed = " and ".join(f"{count} of its {kind}" for kind, count in counts.items() if count)
-            parts += [f"{listed} {words} `{other}`"] if listed else []
-        told += [f"{title}: {'; '.join(parts)}."] if parts else []
-    return " ".join(told)
-
-
-def _common(mine: Accuracies, theirs: Accuracies, same: bool) -> int:
-    """How many ids are in both, with the ``same`` accuracy or another."""
-    both = mine.index.intersection(theirs.index)
-    return int((mine[both].eq(theirs[both]) == same).sum())
+    for other, theirs in others.items():
+        both = {kind: mine.index.intersection(theirs[kind].index) for kind, mine in runs.items()}
+        counts = {kind: int((runs[kind][ids].eq(theirs[kind][ids]) == same).sum()) for kind, ids in both.items()}
+        listed = ", ".join(f"{count} {kind}" for kind, count in counts.items() if count)
+        told += [f"{other}: {listed}"] if listed else []
+    return "; ".join(told) or DASH
 
 
 def _runs(folder: Path) -> Runs:

@@ -13,11 +13,12 @@ from typing import Any, NoReturn
 import jinja2
 import pandas as pd
 
+from ssa.analysis.statistics import n_text
 from ssa.errors import UserError
 from ssa.files import write_atomically
-from ssa.report.readme import claims, speed
-from ssa.report.readme.records import Page, made, records
-from ssa.report.tables.style import number, signed
+from ssa.report.readme import claims, records, speed
+from ssa.report.readme.records import Page
+from ssa.report.tables.style import grid, number, signed
 
 TEMPLATES = Path("docs") / "templates"
 
@@ -133,13 +134,16 @@ class Words:
             raise UserError(f"{self.page.path.name} says that {said}, and that does not hold")
         return ""
 
-    def runs(self, record: str) -> str:
-        """Tell how much a record holds, and when and on which devices it was made."""
-        return made(record, records(self.page.root)[record], self.page)
+    def source(self, record: str, finding: str) -> str:
+        """The n of a finding, its record, and a link to its numbers."""
+        place = f"{record}/finding_{finding}"
+        numbers = self.page.link(self.page.root / "paper_tables" / f"{place}.csv")
+        return f"n = {n_text(self._table(place)['n'])}, record [{record}](results.md), [CSV]({numbers})"
 
-    def overlap(self, record: str) -> str:
-        """Which runs a record shares with others, in words."""
-        return self.page.overlaps[record]
+    def records(self) -> str:
+        """The records, as a table."""
+        rows = records.table(self.page)
+        return grid(rows[0], [row.values() for row in rows])
 
     def claims(self) -> str:
         """The verdicts of all records, as tables."""

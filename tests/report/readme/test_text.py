@@ -126,7 +126,7 @@ def test_a_page_has_a_row_for_each_claim_with_the_numbers_of_the_record(
     assert cli.main(["summary", "page.md"]) == 0
     assert capsys.readouterr().out == "page.md written\npage.md is up to date\n"
     told = Path("page.md").read_text(encoding="utf-8")
-    assert told.startswith("# Title\n\n## An invented study\n\n`recorded/synthetic-cpu`: ")
+    assert told.startswith("# Title\n\n## An invented study\n\nRecord: `recorded/synthetic-cpu`.\n\n| claim |")
     assert told.endswith("\n\nAfter.\n")
     rows = {line.split(":")[0]: line for line in told.splitlines() if re.match(r"\| C\d", line)}
     assert list(rows) == [f"| C{i}" for i in range(1, 11)]
@@ -163,27 +163,32 @@ def test_a_loss_comes_first_and_what_was_said_before_stands_beside_it(tmp_path: 
     assert (gain["verdict"], gain["standing"], gain["beside it"]) == ("supported", "confirmatory", "")
 
 
-def test_a_record_says_which_larger_one_holds_its_runs_too(checkout: Path) -> None:
+def test_the_table_of_records_says_which_runs_a_larger_one_has_too(checkout: Path) -> None:
     page = Page(checkout, checkout / "README.md")
     folder = shutil.copytree(checkout / "recorded" / "synthetic-cpu", checkout / "recorded" / "part-cpu")
     children = pd.read_csv(folder / "children.csv")
     children.head(5).to_csv(folder / "children.csv", index=False)
     study = json.loads((folder / "study.json").read_text(encoding="utf-8"))
-    (folder / "study.json").write_text(
-        json.dumps({**study, "counts": {**study["counts"], "children": 5}}), encoding="utf-8"
-    )
-    told = records._overlaps(page)
-    assert told == {
-        "synthetic-cpu": "",
-        "part-cpu": "Not independent: 6 of its parents and 5 of its children are those of `recorded/synthetic-cpu`.",
-    }
+    counts, record = {**study["counts"], "children": 5}, {**study["record"], "planned": {"children": 9}}
+    (folder / "study.json").write_text(json.dumps({**study, "counts": counts, "record": record}), encoding="utf-8")
+    whole, part = records.table(page)
+    assert (whole["record"], whole["same runs as"], whole["trained anew"]) == ("`synthetic-cpu`", "–", "–")
+    assert (part["parents"], part["children"], part["ensembles"]) == ("6", "5 of 9", "–")
+    assert (part["same runs as"], part["trained anew"]) == ("synthetic-cpu: 6 parents, 5 children", "–")
     parents = pd.read_csv(folder / "parents.csv")
     parents.assign(accuracy=parents["accuracy"].where(parents.index > 0, 1)).to_csv(folder / "parents.csv", index=False)
-    assert records._overlaps(page)["part-cpu"] == (
-        "Not independent: 5 of its parents and 5 of its children are those of `recorded/synthetic-cpu`. "
-        "Trained anew, as other networks: 1 of its parents have the settings of those of `recorded/synthetic-cpu`."
-    )
+    _, part = records.table(page)
+    assert part["same runs as"] == "synthetic-cpu: 5 parents, 5 children"
+    assert part["trained anew"] == "synthetic-cpu: 1 parents"
+    told = text.filled(page_of(checkout, "{{ records() }}\n"))
+    assert told.startswith("| record | parents | children | ensembles | hours | hardware | made |")
     shutil.rmtree(folder)
+
+
+def test_a_finding_has_its_n_its_record_and_its_numbers(told: Callable[[str], str]) -> None:
+    assert told('{{ source("one-cpu", "x") }}') == (
+        "n = 3 to 4, record [one-cpu](results.md), [CSV](paper_tables/one-cpu/finding_x.csv)"
+    )
 
 
 def speed_row(measure: str, value: float, n: int = 1, **more: object) -> dict[str, object]:
