@@ -149,7 +149,7 @@ def _plan(options: argparse.Namespace) -> None:
     from ssa.workflow import jobs, size
 
     loaded = study.load(options.study)
-    print(size.summary(loaded, options.workers))
+    print(size.in_one_line(loaded, options.workers))
     if options.jobs:
         for parent_id in loaded.all_parents():
             print(f"parent {parent_id}")

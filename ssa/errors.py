@@ -12,7 +12,7 @@ class UserError(Exception):
     """Something that the user can put right; the message names the thing and the way out."""
 
 
-def choose(key: str, value: object, allowed: Collection[str]) -> None:
+def check_choice(key: str, value: object, allowed: Collection[str]) -> None:
     """``ValueError`` saying what is allowed unless ``value`` is."""
     if value not in allowed:
         raise ValueError(f"{key} is {value!r}; allowed: {', '.join(allowed)}")

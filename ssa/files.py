@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-def digest(ids: Iterable[str]) -> str:
-    """Ten hexadecimal digits that stand for a list of ids, in its order."""
-    return hashlib.sha256("\n".join(ids).encode()).hexdigest()[:10]
+def short_digest(words: Iterable[str]) -> str:
+    """Ten hexadecimal digits that stand for a list of words, such as ids, in its order."""
+    return hashlib.sha256("\n".join(words).encode()).hexdigest()[:10]
 
 
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:

@@ -41,7 +41,7 @@ def compare(committed: Path, made: Path) -> list[str]:
 
 
 def test_a_moved_point_a_changed_number_and_a_lost_file_are_seen(tmp_path: Path) -> None:
-    from ssa.report.figures.style import blank, look, save
+    from ssa.report.figures.style import blank, look, save_figure
 
     for folder, height in (("one", 1.0), ("two", 1.0), ("moved", 1.1)):
         (tmp_path / folder).mkdir()
@@ -49,7 +49,7 @@ def test_a_moved_point_a_changed_number_and_a_lost_file_are_seen(tmp_path: Path)
         with look():
             figure = blank(3, 2)
             figure.subplots().plot([0, 1, 2], [1.0, height, 1.0], "o")
-            save(figure, tmp_path / folder / "picture")
+            save_figure(figure, tmp_path / folder / "picture")
     assert compare(tmp_path / "one", tmp_path / "two") == []
     assert compare(tmp_path / "one", tmp_path / "moved") == ["numbers.csv differs", "picture.png looks different"]
     (tmp_path / "two" / "numbers.csv").unlink()

@@ -13,7 +13,7 @@ import pandas as pd
 
 from ssa.analysis.statistics import Interval, over_parents, spread_ratio
 from ssa.errors import UserError
-from ssa.results.children import CELL, collapsed, devices, pairs, read_children
+from ssa.results.children import CELL, collapsed, pairs, read_children, trained_on
 from ssa.study.methods import CATALOGUE, CONTROLS, label
 
 SETTING = ["method", "tau", "anneal_epochs", "anneal_schedule"]
@@ -66,7 +66,7 @@ def first_epoch(rows: pd.DataFrame, one_shot: pd.DataFrame) -> Interval:
     return over_parents(rows, "first")
 
 
-def gain(rows: pd.DataFrame, one_shot: pd.DataFrame) -> Interval:
+def gain_over_one_shot(rows: pd.DataFrame, one_shot: pd.DataFrame) -> Interval:
     """The paired difference in final test accuracy to one-shot, in points."""
     return over_parents(pairs(rows, one_shot), "difference")
 
@@ -91,7 +91,7 @@ SIGNATURES = (
     ),
     Signature(
         "no gain over one-shot",
-        gain,
+        gain_over_one_shot,
         lambda interval: not interval.low > 0,
         "{:+.2f} points of test accuracy, paired",
         "raise",
@@ -135,7 +135,7 @@ def diagnose(path: Path) -> str:
         for cell, found in groupby(ill, lambda setting: setting.cell):
             own = {key: value for key, value in cell.items() if key not in common}
             lines += ["", *([_words(own)] if own else []), *(line for setting in found for line in _lines(setting))]
-        lines += ["", f"{READING} Hardware: {devices(children)}."]
+        lines += ["", f"{READING} Hardware: {trained_on(children)}."]
     return "\n".join(lines)
 
 

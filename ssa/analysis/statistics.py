@@ -87,10 +87,15 @@ def share_above(values: ArrayLike, confidence: float = 0.95) -> Interval:
 
 def over_parents(frame: pd.DataFrame, column: str, confidence: float = 0.95) -> Interval:
     """The t-interval of ``column`` over parents, after averaging within each parent; blank values are left out."""
-    return t_interval(frame.groupby(PARENT)[column].mean().dropna(), confidence)
+    return t_interval(parent_means(frame, column), confidence)
 
 
-def by_parent(frame: pd.DataFrame, column: str) -> list[NDArray[np.float64]]:
+def parent_means(frame: pd.DataFrame, column: str) -> pd.Series:
+    """The mean of ``column`` for each parent; blank values are left out."""
+    return frame.groupby(PARENT)[column].mean().dropna()
+
+
+def values_by_parent(frame: pd.DataFrame, column: str) -> list[NDArray[np.float64]]:
     """The values of ``column``, blanks left out, as one array for each parent."""
     known = frame.dropna(subset=column)
     return [part.to_numpy(dtype=float) for _, part in known.groupby(PARENT)[column]]

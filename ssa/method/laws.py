@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from numbers import Real
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from ssa.errors import choose
-from ssa.method.schedules import TINY, Schedule, resolve
+from ssa.errors import check_choice
+from ssa.method.schedules import TINY, Schedule, as_function
 from ssa.method.schedules import check as check_schedule
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ class Law:
 
     def progress(self, t: float) -> float:
         """a(t), in [0, 1]: how far the annealing stands ``t`` epochs after the child's first step."""
-        return 1.0 if t >= self.epochs else resolve(self.schedule)(t / self.epochs)
+        return 1.0 if t >= self.epochs else as_function(self.schedule)(t / self.epochs)
 
     def prepare(self, mask: Tensor, weight: Tensor, generator: Generator) -> Tensor | None:
         """The state drawn once per weight and child, of the mask's shape; None for most laws."""
@@ -132,7 +132,7 @@ class Iterative(Law):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        choose("Iterative: order", self.order, ("random", "magnitude", "reranked", "movement"))
+        check_choice("Iterative: order", self.order, ("random", "magnitude", "reranked", "movement"))
 
     @property
     def ranking(self) -> str | None:
@@ -189,7 +189,7 @@ class RandomAnnealing(Law):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        choose("RandomAnnealing: draw", self.draw, ("coupled", "independent"))
+        check_choice("RandomAnnealing: draw", self.draw, ("coupled", "independent"))
 
     @property
     def prepares_together(self) -> bool:
@@ -235,7 +235,7 @@ class TemperatureAnnealing(Law):
     def __post_init__(self) -> None:
         super().__post_init__()
         _check_tau(self)
-        choose("TemperatureAnnealing: scope", self.scope, ("pruned", "all"))
+        check_choice("TemperatureAnnealing: scope", self.scope, ("pruned", "all"))
 
     def anneal(self, a: float, mask: Tensor, state: Tensor | None) -> tuple[Probability, Probability]:
         """Linear in tau (1 - a)."""

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Size, Tensor, nn
 
-from ssa.errors import choose, whole
+from ssa.errors import check_choice, whole
 from ssa.method import criteria
 from ssa.method.allocations import FLOORED, FUNCTIONS, Counts, normalised
 from ssa.method.criteria import Batches, Scorer, Tensors, lowest
@@ -63,9 +63,9 @@ def prune(
         raise ValueError(f"sparsity is {sparsity!r}; allowed: a fraction in [0, 1)")
     seed = whole("seed", seed)
     if not (isinstance(criterion, Mapping) or callable(criterion)):
-        choose("criterion", criterion, CRITERIA)
-    choose("structure", structure, STRUCTURES)
-    choose("allocation", allocation, ALLOCATIONS)
+        check_choice("criterion", criterion, CRITERIA)
+    check_choice("structure", structure, STRUCTURES)
+    check_choice("allocation", allocation, ALLOCATIONS)
     _check_floor(floor, allocation)
     from ssa.method.subnetwork import within  # which imports this module
 
@@ -104,7 +104,7 @@ def partition(
     seed = whole("seed", seed)
     if not 0 <= part < parts:
         raise ValueError(f"part is {part!r}; allowed: 0 to {parts - 1}, since there are {parts} parts")
-    choose("structure", structure, STRUCTURES)
+    check_choice("structure", structure, STRUCTURES)
     weights = prunable(model, select)
     _warn_of_uncovered(model, weights)
     shapes = _shapes_of_units(model, weights, structure)

@@ -32,7 +32,7 @@ def cubic(x: float) -> float:
 SCHEDULES: dict[str, Schedule] = {"linear": linear, "cosine": cosine, "exponential": exponential, "cubic": cubic}
 
 
-def resolve(schedule: str | Schedule) -> Schedule:
+def as_function(schedule: str | Schedule) -> Schedule:
     """The function that ``schedule`` names, or ``schedule`` itself; ``ValueError`` for an unknown name."""
     if callable(schedule):
         return schedule
@@ -43,6 +43,6 @@ def resolve(schedule: str | Schedule) -> Schedule:
 
 def check(schedule: str | Schedule) -> None:
     """``ValueError`` if ``schedule`` is no known name, nor a map of the unit interval onto itself from 0 to 1."""
-    start, middle, end = map(resolve(schedule), (0.0, 0.5, 1.0))
+    start, middle, end = map(as_function(schedule), (0.0, 0.5, 1.0))
     if not (abs(start) < TINY and abs(end - 1) < TINY and 0 <= middle <= 1):
         raise ValueError(f"schedule {schedule!r} goes from {start:g} over {middle:g} to {end:g}; allowed: from 0 to 1")

@@ -98,7 +98,7 @@ class Subnetwork(Annealed):
         self._start(mask, law, told)
         self._layers = Layers(self, (*self._layout, *self.tied))
         self.module.train()  # as any new module: in eval mode it would train under the target only
-        updates.follow(self)
+        updates.register(self)
 
     def _start(self, mask: Mapping[str, Tensor], law: Law, told: Settings) -> None:
         """Begin at the start of training: the mask written in place, what the law draws drawn."""
@@ -172,11 +172,11 @@ class Subnetwork(Annealed):
     def load_kept_state(self, saved: Mapping[str, Tensor]) -> None:
         """Go on from what :meth:`kept_state` returned; ``RuntimeError`` if it is another child's."""
         state.check_owner(saved.get("digest"), self._digest())
-        state.take(saved, {name: getattr(self, name) for name in FLAT}, self._layout.strides())
+        state.copy_into(saved, {name: getattr(self, name) for name in FLAT}, self._layout.strides())
         self._show_target()
 
     def _digest(self) -> Tensor:
-        return state.digest(self.law, self.seed, self._layout)
+        return state.owner_digest(self.law, self.seed, self._layout)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Subnetwork:
         twin = self.__new__(type(self))
@@ -184,7 +184,7 @@ class Subnetwork(Annealed):
         fingerprint = self._fingerprint or averages.fingerprint(self._masked_weights()) if self._ranks_anew() else None
         twin.__dict__.update(copy.deepcopy({**self.__dict__, "_ranked": None}, memo))
         twin._fingerprint = fingerprint
-        updates.follow(twin)
+        updates.register(twin)
         return twin
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -498,7 +498,7 @@ def _restored(module: nn.Module, known: dict[str, Any]) -> Subnetwork:
     child.__dict__.update(known, _layers=Layers())
     child.module = module
     child._layers = Layers(child, (*child._layout, *child.tied))
-    updates.follow(child)
+    updates.register(child)
     return child
 
 

@@ -28,7 +28,7 @@ def choose(wanted: str, where: str) -> torch.device:
         return torch.device("cpu")
     if torch.cuda.is_available():
         return _checked()
-    if gpus.devices() and (seen := gpus.listed()):
+    if gpus.usable() and (seen := gpus.listed()):
         raise UserError(
             f"{where}: the driver lists a GPU ({seen[0]}), but PyTorch {torch.__version__} cannot use it "
             f"({_reason()}); install a newer driver or a PyTorch for it, or set device: cpu"

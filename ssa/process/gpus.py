@@ -22,7 +22,7 @@ from ssa.process.locks import POLL_SECONDS, locked
 SHARES = "SSA_JOBS_PER_GPU"  # how many jobs may share a GPU; the workflow sets it from --resources gpu=N
 
 
-def devices() -> list[str]:
+def usable() -> list[str]:
     """The GPUs that a process may use, as ``CUDA_VISIBLE_DEVICES`` names them; found without importing PyTorch."""
     chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
     if chosen is not None:
@@ -120,7 +120,7 @@ _mine: Lease | None = None  # as CUDA_VISIBLE_DEVICES is, the lease is the proce
 def lease() -> None:
     """Lease a share of a GPU for this process, before it uses CUDA; nothing to do where there is none."""
     global _mine
-    names = devices()
+    names = usable()
     if names and _mine is None:
         _mine = take(names, shares(), folder())
         os.environ["CUDA_VISIBLE_DEVICES"] = _mine.device

@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from ssa.analysis.claims.judge import ClaimRow, judge_record, table
+from ssa.analysis.claims.judge import ClaimRow, claims_table, judge_record
 from ssa.report.figures.style import Style, styles
 from ssa.report.registry import TABLES, Entry
 from ssa.report.selection import usual_recipe
@@ -54,7 +54,7 @@ class Record:
     @property
     def claims(self) -> pd.DataFrame:
         """The same as a table."""
-        return table(self.judged)
+        return claims_table(self.judged)
 
     @cached_property
     def parents(self) -> pd.DataFrame:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from ssa.results.children import differences
+from ssa.results.children import differences_to
 from ssa.results.planned import Planned
 from ssa.study.methods import CATALOGUE
 
@@ -46,7 +46,7 @@ def over_sparsity(children: pd.DataFrame) -> list[pd.DataFrame]:
 
 def swept(children: pd.DataFrame) -> list[pd.DataFrame]:
     """Paired differences to one-shot by cell and method, where tau or the length of annealing varies."""
-    paired = differences(children, BASELINE).dropna(subset=["tau", "anneal_epochs"])
+    paired = differences_to(children, BASELINE).dropna(subset=["tau", "anneal_epochs"])
     paired = paired.fillna({"anneal_schedule": "no"})  # a constant tau
     return [row for row in split(paired, [*CELL, "method"]) if not row["reference"].all()]
 
@@ -56,7 +56,7 @@ def compared(children: pd.DataFrame) -> list[pd.DataFrame]:
 
     So short columns of the forest plot share a row of the figure.
     """
-    paired = differences(children[children["reference"]], BASELINE)
+    paired = differences_to(children[children["reference"]], BASELINE)
     panels = split(paired[paired["method"] != "dense"], PANEL)
     return sorted(panels, key=lambda panel: -len(panel[["sparsity", "method"]].drop_duplicates()))
 

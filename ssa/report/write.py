@@ -8,7 +8,7 @@ import pandas as pd
 
 from ssa.analysis.claims.judge import write_claims
 from ssa.errors import UserError
-from ssa.report.figures.style import look, save
+from ssa.report.figures.style import look, save_figure
 from ssa.report.page.page import write_page
 from ssa.report.record import Record, made
 from ssa.report.registry import ENSEMBLES, FIGURES, FINDINGS, TABLES, Entry
@@ -65,7 +65,7 @@ def write_figures(record: Record, out: Path) -> None:
             if figure is None:
                 _remove(out, name, "pdf", "png")
             else:
-                save(figure, out / name)
+                save_figure(figure, out / name)
 
 
 def _asked(entry: Entry, name: str, record: Record) -> bool:

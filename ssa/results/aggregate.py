@@ -17,7 +17,7 @@ import pandas as pd
 
 from ssa.files import write_atomically, write_json
 from ssa.results import aggregate_ensembles as ensemble_results
-from ssa.results.planned import settings_of
+from ssa.results.planned import settings_of_child
 from ssa.specs.specs import DataSpec, Recipe
 from ssa.store.store import Store
 from ssa.study import own_tables
@@ -85,11 +85,11 @@ def aggregate(study: Study, store: Store) -> None:
     """
     own_tables.check(study, store)
     folder, found = store.study_folder(study.name), collect(study, store)
-    write_tables(folder, found)
+    write_results(folder, found)
     write_json(folder / "study.json", resolved(study, found.made))
 
 
-def write_tables(folder: Path, found: Collected) -> None:
+def write_results(folder: Path, found: Collected) -> None:
     """Write ``found`` as the tables that all else is made from."""
     for name, table in {"children": found.children, "parents": found.parents, **found.ensembles}.items():
         write_atomically(folder / f"{name}.csv", partial(table.to_csv, index=False))
@@ -108,10 +108,10 @@ def collect(study: Study, store: Store, known: Collection[str] = ()) -> Collecte
     for child in study.children:
         record, parent = store.read_child(child.spec), parents[child.spec.parent.id]
         store.check_data(child.spec.parent.id, record, parent["made"].get("data"))
-        rows.append(row(study, child, record, parent))
+        rows.append(child_row(study, child, record, parent))
         history.add(child.spec.id, record["history"])
         making.add(record, record["result"]["train_seconds"])
-    ensembles, records = ensemble_results.collect(study, store)
+    ensembles, records = ensemble_results.collect_ensembles(study, store)
     members: set[str] = set()  # several ensembles may have the same
     for ensemble, record in zip(study.ensembles, records, strict=True):
         origin = ensemble.spec.parents[0].id
@@ -185,12 +185,12 @@ class _Making:
         }
 
 
-def row(study: Study, child: Child, record: dict[str, Any], parent: dict[str, Any]) -> dict[str, Any]:
+def child_row(study: Study, child: Child, record: dict[str, Any], parent: dict[str, Any]) -> dict[str, Any]:
     """A child's row of children.csv; ``parent``: its parent's record."""
     result = record["result"]
     return {
         **{"study": study.name, "block": child.block},
-        **settings_of(child),
+        **settings_of_child(child),
         **{key: result[key] for key in SCORED},
         **{"diverged": result["diverged_step"] is not None or not result["finite"]},
         "parent_accuracy": parent["result"]["accuracy"],

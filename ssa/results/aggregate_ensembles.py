@@ -43,7 +43,7 @@ TABLES = {
 }
 
 
-def collect(study: Study, store: Store) -> tuple[dict[str, pd.DataFrame], list[dict[str, Any]]]:
+def collect_ensembles(study: Study, store: Store) -> tuple[dict[str, pd.DataFrame], list[dict[str, Any]]]:
     """The tables of :data:`TABLES` by name, none if the study has no ensembles; and the records behind them.
 
     ``UserError`` naming a missing or damaged record.
@@ -54,14 +54,14 @@ def collect(study: Study, store: Store) -> tuple[dict[str, pd.DataFrame], list[d
     rows: dict[str, list[dict[str, Any]]] = {name: [] for name in TABLES}
     for ensemble, record in zip(study.ensembles, records, strict=True):
         key, result = {"ensemble_id": ensemble.spec.id}, record["result"]
-        rows["ensembles"].append(row(study, ensemble, record))
+        rows["ensembles"].append(ensemble_row(study, ensemble, record))
         rows["ensemble_sizes"] += [{**key, **found} for found in _sizes(result)]
         rows["ensemble_bins"] += [{**key, **found} for found in _bins(result)]
         rows["corruptions"] += [{**key, **found} for found in _corruptions(result.get("corrupted"))]
     return {name: pd.DataFrame(rows[name], columns=list(columns)) for name, columns in TABLES.items()}, records
 
 
-def row(study: Study, ensemble: Ensemble, record: Mapping[str, Any]) -> dict[str, Any]:
+def ensemble_row(study: Study, ensemble: Ensemble, record: Mapping[str, Any]) -> dict[str, Any]:
     """An ensemble's row of ensembles.csv."""
     result = record["result"]
     found: dict[str, Any] = {

@@ -66,12 +66,12 @@ def pairs(rows: pd.DataFrame, base: pd.DataFrame, column: str = "accuracy") -> p
     return paired.drop(columns=["partner", "partner_diverged"])
 
 
-def differences(children: pd.DataFrame, baseline: str, column: str = "accuracy") -> pd.DataFrame:
+def differences_to(children: pd.DataFrame, baseline: str, column: str = "accuracy") -> pd.DataFrame:
     """Every child of another method beside ``baseline``'s of the same cell and seed; see :func:`pairs`."""
     is_base = children["method"] == baseline
     return pairs(children[~is_base], children[is_base & children["reference"]], column)
 
 
-def devices(children: pd.DataFrame) -> str:
+def trained_on(children: pd.DataFrame) -> str:
     """The hardware that ``children`` were trained on."""
     return ", ".join(sorted(children["device"].dropna().unique())) or "not recorded"

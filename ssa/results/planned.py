@@ -35,7 +35,7 @@ class Planned:
 def of(study: Study, record: Path | None = None) -> Planned:
     """The results that ``study`` will have, or of them only those that the folder ``record`` holds."""
     used = any(child.spec.score_used for child in study.children)
-    children = [settings_of(child) | _scored(child.spec, used) for child in study.children]
+    children = [settings_of_child(child) | _scored(child.spec, used) for child in study.children]
     ensembles = [settings_of_ensemble(ensemble) | _asked(ensemble) for ensemble in study.ensembles]
     findings = tuple(study.raw.get("findings") or ())
     return Planned(
@@ -46,7 +46,7 @@ def of(study: Study, record: Path | None = None) -> Planned:
     )
 
 
-def settings_of(child: Child) -> dict[str, Any]:
+def settings_of_child(child: Child) -> dict[str, Any]:
     """The columns of children.csv that hold a child's settings."""
     spec, annealing = child.spec, _annealing(child.spec)
     annealed = annealing["anneal_epochs"] is not None

@@ -28,7 +28,7 @@ import pandas as pd
 from ssa.errors import UserError
 from ssa.files import write_atomically, write_json
 from ssa.process import provenance
-from ssa.results.aggregate import Collected, collect, dense_accuracy, resolved, write_tables
+from ssa.results.aggregate import Collected, collect, dense_accuracy, resolved, write_results
 from ssa.results.aggregate_ensembles import TABLES
 from ssa.results.children import TEXT
 from ssa.specs.specs import ParentSpec
@@ -264,7 +264,7 @@ def _check_same_networks(store: Store, old: Collected, parents: dict[str, Parent
 def _write(folder: Path, study: Study, found: Collected, runs: list[dict[str, Any]]) -> None:
     """All files of the record."""
     if len(found.parents):
-        write_tables(folder, found)
+        write_results(folder, found)
         _write_study(folder, study, found, runs)
     else:
         for name in (*FILES, "study.json"):

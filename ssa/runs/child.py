@@ -51,7 +51,7 @@ def train(
     what was done, if that is worth one.
     """
     deadline = deadline or Deadline()
-    child = subnetwork(spec, mask, start)
+    child = untrained_child(spec, mask, start)
     seed, parent_recipe = _seed(spec, "batches"), spec.parent.recipe
     training = Training(child, start.content, spec.recipe, seed, spec.resample, parent_recipe, start.compile)
     scorer = _Scorer(spec, start, child, training.batches)
@@ -115,7 +115,7 @@ class _Run:
     diverged_step: int | None = None
 
 
-def subnetwork(spec: ChildSpec, mask: Mask, start: Start) -> Subnetwork:
+def untrained_child(spec: ChildSpec, mask: Mask, start: Start) -> Subnetwork:
     """A fresh child of ``start.parent``, ready to train, in the module of an earlier one where it can be."""
     law = laws.find(spec.law)(**dict(spec.law_args))
     settings: dict[str, Any] = {
@@ -215,7 +215,7 @@ class _Scorer:
         count, seed = self.spec.gradient_batches, _seed(self.spec, "gradients")
         if not count:
             return {}
-        noise = gradients.measure(self.child, self.batches, time, count, seed) if scored else gradients.UNKNOWN
+        noise = gradients.measure_noise(self.child, self.batches, time, count, seed) if scored else gradients.UNKNOWN
         values = dataclasses.asdict(noise).items()
         return {f"gradient_{key}": value if math.isfinite(value) else None for key, value in values}
 

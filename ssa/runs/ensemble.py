@@ -60,7 +60,7 @@ def train(environment: Environment, spec: EnsembleSpec, masks: Mapping[str, Mask
     result = _score(environment, spec, making.contents[spec.parents[0].id], networks)
     result["cost"] = ensemble_cost.of(store, spec, networks, making.contents, making.subnetwork)
     runs = {run.id: run.content() for run in (*spec.parents, *spec.children)}
-    compiled = step.resolve(environment.compile, environment.device)
+    compiled = step.resolve_compile(environment.compile, environment.device)
     data = making.contents[spec.parents[0].id].digest
     made = {**provenance.of_run(environment.device, started, compiled, data), "seconds": time.monotonic() - clock}
     write_record(store.ensemble_record(spec.id), spec, {"runs": runs, "result": result, "made": made})
@@ -99,7 +99,7 @@ class _Making:
 
     def subnetwork(self, run: ChildSpec) -> Subnetwork:
         """A child as it is before its first step."""
-        return child.subnetwork(run, self.masks[run.mask.id], self._start(run))
+        return child.untrained_child(run, self.masks[run.mask.id], self._start(run))
 
     def _load(self, run: ParentSpec, epoch: int | None) -> nn.Module:
         return parent.load(self.environment.store, run, self.contents[run.id], epoch)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from ssa.errors import choose
+from ssa.errors import check_choice
 from ssa.training.scoring import ECE_BINS, bin_of, score
 from ssa.vocabulary import CONVENTIONS
 
@@ -61,7 +61,7 @@ def combine(logits: Tensor, convention: str = "probabilities") -> Tensor:
 
     A member whose outputs are not all finite counts as a uniform guess. ``ValueError`` for an unknown ``convention``.
     """
-    choose("convention", convention, CONVENTIONS)
+    check_choice("convention", convention, CONVENTIONS)
     outputs = logits.double()
     outputs = torch.where(finite_members(logits)[:, None, None], outputs, torch.zeros_like(outputs))
     if convention == "logits":
@@ -109,7 +109,7 @@ def temperature(logits: Tensor, labels: Tensor, convention: str = "probabilities
     return math.exp(found.x)
 
 
-def diversity(logits: Tensor, labels: Tensor) -> Diversity:
+def measure_diversity(logits: Tensor, labels: Tensor) -> Diversity:
     """How much the members with ``logits`` (members, n, classes) differ; those that are not finite are left out."""
     sound = logits[finite_members(logits)].double()
     if len(sound) < 2:
@@ -171,7 +171,7 @@ def summarise(
         "member_nll": [member.nll for member in members],
         "member_ece": [member.ece for member in members],
         "member_finite": [member.finite for member in members],
-        "diversity": asdict(diversity(test_logits, test_labels)),
+        "diversity": asdict(measure_diversity(test_logits, test_labels)),
         "conventions": dict(_by_convention(test_logits, test_labels)),
         "scaled": {name: _scaled(test_logits, test_labels, *validation, name) for name in CONVENTIONS},
         "parent": None if parent_logits is None else asdict(measure(parent_logits[None], test_labels)),

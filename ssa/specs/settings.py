@@ -65,7 +65,7 @@ def left_out(cls: type) -> tuple[tuple[str, Any], ...]:
 
 def read(cls: type[T], values: Mapping[str, Any], where: str) -> T:
     """``cls(**values)`` after checking every key and value; ``UserError`` with one line that begins with ``where``."""
-    mapping(values, f"a mapping of {', '.join(names(cls))}", where)
+    check_mapping(values, f"a mapping of {', '.join(names(cls))}", where)
     known = {field.name: field for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
     for key in values:
         check_key(key, known, where)
@@ -75,14 +75,14 @@ def read(cls: type[T], values: Mapping[str, Any], where: str) -> T:
     return cls(**{key: check(cls, key, value, f"{where}.{key}") for key, value in values.items()})
 
 
-def mapping(value: Any, words: str, where: str) -> Mapping[str, Any]:
+def check_mapping(value: Any, words: str, where: str) -> Mapping[str, Any]:
     """``value`` if it is a mapping, as ``words`` describe it; else a ``UserError`` that begins with ``where``."""
     if not isinstance(value, Mapping):
         raise UserError(f"{where}: {value!r} is not allowed; allowed: {words}")
     return value
 
 
-def listed(value: Any, words: str, where: str) -> list[Any]:
+def check_list(value: Any, words: str, where: str) -> list[Any]:
     """``value`` if it is a list, as ``words`` describe it; else a ``UserError`` that begins with ``where``."""
     if not isinstance(value, list):
         raise UserError(f"{where}: {value!r} is not allowed; allowed: {words}")

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from ssa.errors import UserError
-from ssa.files import digest, write_atomically
+from ssa.files import short_digest, write_atomically
 from ssa.specs.specs import ChildSpec, EnsembleSpec, MaskSpec, ParentSpec, Spec
 from ssa.store.records import Records, opened, sealed
 
@@ -63,7 +63,7 @@ class Store:
 
     def masks(self, parent_id: str, masks: Iterable[MaskSpec]) -> Path:
         """The masks of one parent for one study, in one file that is named after them."""
-        return self.parent_folder(parent_id) / f"masks-{digest(mask.id for mask in masks)}.safetensors"
+        return self.parent_folder(parent_id) / f"masks-{short_digest(mask.id for mask in masks)}.safetensors"
 
     def mask_files(self, parent_id: str) -> list[Path]:
         """All files of one parent's masks, of whichever study."""

@@ -156,7 +156,7 @@ def checked(values: Mapping[str, Any], methods: Mapping[str, Method], where: str
     """Each of ``values`` as a list of the settings that it asks for: a grid's axes."""
     kinds = {name: kind for kind in (ChildSettings, Recipe) for name in settings.names(kind)}
     axes = {}
-    for key, value in settings.mapping(values, "a mapping of settings", where).items():
+    for key, value in settings.check_mapping(values, "a mapping of settings", where).items():
         settings.check_key(key, kinds, where)
         listed = value if isinstance(value, list) and key not in LISTS else [value]
         if not listed:
@@ -193,7 +193,7 @@ def expand(
     axes = {**defaults, **checked(grid, methods, where)}
     if "method" not in axes:
         raise UserError(f"{where}.method: missing; allowed: {', '.join(methods)}")
-    exclude = settings.listed(block.get("exclude") or [], "a list of mappings", f"{where}.exclude")
+    exclude = settings.check_list(block.get("exclude") or [], "a list of mappings", f"{where}.exclude")
     excluded = [checked(entry, methods, f"{where}.exclude[{i}]") for i, entry in enumerate(exclude)]
     seeds = block.get("parent_seeds")
     children: dict[str, Child] = {}
@@ -210,7 +210,7 @@ def _of_seeds(parents: tuple[ParentSpec, ...], seeds: Any, where: str) -> tuple[
     if seeds is None:
         return parents
     known = {parent.seed: parent for parent in parents}
-    wanted = settings.listed(seeds, f"a list of seeds of its parents ({', '.join(map(str, known))})", where)
+    wanted = settings.check_list(seeds, f"a list of seeds of its parents ({', '.join(map(str, known))})", where)
     for seed in wanted:
         if seed not in known:
             raise UserError(f"{where}: {seed!r} is not allowed; allowed: {', '.join(map(str, known))}")

@@ -311,7 +311,7 @@ def validate_claims(
     two are None. ``where`` begins the line.
     """
     own = settings.names(Section)
-    for key in settings.mapping(section, "a mapping", where):
+    for key in settings.check_mapping(section, "a mapping", where):
         settings.check_key(key, [*own, "ssa", "cells", *CLAIMS], where)
     top = settings.read(Section, {key: section[key] for key in own if key in section}, where)
     _check_date(top.fixed, where)
@@ -332,10 +332,10 @@ def validate_claims(
 def _variants(values: Any, claim: Claim, where: str) -> Iterator[tuple[Mapping[str, Any], str]]:
     """A claim's own settings, and those of each of its exploratory arms."""
     names = [*settings.names(claim.settings), *claim.mappings]
-    given = settings.mapping(values, f"a mapping of {', '.join([*names, 'exploratory'])}", where)
+    given = settings.check_mapping(values, f"a mapping of {', '.join([*names, 'exploratory'])}", where)
     yield {key: value for key, value in given.items() if key != "exploratory"}, where
     for i, more in enumerate(
-        settings.listed(given.get("exploratory") or [], "a list of mappings", f"{where}.exploratory")
+        settings.check_list(given.get("exploratory") or [], "a list of mappings", f"{where}.exploratory")
     ):
         yield more, f"{where}.exploratory[{i}]"
 
@@ -344,7 +344,7 @@ def _check_settings(
     values: Any, kind: type, mappings: tuple[str, ...], known: Mapping[str, Collection[str] | None], where: str
 ) -> None:
     names = [*settings.names(kind), *mappings]
-    for key in settings.mapping(values, f"a mapping of {', '.join(names)}", where):
+    for key in settings.check_mapping(values, f"a mapping of {', '.join(names)}", where):
         settings.check_key(key, names, where)
     plain = {key: value for key, value in values.items() if key not in mappings}
     read: Any = settings.read(kind, plain, where)
@@ -371,13 +371,13 @@ def _check_date(text: str | None, where: str) -> None:
 def _check_by_schedule(values: Any, where: str) -> None:
     """A mapping from learning-rate schedules to positive numbers, or nothing."""
     words = f"a mapping from {', '.join(LR_SCHEDULES)} to a number above 0"
-    for key, value in settings.mapping({} if values is None else values, words, where).items():
+    for key, value in settings.check_mapping({} if values is None else values, words, where).items():
         settings.check_key(key, LR_SCHEDULES, where)
         if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < float("inf"):
             raise UserError(f"{where}.{key}: {value!r} is not allowed; allowed: a number above 0")
 
 
-def settings_of(section: Mapping[str, Any], name: str, more: Mapping[str, Any] | None = None) -> dict[str, Any]:
+def settings_of_claim(section: Mapping[str, Any], name: str, more: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """All settings of claim ``name``: its own, the section's, else the defaults.
 
     ``more``: those of an exploratory arm, of which nothing that is said of the claim's own holds.
@@ -404,5 +404,5 @@ def rule_of(section: Mapping[str, Any], name: str) -> str:
     top = top_of(section)
     alpha = 1 - top.confidence
     numbers = {"smallest": top.smallest_difference, "alpha": round(alpha, 6), "tail": round(alpha / 2, 6)}
-    own = {"small": 0.0, **settings_of(section, name)}
+    own = {"small": 0.0, **settings_of_claim(section, name)}
     return CLAIMS[name].rule.format(**numbers, level=f"{top.confidence:.0%}", small=own["small"])

@@ -117,7 +117,7 @@ def _check_corrupted(corruptions: Mapping[str, Any], parent: ParentSpec, where: 
 
 def _read(entry: Any, where: str) -> tuple[EnsembleSettings, dict[str, Any]]:
     """An entry's own settings and those of its children."""
-    settings.mapping(entry, "a mapping with name, method and parents", where)
+    settings.check_mapping(entry, "a mapping with name, method and parents", where)
     names = settings.names(EnsembleSettings)
     own = settings.read(EnsembleSettings, {key: value for key, value in entry.items() if key in names}, where)
     settings.check_name(own.name, f"{where}.name")

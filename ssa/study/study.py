@@ -191,11 +191,11 @@ def expand(raw: Any, path: Path) -> Study:
     for key, value in raw.items():
         settings.check_key(key, SECTIONS, str(path))
         if value is not None and key in MAPPINGS:
-            settings.mapping(value, "a mapping", f"{where}{key}")
+            settings.check_mapping(value, "a mapping", f"{where}{key}")
         for name in (value or ()) if key in NAMING else ():
             settings.check_name(name, f"{where}{key}")
         if value is not None and key in LISTS:
-            settings.listed(value, "a list", f"{where}{key}")
+            settings.check_list(value, "a list", f"{where}{key}")
     for key in ("name", "datasets", "parents", "blocks"):
         if not raw.get(key):
             raise UserError(f"{where}{key}: missing; every study has one")
@@ -325,12 +325,12 @@ def _read_methods(raw: Mapping[str, Any], where: str) -> dict[str, Method]:
         here = f"{where}methods.{name}"
         if name in CATALOGUE:
             raise UserError(f"{here}: the method is known already, and tables call it by its name; choose another name")
-        for key in settings.mapping(values, "a mapping with law", here):
+        for key in settings.check_mapping(values, "a mapping with law", here):
             settings.check_key(key, ("law", "args", "switches"), here)
         if not isinstance(values.get("law"), str):
             raise UserError(f"{here}.law: missing; allowed: the name of a law or the import path of one")
         args, switches = (
-            settings.mapping(values.get(key) or {}, "a mapping", f"{here}.{key}") for key in ("args", "switches")
+            settings.check_mapping(values.get(key) or {}, "a mapping", f"{here}.{key}") for key in ("args", "switches")
         )
         for key, value in switches.items():
             settings.check_key(key, ("start", "pruned_weights", "masked_weights", "rescale"), f"{here}.switches")
@@ -341,7 +341,7 @@ def _read_methods(raw: Mapping[str, Any], where: str) -> dict[str, Method]:
 
 
 def _read_parents(values: Mapping[str, Any], datasets: Mapping[str, DataSpec], where: str) -> tuple[ParentSpec, ...]:
-    settings.mapping(values, "a mapping with dataset, model, seeds, epochs", where)
+    settings.check_mapping(values, "a mapping with dataset, model, seeds, epochs", where)
     own, recipe_names = settings.names(ParentSettings), settings.names(Recipe)
     for key in values:
         settings.check_key(key, (*own, "model_options", *recipe_names), where)
@@ -349,8 +349,8 @@ def _read_parents(values: Mapping[str, Any], datasets: Mapping[str, DataSpec], w
     if head.dataset not in datasets:
         raise UserError(f"{where}.dataset: {head.dataset!r} is not allowed; allowed: {', '.join(datasets)}")
     blocks.look_here()
-    models.check_name(head.model, f"{where}.model")
-    options = settings.mapping(values.get("model_options") or {}, "a mapping", f"{where}.model_options")
+    models.check_model(head.model, f"{where}.model")
+    options = settings.check_mapping(values.get("model_options") or {}, "a mapping", f"{where}.model_options")
     models.wrapping(options, f"{where}.model_options")
     if not head.seeds or len(set(head.seeds)) != len(head.seeds):
         raise UserError(f"{where}.seeds: {list(head.seeds)} is not allowed; allowed: each seed once, at least one")

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ssa.results import aggregate_ensembles as ensemble_results
-from ssa.results.aggregate import SCORED, row
+from ssa.results.aggregate import SCORED, child_row
 from ssa.specs.specs import ParentSpec
 from ssa.study.blocks import Child
 from ssa.study.ensembles import Ensemble
@@ -71,7 +71,7 @@ def of_child(
 
     ``job_type``: "member" for one that an ensemble alone trained, and that the study's comparisons leave out.
     """
-    spec, columns = child.spec, row(study, child, record, parent)
+    spec, columns = child.spec, child_row(study, child, record, parent)
     config = {"study": study.name, **{key: value for key, value in columns.items() if key not in MEASURED}}
     summary = {**record["result"], "diverged": columns["diverged"], "parent_accuracy": columns["parent_accuracy"]}
     tags = _tags(study.name, spec.parent.data.source, spec.parent.model, spec.mask.criterion, spec.method)
@@ -85,7 +85,9 @@ def of_ensemble(study: Study, ensemble: Ensemble, record: dict[str, Any]) -> Tra
     Its history is by ``size``: the scores of the first so many members.
     """
     spec, parent = ensemble.spec, ensemble.spec.parents[0]
-    columns = {key: value for key, value in ensemble_results.row(study, ensemble, record).items() if value is not None}
+    columns = {
+        key: value for key, value in ensemble_results.ensemble_row(study, ensemble, record).items() if value is not None
+    }
     config = {key: value for key, value in columns.items() if key in ensemble_results.SETTINGS}
     summary = {key: value for key, value in columns.items() if key not in config}
     tags = _tags(study.name, parent.data.source, parent.model, spec.method, *filter(None, [columns.get("tuning")]))

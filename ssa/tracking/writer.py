@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from ssa.errors import UserError
-from ssa.files import digest
+from ssa.files import short_digest
 from ssa.study.wandb import TrackingSettings
 from ssa.tracking.layers import EDGES, Derived
 from ssa.tracking.ledger import Ledger
@@ -43,7 +43,7 @@ class Writer:
 
     def digest(self, run: TrackedRun) -> str:
         """A digest, to tell whether a run that was written is this one, in this project."""
-        return digest([run.digest, str(self.settings.entity), str(self.settings.project)])
+        return short_digest([run.digest, str(self.settings.entity), str(self.settings.project)])
 
     def write(
         self,

@@ -32,7 +32,7 @@ class Noise:
 UNKNOWN = Noise(math.nan, math.nan, math.nan)
 
 
-def measure(child: Subnetwork, batches: Batches, time: float, count: int, seed: int) -> Noise:
+def measure_noise(child: Subnetwork, batches: Batches, time: float, count: int, seed: int) -> Noise:
     """The noise at ``time``, in epochs, over ``count`` whole batches (fewer if there are fewer) with two masks each.
 
     Two gradients of one batch differ by their masks alone: half their squared distance is unbiased for the part of the

@@ -60,7 +60,7 @@ class Training:
         self.resample = resample
         self.batches = Batches(data.train, data, recipe)
         self.optimizer = optimizer(network, recipe)
-        self.compile = step.resolve(compile, data.train.labels.device)
+        self.compile = step.resolve_compile(compile, data.train.labels.device)
         self._fast: step.Compiled | None = None  # once a step has run compiled
         self.ran = self.compile  # how whole batches really ran, once they have
         self.epoch = 0

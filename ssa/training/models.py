@@ -112,7 +112,7 @@ def mega_macs(name: str, options: Mapping[str, Any]) -> float | None:
     return MEGA_MACS[name] * passes if name in MEGA_MACS else None
 
 
-def check_name(name: str, where: str) -> None:
+def check_model(name: str, where: str) -> None:
     """``UserError`` unless ``name`` is one of BUILDERS, begins with ``timm/`` or is the import path of a builder."""
     if name not in BUILDERS and not name.startswith("timm/") and "." not in name:
         raise UserError(
@@ -167,7 +167,7 @@ def wrapping(options: Mapping[str, Any], where: str) -> Wrapping:
 
 
 def build(name: str, options: dict[str, Any], channels: int, classes: int, size: int, seed: int) -> nn.Module:
-    """The model called ``name``, as :func:`check_name` allows, initialised from ``seed``.
+    """The model called ``name``, as :func:`check_model` allows, initialised from ``seed``.
 
     ``size`` is the images' side in pixels. ``options``: the model's own, and those of :class:`Wrapping`. ``UserError``
     for an unknown model or option.

@@ -56,7 +56,7 @@ def has_bf16(device: torch.device) -> bool:
     return not {"avx512_bf16", "amx_bf16", "bf16"}.isdisjoint(words)  # the last is Arm's
 
 
-def resolve(mode: str, device: torch.device) -> str:
+def resolve_compile(mode: str, device: torch.device) -> str:
     """``mode`` with "auto" decided: CUDA graphs on a GPU where Triton works, no compilation on a CPU.
 
     On CPUs compiling takes half a minute and gains a tenth.

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ssa.errors import UserError
-from ssa.files import digest
+from ssa.files import short_digest
 from ssa.study.blocks import Child
 from ssa.study.ensembles import Ensemble
 from ssa.study.study import Study
@@ -52,7 +52,7 @@ def _parts(parents: int, workers: int) -> int:
 
 
 def _job(parent_id: str, children: Sequence[Child], start: int, stop: int) -> Job:
-    return Job(parent_id, start, stop, digest(child.spec.id for child in children[start:stop]))
+    return Job(parent_id, start, stop, short_digest(child.spec.id for child in children[start:stop]))
 
 
 def children_of(study: Study, parent_id: str, name: str | None) -> list[Child]:
@@ -61,7 +61,7 @@ def children_of(study: Study, parent_id: str, name: str | None) -> list[Child]:
     children = study.children_of(parent_id)
     if name is None:
         return list(children)
-    job = find(study, parent_id, name)
+    job = find_job(study, parent_id, name)
     return list(children[job.start : job.stop])
 
 
@@ -84,7 +84,7 @@ def span(name: str) -> tuple[int, int]:
     return start, stop
 
 
-def find(study: Study, parent_id: str, name: str) -> Job:
+def find_job(study: Study, parent_id: str, name: str) -> Job:
     """The job of one parent called ``name``; ``UserError`` if it is none, or is of another version of the study."""
     try:
         start, stop = span(name)

@@ -40,4 +40,4 @@ def of(device: str, cores: int | None, nodes: int | None, limit: int | None) -> 
     """The machine for a study on ``device``; GPUs are looked for unless that is ``cpu`` or a cluster assigns them."""
     if device == "cpu":
         return Machine(cores, nodes)
-    return Machine(cores, nodes, len(gpus.devices()) if nodes is None else 0, limit)
+    return Machine(cores, nodes, len(gpus.usable()) if nodes is None else 0, limit)

@@ -14,7 +14,7 @@ from functools import cached_property
 from pathlib import Path
 
 from ssa.errors import UserError
-from ssa.files import digest
+from ssa.files import short_digest
 from ssa.store.store import Store
 from ssa.study.study import Study
 from ssa.workflow import jobs
@@ -75,7 +75,7 @@ class Marks:
         runs again if its output is ancient() to the next.
         """
         sets = sorted({str(parent.data) for parent in self.study.all_parents().values()})
-        return self._folder / f"data-{digest([str(self.study.data_root), *sets])}.done"
+        return self._folder / f"data-{short_digest([str(self.study.data_root), *sets])}.done"
 
     def of_job(self, job: Job) -> Path:
         """The file that says that all children of ``job`` are recorded."""
@@ -157,7 +157,7 @@ class Marks:
         for parent_id in self.study.all_parents():
             for path in (self._folder / "jobs" / parent_id).glob("*.done"):
                 try:
-                    found.add(jobs.find(self.study, parent_id, path.name.partition(".")[0]))
+                    found.add(jobs.find_job(self.study, parent_id, path.name.partition(".")[0]))
                 except UserError:  # a mark of another version of the study
                     continue
         return found

@@ -11,7 +11,7 @@ from ssa.workflow.jobs import plan
 TERAFLOPS = 100  # what a Hopper GPU is assumed to sustain in bf16, for estimates alone
 
 
-def summary(study: Study, workers: int) -> str:
+def in_one_line(study: Study, workers: int) -> str:
     """Parents, jobs, children, epochs, and where it is known the GPU time, in one line."""
     children = Counter(child.parent for child in study.children)
     parts = ", ".join(f"{count} of {name}" for name, count in children.items())

@@ -246,11 +246,10 @@ def fetch_data(study: Study) -> None:
         if (kind := (spec.data, spec.model, spec.model_options)) not in built:
             models.check_takes(parents.untrained(spec, content), spec.model, content.test.images[:1])
             built.add(kind)
-    corrupted = [e.spec.parents[0].data for e in study.ensembles if e.spec.corruptions]
-    for source, data_spec in {spec.source: spec for spec in corrupted}.items():
-        from ssa.data.corruptions import sets as corruptions
+    for source in dict.fromkeys(e.spec.parents[0].data.source for e in study.ensembles if e.spec.corruptions):
+        from ssa.data.corruptions import official
 
-        if reason := corruptions.fetch(data_spec, study.data_root):
+        if reason := official.fetch(source, study.data_root):
             print(f"corrupted test images of {source} are generated: {reason}", file=sys.stderr)
 
 

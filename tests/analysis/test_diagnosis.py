@@ -95,7 +95,7 @@ def test_a_drop_needs_scores_at_both_epochs() -> None:
     ],
 )
 def test_no_gain_is_an_interval_not_above_0(gains: Sequence[float], shown: bool) -> None:
-    found = diagnosis.gain(*halves(children([90 + gain for gain in gains], [90.0] * 6)))
+    found = diagnosis.gain_over_one_shot(*halves(children([90 + gain for gain in gains], [90.0] * 6)))
     assert NO_GAIN.testable(found)
     assert NO_GAIN.shows(found) is shown
 
@@ -120,7 +120,7 @@ def test_children_of_a_parent_are_averaged_first() -> None:
     frame = children([91.0, 92.0], [90.0, 90.0])
     twice = pd.concat([frame, frame.assign(seed=1, accuracy=frame["accuracy"] + 4, child_id=frame["child_id"] + "b")])
     assert twice.groupby([*PARENT, "method"]).size().eq(2).all()
-    assert diagnosis.gain(*halves(twice)).n == 2
+    assert diagnosis.gain_over_one_shot(*halves(twice)).n == 2
 
 
 def test_one_parent_tells_nothing() -> None:

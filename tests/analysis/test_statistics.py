@@ -8,7 +8,7 @@ from synthetic import children
 
 from ssa.analysis import statistics
 from ssa.analysis.statistics import Interval
-from ssa.results.children import differences, pairs
+from ssa.results.children import differences_to, pairs
 
 NAN = math.nan
 
@@ -190,7 +190,7 @@ def test_the_interval_is_scipys() -> None:
 
 def test_pairs_share_all_but_the_method():
     frame = children(parents=2)
-    paired = differences(frame[frame["reference"]], "one-shot")
+    paired = differences_to(frame[frame["reference"]], "one-shot")
     row = paired[(paired["method"] == "temperature") & (paired["criterion"] == "magnitude")].iloc[0]
     keys = ["parent_seed", "seed", "criterion", "sparsity", "lr_schedule"]
     same = (frame[keys] == row[keys]).all(axis=1) & (frame["method"] == "one-shot")
@@ -204,7 +204,7 @@ def test_a_pair_is_diverged_where_either_child_is():
     frame = children(parents=1)
     cell = (frame["sparsity"] == 50) & (frame["seed"] == 0) & (frame["criterion"] == "random")
     frame["diverged"] = cell & (frame["method"] == "one-shot") & (frame["lr_schedule"] == "constant")
-    paired = differences(frame, "one-shot")
+    paired = differences_to(frame, "one-shot")
     marked = paired[paired["diverged"]]
     assert set(marked["lr_schedule"]) == {"constant"}
     assert sorted(marked["method"]) == ["expected", "iterative", "random", "temperature", "temperature-all"]

@@ -72,5 +72,5 @@ def test_neurons_are_summed_whatever_the_memory_is() -> None:
         layout = layout_of(torch.zeros(2, 1, 1, 1), torch.zeros(2, 1), torch.zeros(2, 1))
         ends = ranking.unit_ends(layout, {"w0": 12, "w1": 3, "w2": 3}, CPU)
         assert ends.tolist() == [0, 12, 24, 27, 30, 33, 36]
-        assert ranking.over_units(weights, ends, "sum").tolist() == [66.0, 210.0, 3.0, 12.0, 6.0, 9.0]
-        assert ranking.over_units(weights, ends, "mean").tolist() == [5.5, 17.5, 1.0, 4.0, 2.0, 3.0]
+        assert ranking.reduce_units(weights, ends, "sum").tolist() == [66.0, 210.0, 3.0, 12.0, 6.0, 9.0]
+        assert ranking.reduce_units(weights, ends, "mean").tolist() == [5.5, 17.5, 1.0, 4.0, 2.0, 3.0]

@@ -114,12 +114,12 @@ def test_gpus_are_those_that_are_visible_or_that_the_driver_lists(
 ) -> None:
     for chosen, names in (("0, 2", ["0", "2"]), ("GPU-1f", ["GPU-1f"]), ("", []), ("-1", [])):
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", chosen)
-        assert gpus.devices() == names
+        assert gpus.usable() == names
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert gpus.devices() == []
+    assert gpus.usable() == []
     says(tmp_path, ["GPU 0: NVIDIA A100 (UUID: GPU-aa)", "GPU 1: NVIDIA A100 (UUID: GPU-bb)"])
-    assert gpus.devices() == ["GPU-aa", "GPU-bb"]
+    assert gpus.usable() == ["GPU-aa", "GPU-bb"]
 
 
 def test_a_divided_gpu_is_its_instances(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -134,7 +134,7 @@ def test_a_divided_gpu_is_its_instances(tmp_path: Path, monkeypatch: pytest.Monk
         "  MIG 7g.40gb     Device  0: (UUID: MIG-3)",
     ]
     says(tmp_path, lines)
-    assert gpus.devices() == ["MIG-1", "MIG-2", "GPU-bb", "MIG-3"]
+    assert gpus.usable() == ["MIG-1", "MIG-2", "GPU-bb", "MIG-3"]
 
 
 def says(folder: Path, lines: list[str]) -> None:

@@ -16,8 +16,8 @@ from ssa.runs.ensemble_scores import (
     Diversity,
     EnsembleScores,
     combine,
-    diversity,
     measure,
+    measure_diversity,
     reliability,
     summarise,
     temperature,
@@ -86,7 +86,7 @@ def test_identical_members_are_worth_as_much_as_one(convention: str) -> None:
     assert vars(together) == pytest.approx(vars(alone))
     single = vars(score(logits[0], labels))
     assert single == pytest.approx({key: vars(alone)[key] for key in single})
-    assert diversity(logits.expand(4, -1, -1), labels) == Diversity(0.0, pytest.approx(0.0), 1.0)
+    assert measure_diversity(logits.expand(4, -1, -1), labels) == Diversity(0.0, pytest.approx(0.0), 1.0)
 
 
 @pytest.mark.parametrize("convention", CONVENTIONS)
@@ -94,7 +94,7 @@ def test_the_order_of_members_does_not_matter(convention: str) -> None:
     logits, labels = random_logits(members=5)
     order = [3, 0, 4, 2, 1]
     assert vars(measure(logits[order], labels, convention)) == pytest.approx(vars(measure(logits, labels, convention)))
-    assert vars(diversity(logits[order], labels)) == pytest.approx(vars(diversity(logits, labels)))
+    assert vars(measure_diversity(logits[order], labels)) == pytest.approx(vars(measure_diversity(logits, labels)))
 
 
 def test_a_class_that_every_member_excludes_has_a_finite_nll() -> None:
@@ -108,7 +108,7 @@ def test_a_member_that_is_not_finite_counts_as_a_uniform_guess() -> None:
     assert combine(broken).exp().tolist() == [pytest.approx([0.65, 0.35]), pytest.approx([0.55, 0.45])]
     scores = measure(broken, LABELS)
     assert (scores.accuracy, scores.finite) == (50, False)
-    assert math.isnan(diversity(broken, LABELS).disagreement)
+    assert math.isnan(measure_diversity(broken, LABELS).disagreement)
 
 
 @pytest.mark.parametrize("convention", CONVENTIONS)
@@ -130,7 +130,7 @@ def test_diversity_by_hand() -> None:
             [[0.2, 0.8], [0.8, 0.2], [0.8, 0.2], [0.2, 0.8], [0.2, 0.8]],
         )
     )
-    found = diversity(torch.stack([first, second]), labels)
+    found = measure_diversity(torch.stack([first, second]), labels)
     assert found.disagreement == pytest.approx(3 / 5)
     assert found.kl == pytest.approx(3 / 5 * 0.6 * math.log(4))
     # both right 1, both wrong 1, only the first 2, only the second 1: (1 - 2) / (1 + 2)
@@ -140,7 +140,7 @@ def test_diversity_by_hand() -> None:
 def test_diversity_is_the_mean_over_pairs_and_kl_agrees_with_torchmetrics() -> None:
     logits, labels = random_logits()
     pairs = [(0, 1), (0, 2), (1, 2)]
-    found, each = diversity(logits, labels), [diversity(logits[[i, j]], labels) for i, j in pairs]
+    found, each = measure_diversity(logits, labels), [measure_diversity(logits[[i, j]], labels) for i, j in pairs]
     for name in ("disagreement", "kl", "q_statistic"):
         assert getattr(found, name) == pytest.approx(sum(getattr(one, name) for one in each) / 3)
     p = logits.double().softmax(2)
@@ -151,7 +151,7 @@ def test_diversity_is_the_mean_over_pairs_and_kl_agrees_with_torchmetrics() -> N
 def test_independent_errors_have_a_q_statistic_of_zero() -> None:
     right = torch.tensor([[1, 1, 0, 0], [1, 0, 1, 0]], dtype=torch.float64)
     logits = torch.stack([right, 1 - right], 2)
-    assert diversity(logits, torch.zeros(4, dtype=torch.long)).q_statistic == 0
+    assert measure_diversity(logits, torch.zeros(4, dtype=torch.long)).q_statistic == 0
 
 
 def test_reliability_counts_and_its_ece() -> None:

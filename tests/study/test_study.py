@@ -24,7 +24,7 @@ from ssa.study.blocks import ChildSettings
 from ssa.study.ensembles import CorruptionSettings, EnsembleSettings
 from ssa.study.study import ParentSettings
 from ssa.workflow.options import Options
-from ssa.workflow.size import summary
+from ssa.workflow.size import in_one_line
 
 PATH = Path("tiny.yaml")
 PERMITS = {"duplicates"}  # let something through or not, and are in no id
@@ -305,14 +305,14 @@ def test_words_and_numbers_are_read_as_they_are_meant(tmp_path: Path) -> None:
 @pytest.mark.parametrize("path", sorted((ROOT / "config").glob("*.yaml")), ids=lambda path: path.stem)
 def test_every_study_that_ships_is_valid_and_says_its_size(path: Path) -> None:
     loaded = study.load(path)
-    assert f"study {path.stem}: {len(loaded.all_parents())} parents" in summary(loaded, 2)
+    assert f"study {path.stem}: {len(loaded.all_parents())} parents" in in_one_line(loaded, 2)
     assert len({child.spec.id for child in loaded.children}) == len(loaded.children)
 
 
 def test_reading_a_study_needs_neither_torch_nor_snakemake_nor_wandb() -> None:
     code = (
         "import sys; from pathlib import Path; from ssa.study import study; from ssa.workflow import size;"
-        f"size.summary(study.load(Path({str(ROOT / 'config' / 'demo.yaml')!r})), 2);"
+        f"size.in_one_line(study.load(Path({str(ROOT / 'config' / 'demo.yaml')!r})), 2);"
         "bad = {'torch', 'snakemake', 'wandb', 'timm', 'matplotlib', 'scipy'} & set(sys.modules); assert not bad, bad;"
         # Records are read beside training, by the process that logs them to W&B among others.
         "import ssa.results.aggregate, ssa.tracking.tracker; assert 'torch' not in sys.modules"

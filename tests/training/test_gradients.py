@@ -63,7 +63,7 @@ def test_a_sum_knows_the_trace_of_the_covariance() -> None:
 
 def test_one_shot_varies_by_its_batches_alone_as_the_tensors_say(batches: Batches) -> None:
     child = network(OneShot())
-    noise = gradients.measure(child, batches, 0.0, 99, seed=5)  # five whole batches are there
+    noise = gradients.measure_noise(child, batches, 0.0, 99, seed=5)  # five whole batches are there
     each = dense_gradients(batches, 5) * child.mask["1.weight"]
     assert noise.mask_variance == 0
     assert noise.variance == pytest.approx(float(each.var(0).sum()), rel=1e-5)
@@ -77,12 +77,12 @@ def test_masks_make_the_variance_that_theory_expects(batches: Batches) -> None:
     deviations are exceeded with probability 6e-7, over seeds.
     """
     child = network(TemperatureAnnealing(epochs=5, tau=0.5))
-    noise = gradients.measure(child, batches, 0.0, 5, seed=5)
+    noise = gradients.measure_noise(child, batches, 0.0, 5, seed=5)
     squares = (dense_gradients(batches, 5) * ~child.mask["1.weight"]).square()
     sd = float(squares.square().sum().sqrt()) / 4 / 5
     assert noise.mask_variance == pytest.approx(float(squares.sum()) / 4 / 5, abs=5 * sd)
     assert noise.mask_variance < noise.variance < noise.square
-    assert gradients.measure(child, batches, 5.0, 5, seed=5).mask_variance == 0  # the mask is exact from e on
+    assert gradients.measure_noise(child, batches, 5.0, 5, seed=5).mask_variance == 0  # the mask is exact from e on
 
 
 def test_random_annealing_keeps_its_own_draw_and_only_samples_anew(batches: Batches) -> None:
@@ -90,7 +90,7 @@ def test_random_annealing_keeps_its_own_draw_and_only_samples_anew(batches: Batc
     drawn = child.drawn
     assert drawn is not None
     before = drawn.clone()
-    assert gradients.measure(child, batches, 0.0, 5, seed=5).mask_variance > 0
+    assert gradients.measure_noise(child, batches, 0.0, 5, seed=5).mask_variance > 0
     assert torch.equal(drawn, before)
 
 
@@ -98,7 +98,7 @@ def test_measuring_changes_nothing_of_the_child(batches: Batches) -> None:
     child = network(TemperatureAnnealing(epochs=5), bias=True)
     child.at(1.0)
     before = copy.deepcopy(child.state_dict()), child.time, child.seed, child.multiplier.clone(), torch.get_rng_state()
-    gradients.measure(child, batches, 2.0, 2, seed=5)
+    gradients.measure_noise(child, batches, 2.0, 2, seed=5)
     after = child.state_dict(), child.time, child.seed, child.multiplier, torch.get_rng_state()
     assert all(torch.equal(before[0][name], after[0][name]) for name in before[0])
     assert before[1:3] == after[1:3]
@@ -108,12 +108,12 @@ def test_measuring_changes_nothing_of_the_child(batches: Batches) -> None:
 
 
 def test_nothing_is_known_of_too_few_batches(batches: Batches) -> None:
-    one = gradients.measure(network(TemperatureAnnealing(epochs=5)), batches, 0.0, 1, seed=5)
+    one = gradients.measure_noise(network(TemperatureAnnealing(epochs=5)), batches, 0.0, 1, seed=5)
     assert math.isnan(one.variance)
     assert one.mask_variance > 0
     short = Batches.__new__(Batches)
     short.__dict__.update({**batches.__dict__, "recipe": Recipe(epochs=1, batch_size=200, augment="none")})
-    assert math.isnan(gradients.measure(network(OneShot()), short, 0.0, 4, seed=5).square)
+    assert math.isnan(gradients.measure_noise(network(OneShot()), short, 0.0, 4, seed=5).square)
 
 
 def test_a_study_may_ask_for_it_and_its_children_train_as_without_it(tiny: dict[str, Any], tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from ssa.errors import UserError
 from ssa.method import selection
 from ssa.training import models
 from ssa.training.networks import wide_resnet
-from ssa.training.networks.resnet_small import Block
+from ssa.training.networks.resnet_small import BasicBlock
 
 OWN = {"lenet-s": 253_290, "lenet-m": 1_007_306, "lenet-l": 4_017_546, "wrn-28-10": 36_489_290}
 TIMM = {"resnet18": 11_173_962, "resnet18-maxpool": 11_173_962}
@@ -46,7 +46,7 @@ def test_the_wide_resnet_costs_what_the_published_table_says() -> None:
 
 
 def test_the_wide_resnet_is_the_authors() -> None:
-    block, model = wide_resnet.Block(2, 4, 2, 0.0).eval(), wide_resnet.WideResNet(3, 10, 10, 1)
+    block, model = wide_resnet.WideBlock(2, 4, 2, 0.0).eval(), wide_resnet.WideResNet(3, 10, 10, 1)
     assert (block.conv1.stride, block.conv2.stride) == ((1, 1), (2, 2))
     assert all(m.bias is not None for m in model.modules() if isinstance(m, torch.nn.Conv2d))
     assert model.norm.momentum == 0.9
@@ -79,7 +79,7 @@ def test_the_costs_behind_estimates_are_measured_ones(name: str) -> None:
 @pytest.mark.parametrize("threads", [1, 2])
 def test_a_narrow_network_trains_on_every_cpu(threads: int) -> None:
     """Where oneDNN's own stride overwrites memory, the process dies here or never comes back."""
-    block = Block(4, 8, 2)
+    block = BasicBlock(4, 8, 2)
     layer, plain = block.shortcut[0], torch.nn.Conv2d(4, 8, 1, 2, bias=False).double()
     plain.weight.data.copy_(layer.weight.data)
     images = torch.randn(30, 4, 9, 8)

@@ -283,27 +283,27 @@ def test_without_a_compiler_auto_says_so_once_and_does_without(
     monkeypatch.delenv("CC", raising=False)
     step._can_compile.cache_clear()
     cuda = torch.device("cuda")
-    assert [step.resolve("auto", cuda) for _ in range(2)] == ["off", "off"]
+    assert [step.resolve_compile("auto", cuda) for _ in range(2)] == ["off", "off"]
     said = "training steps are not compiled, and take longer: a C compiler (gcc or clang) is missing here\n"
     assert capsys.readouterr().err == said
-    assert step.resolve("reduce-overhead", cuda) == "reduce-overhead"  # asked for by name: the compiler's error is said
+    assert step.resolve_compile("reduce-overhead", cuda) == "reduce-overhead"  # asked for by name
     (tmp_path / "gcc").write_text("#!/bin/sh\n", encoding="utf-8")
     (tmp_path / "gcc").chmod(0o755)
     step._can_compile.cache_clear()
     monkeypatch.setattr(step.sysconfig, "get_path", lambda name: str(tmp_path))
-    assert step.resolve("auto", cuda) == "off"
+    assert step.resolve_compile("auto", cuda) == "off"
     assert "Python.h (python3-dev) is missing here" in capsys.readouterr().err
     (tmp_path / "Python.h").touch()
     step._can_compile.cache_clear()
-    assert step.resolve("auto", cuda) == "reduce-overhead"
+    assert step.resolve_compile("auto", cuda) == "reduce-overhead"
     step._can_compile.cache_clear()
 
 
 def test_on_a_cpu_nothing_is_compiled_unless_asked_for() -> None:
     cpu = torch.device("cpu")
-    assert [step.resolve(mode, cpu) for mode in ("auto", "off", "default")] == ["off", "off", "default"]
+    assert [step.resolve_compile(mode, cpu) for mode in ("auto", "off", "default")] == ["off", "off", "default"]
     with pytest.raises(ValueError, match="allowed: auto, off, default, reduce-overhead"):
-        step.resolve("fast", cpu)
+        step.resolve_compile("fast", cpu)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")

@@ -31,7 +31,7 @@ class Case:
     rates: Mapping[str, float] = field(default_factory=dict)
 
 
-def reference(cell: pd.DataFrame, method: str) -> pd.DataFrame:
+def at_reference(cell: pd.DataFrame, method: str) -> pd.DataFrame:
     """The children of ``method`` at its reference setting; ``UntestableError`` for none, or for mixed recipes."""
     refuse_mixture(cell)
     rows = cell[(cell["method"] == method) & cell["reference"]]

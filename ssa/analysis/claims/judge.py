@@ -15,13 +15,13 @@ import pandas as pd
 from ssa.analysis.claims import verdicts
 from ssa.analysis.claims.cells import Case, arms
 from ssa.analysis.claims.comparison import JUDGED, NONE, SINGLE, Comparison, UntestableError
-from ssa.analysis.claims.standing import EARLIER, earlier_verdicts, note, plan, rules, standing
+from ssa.analysis.claims.standing import EARLIER, earlier_verdicts, note, planned_parents, rules, standing
 from ssa.analysis.claims.tests import TESTS
 from ssa.analysis.claims.verdicts import NOT_TESTABLE
 from ssa.analysis.statistics import DASH, p_text
-from ssa.results.children import CELL, collapsed, devices, read_children
+from ssa.results.children import CELL, collapsed, read_children, trained_on
 from ssa.results.ensembles import groups, has_ensembles, read_ensembles
-from ssa.study.claims import CLAIMS, rule_of, settings_of, ssa_settings, top_of
+from ssa.study.claims import CLAIMS, rule_of, settings_of_claim, ssa_settings, top_of
 from ssa.study.methods import label
 
 OVERALL = "overall"
@@ -68,7 +68,7 @@ def judge_record(results: Path) -> list[ClaimRow]:
     return judge_claims(study.get("claims") or {}, read_children(results), history, ensembles, *told)
 
 
-def table(rows: list[ClaimRow]) -> pd.DataFrame:
+def claims_table(rows: list[ClaimRow]) -> pd.DataFrame:
     """``rows`` as claims.csv holds them."""
     columns = list(ClaimRow.__dataclass_fields__)
     return pd.DataFrame([asdict(row) for row in rows], columns=columns).astype({"n": "Int64"})
@@ -77,8 +77,8 @@ def table(rows: list[ClaimRow]) -> pd.DataFrame:
 def write_claims(results: Path, rows: list[ClaimRow], out: Path) -> None:
     """Write the ``rows`` of :func:`judge_record` on ``results`` to ``out``: claims.csv and claims.md."""
     out.mkdir(parents=True, exist_ok=True)
-    table(rows).to_csv(out / "claims.csv", index=False, float_format="%.8g", lineterminator="\n")
-    text, hardware = markdown(_study(results).get("claims") or {}, rows), devices(read_children(results))
+    claims_table(rows).to_csv(out / "claims.csv", index=False, float_format="%.8g", lineterminator="\n")
+    text, hardware = claims_in_markdown(_study(results).get("claims") or {}, rows), trained_on(read_children(results))
     (out / "claims.md").write_text(f"{text}\nHardware: {hardware}.\n", encoding="utf-8")
 
 
@@ -104,7 +104,7 @@ def judge_claims(
     for name in (name for name in CLAIMS if name in section):
         extra = (section.get(name) or {}).get("exploratory") or []
         for more in (None, *extra):
-            settings = settings_of(section, name, more)
+            settings = settings_of_claim(section, name, more)
             told = standing(settings, started, chosen_after=more is not None)
             for arm, case in _cases(section, name, settings, children, history, ensembles):
                 kind = arm if ensembles is not None and name == "C3" else arm.split(", ")[0]
@@ -137,7 +137,7 @@ def _cases(
         yield arm, Case(settings, ssa, chosen, history, *limits, None, *words)
 
 
-def markdown(section: Mapping[str, Any], rows: list[ClaimRow]) -> str:
+def claims_in_markdown(section: Mapping[str, Any], rows: list[ClaimRow]) -> str:
     """``rows`` to read: for each claim its statement, rule, comparisons and verdicts."""
     top, ssa = top_of(section), ssa_settings(section)
     parts = [
@@ -145,7 +145,7 @@ def markdown(section: Mapping[str, Any], rows: list[ClaimRow]) -> str:
         f"SSA stands for {label(ssa['method'])} with tau {ssa['tau']:g}, {ssa['anneal_schedule']}, annealed over "
         f"{ssa['anneal_fraction']:g} of the epochs, fixed beforehand. Intervals are at {top.confidence:.0%}, over "
         "parents or, of ensembles, seeds (n); p is two-sided, against no difference (a ratio of 1).\n",
-        f"{rules()} {plan(top)}\n",
+        f"{rules()} {planned_parents(top)}\n",
     ]
     if not rows:
         parts.append("This study tests no claims.\n")
@@ -191,7 +191,7 @@ def _judge(name: str, arm: str, case: Case, told: str, old: str) -> list[ClaimRo
         found = [Comparison("all", NONE, f"{NOT_TESTABLE}: {reason}")]
     claim = CLAIMS[name]
     head = (name, claim.statement, claim.source, arm)
-    verdict = overall(name, found, case.settings)
+    verdict = verdict_on_arm(name, found, case.settings)
     lost = int(collapsed(case.children).sum()) if name == "C6" else 0  # the one that re-estimates
     said = note(verdict, found, case.settings, lost)
     rows = [_row(head, c.measure or claim.measure, c) for c in found]
@@ -199,7 +199,7 @@ def _judge(name: str, arm: str, case: Case, told: str, old: str) -> list[ClaimRo
     return [*rows, last]
 
 
-def overall(name: str, found: list[Comparison], settings: Mapping[str, Any]) -> str:
+def verdict_on_arm(name: str, found: list[Comparison], settings: Mapping[str, Any]) -> str:
     """The verdict on an arm: of its pooled numbers, unless single cells of one baseline lie on both sides of 0."""
     judged = [c.verdict for c in found if c.role == JUDGED]
     if name == "C10":

@@ -28,7 +28,7 @@ def rules() -> str:
     return f"The rules: docs/rules.md, SHA-256 `{hashlib.sha256(RULES.read_bytes()).hexdigest()}`."
 
 
-def plan(top: Section) -> str:
+def planned_parents(top: Section) -> str:
     """How many parents were planned, and when the results were looked at; empty if the study does not say."""
     if top.planned is None:
         return "The number of parents was not fixed beforehand."

@@ -13,12 +13,12 @@ import pandas as pd
 
 from ssa.analysis import statistics
 from ssa.analysis.claims import verdicts
-from ssa.analysis.claims.cells import Case, cells, lengths, reference
+from ssa.analysis.claims.cells import Case, at_reference, cells, lengths
 from ssa.analysis.claims.comparison import BESIDE, NONE, SINGLE, Comparison, UntestableError
 from ssa.analysis.claims.drop import MEASURES, with_drop
 from ssa.analysis.claims.ensembles import compare_ensembles
 from ssa.analysis.claims.verdicts import NOT_TESTABLE
-from ssa.analysis.statistics import Interval, share_above, t_interval
+from ssa.analysis.statistics import Interval, parent_means, share_above, t_interval
 from ssa.results.children import PAIRING, PARENT, pairs
 from ssa.study.claims import ENOUGH, QUOTED_OF
 from ssa.study.methods import CONTROLS, in_order, label
@@ -76,25 +76,21 @@ def measured(case: Case, group: str, text: str, measure: Callable[[pd.DataFrame]
     return Pool(group, text, found, missing)
 
 
-def by_parent(paired: pd.DataFrame, column: str = "difference") -> pd.Series:
-    """The mean of ``column`` for each parent; blanks left out."""
-    return paired.groupby(PARENT)[column].mean().dropna()
-
-
 def difference(method: str, one_machine: bool = False) -> Measure:
     """The test accuracy of ``method`` minus a baseline's; ``one_machine``: of pairs on one kind of hardware only."""
 
     def measure(cell: pd.DataFrame, baseline: str) -> pd.Series:
-        rows, base = reference(cell, method), reference(cell, baseline)
+        rows, base = at_reference(cell, method), at_reference(cell, baseline)
         paired = pairs(rows, base)
         if one_machine:
-            paired = paired[hardware(paired).to_numpy() == hardware(paired[PAIRING].merge(base, on=PAIRING)).to_numpy()]
-        return by_parent(paired)
+            partners = paired[PAIRING].merge(base, on=PAIRING)
+            paired = paired[device_kinds(paired).to_numpy() == device_kinds(partners).to_numpy()]
+        return parent_means(paired, "difference")
 
     return measure
 
 
-def hardware(children: pd.DataFrame) -> pd.Series:
+def device_kinds(children: pd.DataFrame) -> pd.Series:
     """The kind of device that each child was trained on, with its instructions if the record says them."""
     named = [children[key].fillna("").astype(str) for key in ("device", "instructions") if key in children]
     return named[0] if len(named) == 1 else named[0] + " " + named[1]
@@ -102,7 +98,7 @@ def hardware(children: pd.DataFrame) -> pd.Series:
 
 def on_one_machine(case: Case, text: str, method: str, baselines: Sequence[str]) -> list[Comparison]:
     """The differences of pairs on one kind of hardware, which are not judged; none if all pairs are."""
-    kinds = hardware(case.children).groupby(case.children["parent_id"]).nunique()
+    kinds = device_kinds(case.children).groupby(case.children["parent_id"]).nunique()
     if not (kinds > 1).any():
         return []
     measure = "difference in test accuracy, pairs on one kind of hardware (points)"
@@ -215,7 +211,9 @@ def _best_length(case: Case) -> list[Comparison]:
     for other, against in found.items():
         reason = next((why for pool in against for why in pool.missing.values()), "")
         heads.append(replace(against[0], text=text.format(other)))
-        intervals.append(NONE if reason else verdicts.lowest([pool.values for pool in against], case.confidence))
+        intervals.append(
+            NONE if reason else verdicts.gain_over_better([pool.values for pool in against], case.confidence)
+        )
         reasons.append(reason)
     said, adjusted = verdicts.rivals(intervals, case.smallest, case.confidence)
     rows = []
@@ -239,7 +237,7 @@ def _over(case: Case, other: float, e: float) -> Pool:
         for part, length in ((mine, other), (base, e)):
             if part.empty:
                 raise UntestableError(f"no children at e = {length:g}")
-        return by_parent(pairs(mine, base))
+        return parent_means(pairs(mine, base), "difference")
 
     return measured(case, f"e = {other:g}", "", measure)
 
@@ -249,7 +247,7 @@ def _length_cells(case: Case, against: list[Pool], head: Pool) -> Iterator[Compa
     words = against[0].cells if len(against[0].cells) + len(against[0].missing) > 1 else {}
     for cell in words:
         if all(cell in pool.cells for pool in against):
-            interval = verdicts.lowest([pool.cells[cell] for pool in against], case.confidence)
+            interval = verdicts.gain_over_better([pool.cells[cell] for pool in against], case.confidence)
             yield Comparison(f"{head.text}: {cell}", interval, role=SINGLE, group=head.group)
 
 
@@ -283,10 +281,10 @@ def _drop(case: Case) -> list[Comparison]:
 
     def of(key: str) -> Measure:
         def measure(cell: pd.DataFrame, baseline: str) -> pd.Series:
-            ssa = reference(cell, method)
+            ssa = at_reference(cell, method)
             e = float(ssa["anneal_epochs"].iloc[0])
-            lower, upper = (with_drop(rows, case.history, e, key) for rows in (ssa, reference(cell, baseline)))
-            return by_parent(pairs(upper, lower, "drop"))
+            lower, upper = (with_drop(rows, case.history, e, key) for rows in (ssa, at_reference(cell, baseline)))
+            return parent_means(pairs(upper, lower, "drop"), "difference")
 
         return measure
 
@@ -305,7 +303,7 @@ def _stability(case: Case) -> list[Comparison]:
     method = case.ssa["method"]
 
     def accuracies(cell: pd.DataFrame, baseline: str) -> pd.DataFrame:
-        paired = pairs(reference(cell, method), reference(cell, baseline))
+        paired = pairs(at_reference(cell, method), at_reference(cell, baseline))
         means = paired.groupby(PARENT)[["accuracy", "difference"]].mean().dropna()
         return means.assign(partner=means["accuracy"] - means["difference"])
 
@@ -358,7 +356,7 @@ def _small_in_most(case: Case) -> list[Comparison]:
     bound, method = case.settings["small"], "iterative"
     found = pools(case, f"{label(method)} minus {{}}", difference(method), case.settings["baselines"])
     family = [values for pool in found for values in pool.cells.values()]
-    said = iter(verdicts.count(family, bound, case.confidence))
+    said = iter(verdicts.small_in_cells(family, bound, case.confidence))
     adjusted = iter(_holm_of_direction([values - bound for values in family]))
     rows = []
     for pool in found:

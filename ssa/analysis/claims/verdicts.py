@@ -87,7 +87,7 @@ def most(verdicts: Iterable[str]) -> str:
     return UNDECIDED
 
 
-def lowest(gains: Sequence[ArrayLike], confidence: float) -> Interval:
+def gain_over_better(gains: Sequence[ArrayLike], confidence: float) -> Interval:
     """The gain over the better of several settings: the lowest of the means, bounds and, as p, the weakest evidence.
 
     It is above 0 only if every gain is (Berger, 1982, Technometrics 24, 295-300). ``gains``: over each setting.
@@ -106,7 +106,7 @@ def lowest_share(gains: Sequence[ArrayLike], confidence: float) -> Interval:
 
 
 def rivals(found: Sequence[Interval], smallest: float, confidence: float) -> tuple[list[str], NDArray[np.float64]]:
-    """A setting claimed best, given each rival's :func:`lowest` gain over it; the verdicts, and Holm's p-values.
+    """A setting claimed best, given each rival's :func:`gain_over_better`; the verdicts, and Holm's p-values.
 
     Contradicted if a rival's gain lies above 0, also after Holm's adjustment over the rivals; supported if it lies
     at or below ``smallest``, as a rival that is better by less is no contradiction.
@@ -144,7 +144,7 @@ def small(interval: Interval, bound: float) -> str:
     return CONTRADICTED if interval.low > bound else UNDECIDED
 
 
-def count(cells: Sequence[ArrayLike], bound: float, confidence: float) -> list[str]:
+def small_in_cells(cells: Sequence[ArrayLike], bound: float, confidence: float) -> list[str]:
     """Each cell's gain, claimed small: supported below ``bound``, contradicted above, after Holm in each direction."""
     said = {ABOVE: CONTRADICTED, BELOW: SUPPORTED, OPEN: UNDECIDED}
     shifted = [np.asarray(cell, dtype=float) - bound for cell in cells]

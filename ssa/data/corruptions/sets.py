@@ -20,7 +20,7 @@ from torch import Tensor
 from ssa.data.corruptions import official
 from ssa.data.corruptions.generated import SETS, SEVERITIES, SUBSTITUTED, VERSION, corrupt
 from ssa.data.splits import Split
-from ssa.errors import UserError, choose
+from ssa.errors import UserError, check_choice
 from ssa.files import write_atomically
 from ssa.seeds import numpy_generator
 from ssa.vocabulary import CORRUPTION_SETS
@@ -68,10 +68,9 @@ def corrupted(
 ) -> CorruptedSet:
     """The corrupted test set of ``spec`` whose clean images are ``test``, all of them in the data set's order.
 
-    Official where its files or archive are under ``root`` (:func:`fetch` brings them there), else generated once and
-    kept in ``root``/corrupted. ``images``: a fixed random subset of so many. ``kinds``: a name of
-    :data:`ssa.data.corruptions.generated.SETS`. ``UserError`` for a data set without corruptions, and for damaged
-    files.
+    Official where its files or archive are under ``root``, else generated once and kept in ``root``/corrupted.
+    ``images``: a fixed random subset of so many. ``kinds``: a name of :data:`ssa.data.corruptions.generated.SETS`.
+    ``UserError`` for a data set without corruptions, and for damaged files.
     """
     if spec.source not in CORRUPTION_SETS:
         raise UserError(
@@ -79,7 +78,7 @@ def corrupted(
             "leave corruptions out"
         )
     name = kinds or CORRUPTION_SETS[spec.source][-1]
-    choose("kinds", name, CORRUPTION_SETS[spec.source])
+    check_choice("kinds", name, CORRUPTION_SETS[spec.source])
     chosen = _subset(len(test), images)
     labels = test.labels.cpu()[torch.from_numpy(chosen)]
     if official.present(spec.source, root):
@@ -88,11 +87,6 @@ def corrupted(
     clean = np.ascontiguousarray(test.images.cpu().numpy()[chosen].transpose(0, 2, 3, 1))
     read = _generated(spec.source, root, clean, SETS[name])
     return CorruptedSet(GENERATED, spec.source, SETS[name], labels, len(test), read)
-
-
-def fetch(spec: DataSpec, root: Path) -> str:
-    """Download the official corrupted test set of ``spec`` if there is one; the reason why it could not be, or ""."""
-    return official.fetch(spec.source, root)
 
 
 def _subset(total: int, images: int | None) -> NDArray[np.int64]:

@@ -36,7 +36,7 @@ class Ranking:
         if self._whole:
             return self._layout.flatten(own).abs_()
         if self._ends is not None:
-            return over_units(torch._foreach_abs(list(own.values())), self._ends, "mean")
+            return reduce_units(torch._foreach_abs(list(own.values())), self._ends, "mean")
         return self._layout.flatten({name: criteria.magnitude(own[name], self._layout.shape(name)) for name in own})
 
     def follow(
@@ -50,7 +50,7 @@ class Ranking:
             if self._whole:
                 torch._foreach_sub_([self._layout.view(movement, name) for name in gradients], moved)
             else:
-                movement.sub_(over_units(moved, self._ends, "sum"))
+                movement.sub_(reduce_units(moved, self._ends, "sum"))
             return
         for name, gradient in gradients.items():
             total = self._layout.view(movement, name)
@@ -110,7 +110,7 @@ def unit_ends(layout: Layout, each: Mapping[str, int], device: torch.device) -> 
     return torch.tensor([0, *accumulate(sizes)], device=device)
 
 
-def over_units(values: Sequence[Tensor], ends: Tensor, reduce: str) -> Tensor:
+def reduce_units(values: Sequence[Tensor], ends: Tensor, reduce: str) -> Tensor:
     """The mean or sum of each unit of all ``values``, laid end to end; ``ends``: of :func:`unit_ends`."""
     rows = [value if value.stride(0) * value.shape[0] == value.numel() else value.contiguous() for value in values]
     flat = torch.cat([row.as_strided((row.numel(),), (1,)) for row in rows])

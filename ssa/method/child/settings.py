@@ -8,7 +8,7 @@ from typing import Any, TypedDict
 import torch
 from torch import Tensor
 
-from ssa.errors import choose
+from ssa.errors import check_choice
 from ssa.method.laws import Law, OneShot
 
 PRUNED_WEIGHTS = ("train", "freeze", "shuffle")
@@ -31,7 +31,7 @@ def check(law: Law, settings: Settings) -> None:
     if not isinstance(law, Law):
         raise TypeError(f"law is {law!r}; it is an instance such as ssa.TemperatureAnnealing(epochs=5)")
     for name in settings:
-        choose("setting", name, tuple(Settings.__annotations__))
+        check_choice("setting", name, tuple(Settings.__annotations__))
     if law.epochs == 0 and not isinstance(law, OneShot):
         raise ValueError(f"{law} anneals for 0 epochs, as OneShot does: give it epochs=, or choose OneShot")
     if law.epochs > settings["epochs"]:
@@ -41,8 +41,8 @@ def check(law: Law, settings: Settings) -> None:
         )
     if settings["regenerate"] and not law.regenerable:
         raise ValueError(f"{law} depends on the starting weights, which move: leave regenerate at False")
-    choose("pruned_weights", settings["pruned_weights"], PRUNED_WEIGHTS)
-    choose("masked_weights", settings["masked_weights"], MASKED_WEIGHTS)
+    check_choice("pruned_weights", settings["pruned_weights"], PRUNED_WEIGHTS)
+    check_choice("masked_weights", settings["masked_weights"], MASKED_WEIGHTS)
     if law.ranking and settings["pruned_weights"] == "freeze":
         raise ValueError(f"{law} chooses the pruned weights anew: they cannot be frozen, leave pruned_weights at train")
 

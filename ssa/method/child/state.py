@@ -18,7 +18,7 @@ ANOTHER = (
 )
 
 
-def digest(law: Law, seed: int, names: Iterable[str]) -> Tensor:
+def owner_digest(law: Law, seed: int, names: Iterable[str]) -> Tensor:
     """A digest of 8 bytes of whose state it is: the law, the seed and the names of the masked tensors."""
     settings = [type(law).__qualname__, *(_worded(getattr(law, each.name)) for each in fields(law))]
     said = "\n".join([*settings, str(seed), *names])
@@ -31,7 +31,7 @@ def check_owner(saved: Tensor | None, own: Tensor) -> None:
         raise RuntimeError(ANOTHER)
 
 
-def take(state: Mapping[str, Tensor], own: Mapping[str, Tensor | None], strides: Tensor) -> None:
+def copy_into(state: Mapping[str, Tensor], own: Mapping[str, Tensor | None], strides: Tensor) -> None:
     """Copy flat tensors of ``state`` into ``own`` ones; ``strides``: how the weights lie in memory now.
 
     ``RuntimeError``, before anything is copied, where the two do not fit.

@@ -26,7 +26,7 @@ class Updated(Protocol):
         """Follow an update of the parameters with these ids."""
 
 
-def follow(child: Updated) -> None:
+def register(child: Updated) -> None:
     """Tell ``child`` from now on, as long as it lives."""
     _LIVE.add(child)
 

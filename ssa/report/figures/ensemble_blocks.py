@@ -31,7 +31,7 @@ def ensemble_styles(ensembles: pd.DataFrame) -> dict[str, Style]:
     return found
 
 
-def blocks(
+def titled_blocks(
     rows: pd.DataFrame,
     height: Callable[[pd.DataFrame], float],
     draw: Callable[[SubFigure, pd.DataFrame, dict[str, Style]], Any],

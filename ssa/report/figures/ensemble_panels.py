@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.ticker import MaxNLocator
 
-from ssa.report.figures.ensemble_blocks import blocks, key, key_height
+from ssa.report.figures.ensemble_blocks import key, key_height, titled_blocks
 from ssa.report.figures.style import LEVEL, Style
 from ssa.results.ensembles import by_name
 
@@ -37,7 +37,7 @@ def ensemble_reliability(ensembles: pd.DataFrame, bins: pd.DataFrame) -> Figure 
         lines = max(len(textwrap.wrap(name, TITLE)) for name in cells["ensemble"].unique())
         return 0.35 + (1.25 + 0.1 * lines) * _rows(cells["ensemble"].nunique())
 
-    return blocks(shown, height, draw, ensembles)
+    return titled_blocks(shown, height, draw, ensembles)
 
 
 def ensemble_corruptions(ensembles: pd.DataFrame, corrupted: pd.DataFrame) -> Figure | None:
@@ -63,7 +63,7 @@ def ensemble_corruptions(ensembles: pd.DataFrame, corrupted: pd.DataFrame) -> Fi
     def height(cells: pd.DataFrame) -> float:
         return 0.35 + 1.3 * _rows(cells["kind"].nunique()) + key_height(cells)
 
-    return blocks(shown, height, draw, ensembles, _corrupted_title)
+    return titled_blocks(shown, height, draw, ensembles, _corrupted_title)
 
 
 def _means(ensembles: pd.DataFrame, column: str) -> pd.Series:

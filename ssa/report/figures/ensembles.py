@@ -11,9 +11,9 @@ from matplotlib.figure import Figure, SubFigure
 from matplotlib.ticker import MaxNLocator, NullLocator
 
 from ssa.analysis.statistics import t_interval
-from ssa.report.figures.ensemble_blocks import blocks, key, key_height
+from ssa.report.figures.ensemble_blocks import key, key_height, titled_blocks
 from ssa.report.figures.style import LEVEL, Style
-from ssa.report.tables.ensembles import reference
+from ssa.report.tables.ensembles import cost_reference
 from ssa.results.ensembles import by_name
 
 MANY = 12  # members, beyond which those of most ensembles would crowd at one end of a linear axis
@@ -38,7 +38,7 @@ def ensemble_accuracy(ensembles: pd.DataFrame) -> Figure:
         ax.set_xlabel("Test accuracy (%), running BatchNorm")
         ax.grid(visible=False, axis="y")
 
-    return blocks(ensembles, height, draw)
+    return titled_blocks(ensembles, height, draw)
 
 
 def ensemble_cost(ensembles: pd.DataFrame) -> Figure:
@@ -47,7 +47,7 @@ def ensemble_cost(ensembles: pd.DataFrame) -> Figure:
     def draw(part: SubFigure, cells: pd.DataFrame, drawn: dict[str, Style]) -> None:
         means, unit = (
             cells.groupby("ensemble", sort=False)[["masked_flops", "accuracy", "nll"]].mean(),
-            reference(cells),
+            cost_reference(cells),
         )
         cost = means["masked_flops"] / unit["dense_flops"]
         for ax, (column, text, best) in zip(part.subplots(1, 2), _WORTH, strict=True):
@@ -61,7 +61,7 @@ def ensemble_cost(ensembles: pd.DataFrame) -> Figure:
                 _doubling(ax, cost)
         key(part, drawn, drawn, {"Pareto front": LEVEL})
 
-    return blocks(ensembles, lambda cells: 2.3 + key_height(cells), draw)
+    return titled_blocks(ensembles, lambda cells: 2.3 + key_height(cells), draw)
 
 
 def ensemble_size(ensembles: pd.DataFrame, sizes: pd.DataFrame) -> Figure | None:
@@ -85,7 +85,7 @@ def ensemble_size(ensembles: pd.DataFrame, sizes: pd.DataFrame) -> Figure | None
                 _doubling(ax, cells["size"])
         key(part, drawn, cells["ensemble"].unique())
 
-    return blocks(grown, lambda cells: 2.3 + key_height(cells), draw, ensembles)
+    return titled_blocks(grown, lambda cells: 2.3 + key_height(cells), draw, ensembles)
 
 
 def ensemble_diversity(ensembles: pd.DataFrame) -> Figure | None:
@@ -110,7 +110,7 @@ def ensemble_diversity(ensembles: pd.DataFrame) -> Figure | None:
         key(part, drawn, means.index)
 
     numbered: list[tuple[Axes, pd.DataFrame]] = []
-    figure = blocks(several, lambda cells: 2.6 + key_height(cells), draw, ensembles)
+    figure = titled_blocks(several, lambda cells: 2.6 + key_height(cells), draw, ensembles)
     figure.draw_without_rendering()  # places the axes, on which it depends what would overlap
     for ax, means in numbered:
         _numbers(ax, means, figure.dpi / 72)

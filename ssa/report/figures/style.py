@@ -86,7 +86,7 @@ def blank(width: float, height: float) -> Figure:
     return figure
 
 
-def save(figure: Figure, stem: Path) -> None:
+def save_figure(figure: Figure, stem: Path) -> None:
     """Write ``stem``.pdf and ``stem``.png without dates, so that the same numbers give the same bytes."""
     figure.savefig(stem.with_suffix(".pdf"), metadata={"CreationDate": None})
     figure.savefig(stem.with_suffix(".png"), metadata={"Software": None})

@@ -110,7 +110,7 @@ def summary(claims: pd.DataFrame, study: dict[str, Any]) -> Figure | None:
     gains.text(1.04, -0.5, "n", transform=gains.get_yaxis_transform(), va="center_baseline", fontsize=SIZE)
     if rows:
         _legend(figure, rows)
-    figure.supxlabel(left_out(found), x=0.012, ha="left", fontsize=SIZE)
+    figure.supxlabel(note_on_others(found), x=0.012, ha="left", fontsize=SIZE)
     return figure
 
 
@@ -133,7 +133,7 @@ def fitting(found: list[Block]) -> list[Block]:
     return [block for block in found if few or block.named]
 
 
-def left_out(found: list[Block]) -> str:
+def note_on_others(found: list[Block]) -> str:
     """How many arms are not :func:`fitting`, and their verdicts; empty if all are."""
     if len(fitting(found)) == len(found):
         return ""
@@ -161,7 +161,7 @@ def _lines(block: Block, first: bool) -> Iterator[Line]:
         yield Line(f"{block.claim}  {CLAIMS[block.claim].short}", 1.35)
     parts = block.arm.replace(" ", "\N{NO-BREAK SPACE}").replace(",\N{NO-BREAK SPACE}", ", ")  # breaks between parts
     yield _wrapped(parts, WHOLE - len(block.verdict), 0.25, verdict=block.verdict)
-    for name, (_, row) in zip(names(block.rows), block.rows.iterrows(), strict=True):
+    for name, (_, row) in zip(telling_names(block.rows), block.rows.iterrows(), strict=True):
         yield _wrapped(name, LABEL, 0, row=row)
 
 
@@ -171,7 +171,7 @@ def _wrapped(text: str, width: int, room: float, **more: Any) -> Line:
     return Line("\n".join(lines), 0.1 + 0.9 * len(lines) + room, **more)
 
 
-def names(rows: pd.DataFrame) -> list[str]:
+def telling_names(rows: pd.DataFrame) -> list[str]:
     """What tells each of an arm's comparisons from the others: a baseline or setting, a cell, or parts of both."""
     parts = [[label(row["group"]), *filter(None, row["cell"].split(", "))] for _, row in rows.iterrows()]
     common = set(parts[0]).intersection(*parts) if parts else set()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from ssa.report.findings.finding import Finding
-from ssa.report.findings.parts import estimate, groups, parents, same_seeds, triple
+from ssa.report.findings.parts import estimate, parents, pruned_cells, same_seeds, triple
 from ssa.report.selection import BASELINE, pruned
 from ssa.results.children import CELL as EVERY
 from ssa.results.children import having, pairs
@@ -34,12 +34,12 @@ def table(children: pd.DataFrame) -> pd.DataFrame:
     channels among them, of one-shot's masks.
     """
     rows = []
-    for at, cells in groups(children[children["reference"]], CELL):
+    for at, cells in pruned_cells(children[children["reference"]], CELL):
         base = cells[cells["method"] == BASELINE]
         for method in in_order(set(cells["method"]) - {BASELINE, "dense"}):
             gains = pairs(cells[cells["method"] == method], base)
             usual = having(gains, USUAL)
-            for arm, part in groups(gains, list(USUAL)):
+            for arm, part in pruned_cells(gains, list(USUAL)):
                 same = having(base, arm)
                 levels = {"one_shot": same["accuracy"].mean(), "effective": same["effective_sparsity"].mean()}
                 change = {} if arm == USUAL else estimate("change", same_seeds(part, usual, "difference"))

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from ssa.report.findings.finding import Finding, run
-from ssa.report.findings.parts import estimate, groups, parents, triple
+from ssa.report.findings.finding import Finding, runs_one_of
+from ssa.report.findings.parts import estimate, parents, pruned_cells, triple
 from ssa.report.selection import BASELINE, SSA
 from ssa.results.children import CELL, pairs
 from ssa.study.methods import CONTROLS, in_order
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 FINDING = Finding(
     question="Noise, gradual change, or what pruned weights learn?",
     takes="children",
-    answered=run(*CONTROLS),
+    answered=runs_one_of(*CONTROLS),
     caption="Gain over one-shot, a row for each method.",
     reading="A control is SSA with one part taken out.",
 )
@@ -28,7 +28,7 @@ FINDING = Finding(
 def table(children: pd.DataFrame) -> pd.DataFrame:
     """Each method's ``gain`` over one-shot, and SSA's ``lead`` over it, in the cells where a control was run."""
     rows = []
-    for at, cells in groups(children[children["reference"]], CELL):
+    for at, cells in pruned_cells(children[children["reference"]], CELL):
         if not set(cells["method"]) & set(CONTROLS):
             continue
         base, ssa = (cells[cells["method"] == name] for name in (BASELINE, SSA))

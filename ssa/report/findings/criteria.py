@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from ssa.report.findings.finding import Finding, paired_with
-from ssa.report.findings.parts import estimate, groups, parents, triple
+from ssa.report.findings.parts import estimate, parents, pruned_cells, triple
 from ssa.report.selection import SSA, split
 from ssa.results.children import CELL, pairs
 from ssa.study.methods import in_order
@@ -28,7 +28,7 @@ FINDING = Finding(
 def table(children: pd.DataFrame) -> pd.DataFrame:
     """SSA's ``lead`` over each of :data:`RIVALS`, in every cell of the study."""
     rows = []
-    for at, cells in groups(children[children["reference"]], CELL):
+    for at, cells in pruned_cells(children[children["reference"]], CELL):
         ssa = cells[cells["method"] == SSA]
         for method in in_order(set(cells["method"]) & set(RIVALS)):
             lead = pairs(ssa, cells[cells["method"] == method])

@@ -53,7 +53,7 @@ def lines(
             ax.errorbar(line[x], line["gain"], errors(line, "gain"), **bars, **look)
             if "best" in line:
                 ax.plot(line[x][line["best"]], line["gain"][line["best"]], linestyle="", zorder=3, **look)
-        places(ax, panel[x], log)
+        ticks_at(ax, panel[x], log)
         limit(ax, "y", panel, "gain")
         thresholds(ax, "y", SMALLEST, LITTLE, QUOTED)
     finish(axes, "y")
@@ -99,7 +99,7 @@ def beside(ax: Axes, i: int, count: int) -> Transform:
     return ax.transData + ScaledTranslation((i - (count - 1) / 2) * ASIDE / 72, 0, ax.figure.dpi_scale_trans)
 
 
-def places(ax: Axes, values: pd.Series, log: bool) -> None:
+def ticks_at(ax: Axes, values: pd.Series, log: bool) -> None:
     """A tick for each of ``values`` on the x axis, and no other."""
     if log:
         ax.set_xscale("log")

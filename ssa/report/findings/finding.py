@@ -29,7 +29,7 @@ class Finding:
     reading: str = ""
 
 
-def run(*methods: str) -> Callable[[Planned], bool]:
+def runs_one_of(*methods: str) -> Callable[[Planned], bool]:
     """Whether one of ``methods`` is run."""
     return lambda plan: bool(pruned(plan)["method"].isin(methods).any())
 

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from ssa.report.findings.finding import Finding
-from ssa.report.findings.parts import estimate, groups, parents, triple
+from ssa.report.findings.parts import estimate, parents, pruned_cells, triple
 from ssa.report.selection import SSA, pruned, split
 from ssa.results.children import CELL, pairs
 from ssa.study.methods import in_order
@@ -45,7 +45,7 @@ def table(epochs: pd.DataFrame) -> pd.DataFrame:
         masks=100 * seen["gradient_mask_variance"] / seen["gradient_variance"],
     )
     rows = []
-    for at, cells in groups(seen, [*CELL, "epoch"]):
+    for at, cells in pruned_cells(seen, [*CELL, "epoch"]):
         ssa = cells[cells["method"] == SSA]
         for method in in_order(set(cells["method"])):
             own = cells[cells["method"] == method]

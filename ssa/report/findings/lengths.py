@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, cast
 import pandas as pd
 
 from ssa.report.findings.finding import Finding
-from ssa.report.findings.parts import best, estimate, groups, parents, triple
+from ssa.report.findings.parts import best, estimate, parents, pruned_cells, triple
 from ssa.report.selection import BASELINE, SSA
 from ssa.results.children import CELL, having, pairs
 from ssa.results.planned import Planned
@@ -41,7 +41,7 @@ def table(children: pd.DataFrame) -> pd.DataFrame:
     ``behind``: test accuracy minus that of the best share, paired.
     """
     rows = []
-    for at, cells in groups(children, CELL):
+    for at, cells in pruned_cells(children, CELL):
         ssa = cells[cells["method"] == SSA]
         standing = ssa.loc[ssa["reference"], ["tau", "anneal_schedule"]].to_dict("records")
         ssa = having(ssa, standing[0]) if standing else ssa[:0]

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from ssa.report.findings.finding import Finding, run
-from ssa.report.findings.parts import estimate, groups, parents, triple
+from ssa.report.findings.finding import Finding, runs_one_of
+from ssa.report.findings.parts import estimate, parents, pruned_cells, triple
 from ssa.report.selection import BASELINE, SSA, split
 from ssa.results.children import CELL as EVERY
 from ssa.results.children import pairs
@@ -21,7 +21,7 @@ CELL = [key for key in EVERY if key != "sparsity"]
 FINDING = Finding(
     question="Optimisation or regularisation?",
     takes="children",
-    answered=run("iterative", "random", SSA),
+    answered=runs_one_of("iterative", "random", SSA),
     caption="Gain in test accuracy over one-shot against the difference in clean training loss.",
     reading="Lines run up to the sparsity that is written.",
 )
@@ -33,7 +33,7 @@ def table(children: pd.DataFrame) -> pd.DataFrame:
     By sparsity, then over all of them (``sparsity`` is empty): one parent's cells are averaged first.
     """
     rows = []
-    for at, cells in groups(children[children["reference"]], CELL):
+    for at, cells in pruned_cells(children[children["reference"]], CELL):
         base = cells[cells["method"] == BASELINE]
         for method in in_order(set(cells["method"]) & {"iterative", "random", SSA}):
             own = cells[cells["method"] == method]

@@ -15,7 +15,7 @@ from ssa.errors import UserError
 from ssa.results.children import PARENT
 
 
-def groups(frame: pd.DataFrame, keys: list[str]) -> list[tuple[dict[str, Any], pd.DataFrame]]:
+def pruned_cells(frame: pd.DataFrame, keys: list[str]) -> list[tuple[dict[str, Any], pd.DataFrame]]:
     """The pruned children of ``frame`` by the values of ``keys``, in order."""
     pruned = frame[frame["sparsity"] > 0]
     return [(dict(zip(keys, values, strict=True)), part) for values, part in pruned.groupby(keys)]

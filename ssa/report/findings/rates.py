@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from ssa.report.findings.finding import Finding
-from ssa.report.findings.parts import best, estimate, groups, parents, same_seeds, triple
+from ssa.report.findings.parts import best, estimate, parents, pruned_cells, same_seeds, triple
 from ssa.report.selection import BASELINE, SSA, pruned, split
 from ssa.results.children import CELL as EVERY
 from ssa.results.children import having
@@ -34,7 +34,7 @@ def table(children: pd.DataFrame) -> pd.DataFrame:
     parents, and for one-shot in the same way. ``lead``: of the tuned SSA over each other method that is tuned too.
     """
     rows = []
-    for at, cells in groups(children[children["reference"]], CELL):
+    for at, cells in pruned_cells(children[children["reference"]], CELL):
         base, ssa = (_tuned(having(cells, {"method": name, "lr_schedule": "one-cycle"})) for name in (BASELINE, SSA))
         for (method, schedule), tuned in cells.groupby(["method", "lr_schedule"]):
             chosen = best(tuned, "lr")
@@ -82,7 +82,7 @@ def figure(table: pd.DataFrame) -> Figure:
             chosen = line[line["chosen"]]
             ax.plot(chosen["lr"], chosen["accuracy"], linestyle="", zorder=3, **look)
         drawing.limit(ax, "y", panel, "accuracy", panel["accuracy"].mean())
-        drawing.places(ax, panel["lr"], log=True)
+        drawing.ticks_at(ax, panel["lr"], log=True)
     drawing.finish(axes, "y")
     panels.outer_labels(figure, "Peak learning rate", panels.RUNNING)
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper left", ncols=3)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from ssa.report.findings.finding import Finding, paired_with
-from ssa.report.findings.parts import estimate, groups, parents, triple
+from ssa.report.findings.parts import estimate, parents, pruned_cells, triple
 from ssa.report.selection import BASELINE, SSA
 from ssa.results.children import CELL as EVERY
 from ssa.results.children import pairs
@@ -28,7 +28,7 @@ FINDING = Finding(
 def table(children: pd.DataFrame) -> pd.DataFrame:
     """SSA's ``gain`` over one-shot by training images and epochs, with one-shot's accuracies in test and training."""
     rows = []
-    for at, cells in groups(children[children["reference"]], CELL):
+    for at, cells in pruned_cells(children[children["reference"]], CELL):
         base = cells[cells["method"] == BASELINE]
         gain = pairs(cells[cells["method"] == SSA], base)
         if gain.empty:

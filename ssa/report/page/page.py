@@ -15,12 +15,20 @@ import jinja2
 import pandas as pd
 from markupsafe import Markup
 
-from ssa.analysis.claims.standing import plan, rules
+from ssa.analysis.claims.standing import planned_parents, rules
 from ssa.report.figures.style import RC
 from ssa.report.page.claims import MARKS, capitalise, read_claims, tally
 from ssa.report.page.explorer import explorer, library
 from ssa.report.page.numbers import link, of_figures
-from ssa.report.page.tables import ShownTable, StudyTable, blocks, duration, of_lines, read_tables, table_of_parents
+from ssa.report.page.tables import (
+    ShownTable,
+    StudyTable,
+    duration,
+    of_lines,
+    read_tables,
+    table_of_blocks,
+    table_of_parents,
+)
 from ssa.report.record import Record
 from ssa.report.registry import ENSEMBLES, FIGURES, FINDINGS, STUDY, TABLES, Entry
 from ssa.study.claims import ssa_settings, top_of
@@ -83,13 +91,13 @@ def write_page(record: Record, tables: Path, figures: Path, out: Path) -> None:
             verdicts=tally(verdict.text for claim in claims for verdict in claim.verdicts),
             marks=MARKS,
             rules=rules().replace("`", ""),
-            plan=plan(top_of(study["claims"])),
+            plan=planned_parents(top_of(study["claims"])),
             figures=_section(shown, STUDY),
             findings=_section(shown, FINDINGS),
             tables=[part for section, part in shown_tables if section == STUDY],
             ensembles=_ensembles(record.ensembles, shown, shown_tables),
             parents=table_of_parents(record.parents),
-            blocks=blocks(children),
+            blocks=table_of_blocks(children),
             hours=hours(study, record.parents, children, record.ensembles is not None),
             settings=settings(study),
             numbers=of_figures([image.name for image in shown], record, tables),

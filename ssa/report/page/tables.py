@@ -101,7 +101,7 @@ def table_of_parents(parents: pd.DataFrame) -> ShownTable:
     return of_lines("The parents. Accuracy: mean ± half-width of the 95% t-interval over n parents.", lines)
 
 
-def blocks(children: pd.DataFrame) -> ShownTable:
+def table_of_blocks(children: pd.DataFrame) -> ShownTable:
     """One line for each block of the study and kind of parent: the grid that was run, and what it took."""
     lines = []
     for (block, kind), rows in children.groupby(["block", "parent"], sort=False):

@@ -11,8 +11,8 @@ from ssa.analysis.claims.comparison import JUDGED
 from ssa.analysis.claims.verdicts import LOSS, NOT_TESTABLE
 from ssa.analysis.statistics import DASH, n_text
 from ssa.report.readme.records import Page, records
-from ssa.report.tables.sanity import line
-from ssa.report.tables.style import grid, number, signed
+from ssa.report.tables.sanity import printed_line
+from ssa.report.tables.style import markdown_grid, number, signed
 from ssa.study.claims import top_of
 
 ALT = "Difference, interval, threshold and probability of improvement of each comparison; the table has the numbers"
@@ -29,7 +29,7 @@ def tables(page: Page) -> str:
         rows = _claim_rows(folder / "claims.csv", top_of(study["claims"]).confidence)
         parts += [f"## {study['title']}", f"Record: `{page.link(page.root / 'recorded' / name)}`."]
         parts.append(f"![{ALT}]({page.link(page.root / 'figures' / name / 'summary.png')})")
-        parts += [grid(rows[0], [row.values() for row in rows]), *_sanity(folder / "table4_sanity.csv")]
+        parts += [markdown_grid(rows[0], [row.values() for row in rows]), *_sanity(folder / "table4_sanity.csv")]
         parts += [_list("Deviations from the paper", study["deviations"]), _list("Assumed", study["assumptions"])]
     return "\n\n".join(part for part in parts if part)
 
@@ -38,9 +38,9 @@ def _sanity(path: Path) -> list[str]:
     """Our numbers beside known ones; nothing if there are none."""
     if not path.is_file():
         return []
-    rows = [line(row) for row in pd.read_csv(path).to_dict("records")]
+    rows = [printed_line(row) for row in pd.read_csv(path).to_dict("records")]
     told = "Our numbers beside known ones (mean ± half of a 95% interval):"
-    return [told, grid(rows[0], [row.values() for row in rows])]
+    return [told, markdown_grid(rows[0], [row.values() for row in rows])]
 
 
 def _list(title: str, lines: list[str]) -> str:
@@ -87,10 +87,10 @@ def _numbers(row: dict[Any, Any]) -> str:
     """Mean and interval, with the unit where it is not points."""
     ratio, nats = "ratio" in row["measure"], "nats" in row["measure"]
     text = number if ratio else signed
-    numbers = bracketed(*(text(row[key]) for key in ("estimate", "low", "high")))
+    numbers = mean_and_interval(*(text(row[key]) for key in ("estimate", "low", "high")))
     return numbers + " as a ratio" * ratio + " hundredths of a nat" * nats
 
 
-def bracketed(mean: str, low: str, high: str) -> str:
+def mean_and_interval(mean: str, low: str, high: str) -> str:
     """``mean [low, high]``; of one that has no interval, the mean."""
     return mean if low == DASH else f"{mean} [{low}, {high}]"

@@ -38,7 +38,7 @@ def records(root: Path) -> dict[str, dict[str, Any]]:
     return dict(sorted(found.items(), key=lambda item: (-item[1]["counts"]["children"], item[0])))
 
 
-def table(page: Page) -> list[dict[str, str]]:
+def table_of_records(page: Page) -> list[dict[str, str]]:
     """A row for each record: how much was run of what was planned, with what, and which runs other records have too."""
     before: dict[str, Runs] = {}
     rows = []

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from ssa.errors import UserError
-from ssa.report.tables.style import grid
+from ssa.report.tables.style import markdown_grid
 
 if TYPE_CHECKING:
     from ssa.report.readme.records import Page
@@ -17,12 +17,12 @@ Measured: TypeAlias = dict[str, Any]
 SHARE = "share of an epoch: "
 
 
-def targets(page: Page) -> str:
+def with_target(page: Page) -> str:
     """Of each device the numbers that have a target."""
     return _each(page, lambda rows: [_cells(row) | _judged(row) for row in rows if row["target"]])
 
 
-def measured(page: Page) -> str:
+def without_target(page: Page) -> str:
     """Of each device all other numbers, but for the profile."""
     return _each(page, lambda rows: [_cells(row) for row in rows if not row["target"] and not _is_share(row)])
 
@@ -32,7 +32,7 @@ def profile(page: Page) -> str:
     return _each(page, _shares)
 
 
-PLACES: dict[str, Callable[[Page], str]] = {"targets": targets, "measured": measured, "profile": profile}
+PLACES: dict[str, Callable[[Page], str]] = {"targets": with_target, "measured": without_target, "profile": profile}
 
 
 def value(root: Path, device: str, measure: str, network: str) -> str:
@@ -50,7 +50,7 @@ def _each(page: Page, rows: Callable[[list[Measured]], list[dict[str, str]]]) ->
     for path in sorted((page.root / "benchmarks").glob("*.json")):
         found = _read(path)
         table = rows(_rows(found))
-        parts += [_about(path, found, page), grid(table[0], [row.values() for row in table])] if table else []
+        parts += [_about(path, found, page), markdown_grid(table[0], [row.values() for row in table])] if table else []
     return "\n\n".join(parts) or "Nothing is measured yet: `make bench`."
 
 

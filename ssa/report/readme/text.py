@@ -18,7 +18,7 @@ from ssa.errors import UserError
 from ssa.files import write_atomically
 from ssa.report.readme import claims, records, speed
 from ssa.report.readme.records import Page
-from ssa.report.tables.style import grid, number, signed
+from ssa.report.tables.style import markdown_grid, number, signed
 
 TEMPLATES = Path("docs") / "templates"
 
@@ -51,7 +51,7 @@ class CommittedRow:
 
     def cell(self, column: str = "estimate") -> str:
         """``+0.88 [+0.12, +1.64]``, for a table."""
-        return claims.bracketed(*(signed(value) for value in self._interval(column)))
+        return claims.mean_and_interval(*(signed(value) for value in self._interval(column)))
 
     def factor(self, column: str) -> str:
         """``1.20 (1.10 to 1.30)`` from a difference of log10; ``UserError`` if its interval holds 1."""
@@ -142,8 +142,8 @@ class Words:
 
     def records(self) -> str:
         """The records, as a table."""
-        rows = records.table(self.page)
-        return grid(rows[0], [row.values() for row in rows])
+        rows = records.table_of_records(self.page)
+        return markdown_grid(rows[0], [row.values() for row in rows])
 
     def claims(self) -> str:
         """The verdicts of all records, as tables."""

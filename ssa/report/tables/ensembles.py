@@ -12,7 +12,7 @@ from ssa.analysis.statistics import DASH, FEWEST, p_text, t_interval
 from ssa.report.tables.published import SOURCES, published
 from ssa.report.tables.style import Part, Table, bracketed, marks, number, plus_minus
 from ssa.results.aggregate_ensembles import COSTS
-from ssa.results.children import devices
+from ssa.results.children import trained_on
 from ssa.results.ensembles import by_name, groups, paired, twins
 
 # A measure's head and the decimals that it is printed with.
@@ -140,7 +140,7 @@ def diversity(ensembles: pd.DataFrame) -> Table | None:
     return _table("table_ensembles_diversity", title, f"{SPREAD} {PAIRS}", parts, rows, columns)
 
 
-def reference(cells: pd.DataFrame) -> pd.Series:
+def cost_reference(cells: pd.DataFrame) -> pd.Series:
     """The row that costs are relative to: the single model with the most training, else the largest budget of all."""
     single = cells[(cells["method"] == "independent") & (cells["members"] == 1)]
     among = single if len(single) else cells
@@ -149,7 +149,7 @@ def reference(cells: pd.DataFrame) -> pd.Series:
 
 def _scored(cells: pd.DataFrame) -> list[dict[str, Any]]:
     """A row for each of one data set's and model's ensembles."""
-    unit = reference(cells)
+    unit = cost_reference(cells)
     rows = []
     for name, mine in by_name(cells):
         cost = {key: mine[key].mean() for key in COSTS}
@@ -159,7 +159,7 @@ def _scored(cells: pd.DataFrame) -> list[dict[str, Any]]:
         rows.append(
             {
                 **{"ensemble": name, "source": OURS, **same, **_intervals(mine, [*CLEAN, *CORRUPTED])},
-                **{**cost, **relative, "diverged": int(mine["diverged"].sum()), "device": devices(mine)},
+                **{**cost, **relative, "diverged": int(mine["diverged"].sum()), "device": trained_on(mine)},
             }
         )
     return rows
@@ -269,7 +269,7 @@ def _spread(row: dict[str, Any], key: str, digits: int) -> str:
 
 
 def _unit(cells: pd.DataFrame) -> str:
-    first = reference(cells)
+    first = cost_reference(cells)
     return f"FLOPs are relative to {first['ensemble']} ({first['epochs']:g} epochs)."
 
 
@@ -303,7 +303,7 @@ def _words(cells: pd.DataFrame) -> str:
     images = ", ".join(f"{count:,}" for count in sorted(cells["train_images"].unique()))
     augmented = " or ".join("augmented" if value else "not augmented" for value in sorted(cells["augment"].unique()))
     trained = f"{cells['dataset'].iloc[0]}, {cells['model'].iloc[0]}, {images} training images, {augmented}"
-    return f"{trained}; {devices(cells)}."
+    return f"{trained}; {trained_on(cells)}."
 
 
 def _sources(found: Iterable[str]) -> str:

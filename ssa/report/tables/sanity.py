@@ -12,7 +12,7 @@ from ssa.analysis.claims.verdicts import UNDECIDED
 from ssa.analysis.statistics import Interval, over_parents, t_interval
 from ssa.report.tables.published import ALL_IMAGES, DENSE, KNOWN, PRUNED, published, published_children
 from ssa.report.tables.style import Part, Table, number, plus_minus
-from ssa.results.children import PARENT, devices, having
+from ssa.results.children import PARENT, having, trained_on
 from ssa.results.ensembles import by_name, groups
 
 NEAR = 0.5  # points that a dense parent may lie off
@@ -47,7 +47,7 @@ def sanity(children: pd.DataFrame, ensembles: pd.DataFrame | None) -> Table | No
         f"Known of dense parents: others' accuracy ± {NEAR:g}; of one-shot pruning: a loss of at most {LOSS:g} points, "
         "a rule of thumb for large networks; of ensembles: the published accuracy ± 2 standard errors."
     )
-    shown = [line(row) for row in found]
+    shown = [printed_line(row) for row in found]
     head = ["Check", "Arm", "Ours", "n", "Known", "Source", "Verdict"]
     part = Part(known, pd.DataFrame(shown, columns=head))
     return Table("table4_sanity", TITLE, note, (part,), pd.DataFrame(found, columns=COLUMNS))
@@ -117,10 +117,10 @@ def _row(
 ) -> dict[str, Any]:
     numbers = {"estimate": ours.mean, "low": ours.low, "high": ours.high, "n": ours.n}
     limits = {"known_low": known[0], "known_high": known[1], "source": source, "verdict": verdict(ours, *known)}
-    return {"check": check, "arm": arm, **numbers, **limits, "device": devices(rows)}
+    return {"check": check, "arm": arm, **numbers, **limits, "device": trained_on(rows)}
 
 
-def line(row: dict[Any, Any]) -> dict[str, Any]:
+def printed_line(row: dict[Any, Any]) -> dict[str, Any]:
     """A row as it is printed."""
     low, high = row["known_low"], row["known_high"]
     known = number(low) if low == high else f"{number(low)} to {number(high)}"

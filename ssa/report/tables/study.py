@@ -11,7 +11,7 @@ import pandas as pd
 from ssa.analysis import statistics
 from ssa.analysis.statistics import DASH, FEWEST, p_text
 from ssa.report.tables.style import Part, Table, bracketed, marks, number, plus_minus
-from ssa.results.children import COLLAPSE, PARENT, collapsed, devices, differences, pairs
+from ssa.results.children import COLLAPSE, PARENT, collapsed, differences_to, pairs, trained_on
 from ssa.study.methods import in_order, label
 
 BASELINE, ABLATED = "one-shot", "temperature"
@@ -80,8 +80,8 @@ def paired_differences(children: pd.DataFrame) -> Table | None:
     """Paired differences to one-shot at reference settings, with a bootstrap and the spread's two components."""
     parts, rows = [], []
     compared = children[children["reference"] & (children["method"] != "dense")]
-    paired = differences(compared, BASELINE)
-    reestimated = differences(compared.assign(diverged=collapsed(compared)), BASELINE, "accuracy_bn")
+    paired = differences_to(compared, BASELINE)
+    reestimated = differences_to(compared.assign(diverged=collapsed(compared)), BASELINE, "accuracy_bn")
     paired = paired.assign(difference_bn=reestimated["difference"], collapsed=reestimated["diverged"])
     for group, cells in _groups(paired, GROUP):
         found = [_difference(method, sparsity, part) for method, sparsity, part in _by_method(cells)]
@@ -131,7 +131,7 @@ def _words(group: dict[str, Any]) -> str:
 
 def _counts(found: pd.DataFrame, cells: pd.DataFrame) -> str:
     """How many parents, and on what: the end of every caption."""
-    return f"n = {_usual(found)} parents on {devices(cells)}."
+    return f"n = {_usual(found)} parents on {trained_on(cells)}."
 
 
 def _usual(found: pd.DataFrame) -> int:
@@ -151,7 +151,7 @@ def _unpruned(children: pd.DataFrame, cells: pd.DataFrame) -> list[dict[str, Any
     rows = [{"method": "parent", "sparsity": 0.0, **_summary(parents, "parent_accuracy"), "children": 0}]
     same = children[children["method"] == "dense"].merge(cells[[*TRAINING, "parent_seed"]].drop_duplicates())
     if not same.empty:
-        rows.append({"method": "dense", "sparsity": 0.0, **_summary(same), "device": devices(same)})
+        rows.append({"method": "dense", "sparsity": 0.0, **_summary(same), "device": trained_on(same)})
     return rows
 
 
@@ -160,7 +160,7 @@ def _accuracies(cells: pd.DataFrame) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
     for method, sparsity, part in _by_method(cells):
         means = {key: part[key].mean() for key in ("realised_sparsity", "effective_sparsity")}
-        rows.append({"method": method, "sparsity": sparsity, **_summary(part), **means, "device": devices(part)})
+        rows.append({"method": method, "sparsity": sparsity, **_summary(part), **means, "device": trained_on(part)})
     for level, column in cells.groupby("sparsity"):
         rivals = [row for row in rows if row["sparsity"] == level]
         best = max(rivals, key=lambda row: row["mean"])["method"]
@@ -204,7 +204,7 @@ def _variant(setting: dict[str, Any], variant: pd.DataFrame, one_shot: pd.DataFr
     difference = statistics.over_parents(pairs(variant, one_shot), "difference")
     gain = dict(zip(DIFFERENCE, (difference.mean, difference.low, difference.high), strict=True))
     reference = bool(variant["reference"].all())
-    return {**setting, "reference": reference, **_summary(variant), **gain, "device": devices(variant)}
+    return {**setting, "reference": reference, **_summary(variant), **gain, "device": trained_on(variant)}
 
 
 def _ablation_part(found: pd.DataFrame, cells: pd.DataFrame) -> tuple[str, pd.DataFrame]:
@@ -222,7 +222,7 @@ def _ablation_part(found: pd.DataFrame, cells: pd.DataFrame) -> tuple[str, pd.Da
 def _difference(method: str, sparsity: float, part: pd.DataFrame) -> dict[str, Any]:
     """One line of the differences; ``part`` holds paired children of one method and sparsity."""
     interval = statistics.over_parents(part, "difference")
-    by_parent = statistics.by_parent(part, "difference")
+    by_parent = statistics.values_by_parent(part, "difference")
     enough = len(by_parent) >= RESAMPLED
     low, high = statistics.bootstrap_interval(by_parent if enough else [], np.random.default_rng(0))
     spread = statistics.components(by_parent)
@@ -231,7 +231,7 @@ def _difference(method: str, sparsity: float, part: pd.DataFrame) -> dict[str, A
         **{"method": method, "sparsity": sparsity, "n": interval.n, "p": interval.p},
         **dict(zip(DIFFERENCE, (interval.mean, interval.low, interval.high), strict=True)),
         **{"bootstrap_low": low, "bootstrap_high": high, "sd_between": spread.between, "sd_within": spread.within},
-        **{"diverged": int(part["diverged"].sum()), "device": devices(part)},
+        **{"diverged": int(part["diverged"].sum()), "device": trained_on(part)},
         **{"difference_bn": batchnorm.mean, "difference_bn_low": batchnorm.low, "difference_bn_high": batchnorm.high},
         "collapsed": int(part["collapsed"].sum()),
     }

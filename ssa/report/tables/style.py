@@ -50,7 +50,7 @@ def markdown(table: Table) -> str:
     blocks = [f"# {table.title}\n", f"{table.note}{READING}\n"]
     for part in table.parts:
         shown = without_blanks(part.shown)
-        blocks += [f"{part.caption}\n", grid(shown.columns, shown.to_numpy().tolist()), ""]
+        blocks += [f"{part.caption}\n", markdown_grid(shown.columns, shown.to_numpy().tolist()), ""]
     return "\n".join(blocks)
 
 
@@ -66,7 +66,7 @@ def marks(meanings: dict[str, str], parts: Iterable[Part]) -> list[str]:
     return [meaning for mark, meaning in meanings.items() if mark in cells]
 
 
-def grid(head: Collection[str], rows: Iterable[Iterable[object]]) -> str:
+def markdown_grid(head: Collection[str], rows: Iterable[Iterable[object]]) -> str:
     """A table in Markdown."""
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join("| " + " | ".join(str(cell).replace("|", "\\|") for cell in line) + " |" for line in lines)

@@ -29,7 +29,7 @@ class Pointwise(nn.Conv2d):
         return super().forward(x[:, :, :: self.step, :: self.step])
 
 
-class Block(nn.Module):
+class BasicBlock(nn.Module):
     """Two 3x3 convolutions around a shortcut, which is a 1x1 convolution where the shape changes."""
 
     def __init__(self, inputs: int, outputs: int, stride: int) -> None:
@@ -56,7 +56,7 @@ class SmallResNet(nn.Module):
         widths = [width * 2**i for i in range(stages)]
         self.stem = convolution(channels, width, stem_stride)
         self.stages = nn.Sequential(
-            *(Block(widths[max(i - 1, 0)], widths[i], 1 if i == 0 else 2) for i in range(stages))
+            *(BasicBlock(widths[max(i - 1, 0)], widths[i], 1 if i == 0 else 2) for i in range(stages))
         )
         self.head = nn.Linear(widths[-1], classes)
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 
-class Block(nn.Module):
+class WideBlock(nn.Module):
     """BatchNorm, ReLU, convolution, twice, with dropout between the convolutions."""
 
     def __init__(self, inputs: int, outputs: int, stride: int, dropout: float) -> None:
@@ -41,7 +41,7 @@ class WideResNet(nn.Module):
         self.stem = nn.Conv2d(channels, widths[0], 3, 1, 1)
         self.stages = nn.Sequential(
             *(
-                Block(widths[stage] if i == 0 else widths[stage + 1], widths[stage + 1], stride, dropout)
+                WideBlock(widths[stage] if i == 0 else widths[stage + 1], widths[stage + 1], stride, dropout)
                 for stage, first_stride in enumerate((1, 2, 2))
                 for i, stride in enumerate([first_stride] + [1] * ((depth - 4) // 6 - 1))
             )

@@ -15,7 +15,7 @@ from ssa.analysis.claims.tests import TESTS
 from ssa.analysis.claims.verdicts import deviations
 from ssa.analysis.statistics import PARENT, t_interval
 from ssa.errors import UserError
-from ssa.study.claims import CLAIMS, rule_of, settings_of, validate_claims
+from ssa.study.claims import CLAIMS, rule_of, settings_of_claim, validate_claims
 
 
 def judged(section, frame=None, past=None):
@@ -120,11 +120,11 @@ def test_checking_a_section_imports_neither_pandas_nor_scipy():
 
 def test_a_claims_own_keys_come_before_the_shared_ones():
     section = {"fixed": "2026-01-01", "cells": {"epochs": 20, "stem": "dense"}, "C9": {"epochs": 10}}
-    found = settings_of(section, "C9")
+    found = settings_of_claim(section, "C9")
     assert (found["epochs"], found["stem"], found["criteria"], found["small"]) == (10, "dense", ("magnitude",), 0.5)
     assert found["fixed"] == "2026-01-01"
-    assert settings_of(section, "C9", {"epochs": 5})["fixed"] is None  # beside the arm that was fixed
-    assert settings_of({}, "C3") == {"ensembles": None, "baselines": None, "fixed": None, "remark": None}
+    assert settings_of_claim(section, "C9", {"epochs": 5})["fixed"] is None  # beside the arm that was fixed
+    assert settings_of_claim({}, "C3") == {"ensembles": None, "baselines": None, "fixed": None, "remark": None}
 
 
 def test_rules_in_words_carry_the_studys_numbers():

@@ -95,7 +95,7 @@ def test_lengths_that_are_all_alike_are_rarely_contradicted(n: int) -> None:
     rng = np.random.default_rng(n)
     wrong = []
     for accuracy in rng.normal(0, 0.7, (2000, 5, n)):  # two lengths named, three rivals
-        found = [verdicts.lowest([rival - best for best in accuracy[:2]], 0.95) for rival in accuracy[2:]]
+        found = [verdicts.gain_over_better([rival - best for best in accuracy[:2]], 0.95) for rival in accuracy[2:]]
         said, _ = verdicts.rivals(found, 0.2, 0.95)
         wrong.append(verdicts.overall(said) == "contradicted")
     assert rate(wrong) <= MOST
@@ -118,7 +118,7 @@ def test_cells_without_an_effect_rarely_say_anything(n: int) -> None:
     assert rate(verdicts.ABOVE in one for one in found) <= MOST
     assert rate(verdicts.BELOW in one for one in found) <= MOST
     assert rate(verdicts.crossing(one) for one in found) <= 0.003
-    counted = [verdicts.count(cells, 0.5, 0.95) for cells in drawn(n, 2000, mean=0.5, cells=8)]
+    counted = [verdicts.small_in_cells(cells, 0.5, 0.95) for cells in drawn(n, 2000, mean=0.5, cells=8)]
     assert rate("supported" in one for one in counted) <= MOST
     assert rate("contradicted" in one for one in counted) <= MOST
     assert rate(verdicts.most(one) != "undecided" for one in counted) == 0

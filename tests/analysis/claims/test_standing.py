@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from conftest import ROOT
 
-from ssa.analysis.claims.standing import EARLIER, plan
+from ssa.analysis.claims.standing import EARLIER, planned_parents
 from ssa.process import provenance
 from ssa.study.claims import Section
 
@@ -36,9 +36,9 @@ def test_every_verdict_that_changed_has_its_line_in_the_results(record: str) -> 
 
 
 def test_a_plan_says_its_looks() -> None:
-    assert plan(Section()) == "The number of parents was not fixed beforehand."
-    assert plan(Section(planned=8)) == "Planned: 8 parents, no interim look."
-    looked = plan(Section(planned=6, looks=(4,), confidence=0.97))
+    assert planned_parents(Section()) == "The number of parents was not fixed beforehand."
+    assert planned_parents(Section(planned=8)) == "Planned: 8 parents, no interim look."
+    looked = planned_parents(Section(planned=6, looks=(4,), confidence=0.97))
     assert looked == "Planned: 6 parents, with a look at the results after 4: intervals at 97%."
 
 

@@ -121,7 +121,7 @@ def test_a_rival_length() -> None:
 
 def test_the_gain_over_the_better_of_two_is_the_lowest_of_each_number() -> None:
     first, second = around(1.0, 0.5), around(2.0, 2.5)
-    found = verdicts.lowest([first, second], 0.95)
+    found = verdicts.gain_over_better([first, second], 0.95)
     assert (found.mean, found.n) == (1.0, 3)
     assert found.low == pytest.approx(-0.5, abs=1e-6)
     assert found.high == pytest.approx(1.5, abs=1e-6)
@@ -136,7 +136,7 @@ def test_the_probability_of_improvement_over_the_better_of_two_is_the_lower_one(
 
 def test_cells_are_counted_against_the_bound() -> None:
     cells = [around(0.0, 0.1), around(1.0, 0.1), around(0.5, 0.1)]
-    assert verdicts.count(cells, 0.5, 0.95) == ["supported", "contradicted", "undecided"]
+    assert verdicts.small_in_cells(cells, 0.5, 0.95) == ["supported", "contradicted", "undecided"]
 
 
 def test_deviations_are_from_each_methods_own_median() -> None:

@@ -178,10 +178,10 @@ def test_fetching_unpacks_and_removes_the_archive(
     tmp_path: Path, official_files: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with served(tar_of(official_files), monkeypatch):
-        assert corruptions.fetch(CIFAR, tmp_path) == ""
+        assert official.fetch("cifar10", tmp_path) == ""
     assert [path.name for path in tmp_path.iterdir()] == ["CIFAR-10-C"]
     assert corrupted(CIFAR, tmp_path, split()).label == "official"
-    assert corruptions.fetch(CIFAR, tmp_path) == ""  # there already: the server is gone
+    assert official.fetch("cifar10", tmp_path) == ""  # there already: the server is gone
 
 
 def test_an_archive_out_of_reach_is_said_and_images_are_generated(
@@ -189,8 +189,8 @@ def test_an_archive_out_of_reach_is_said_and_images_are_generated(
 ) -> None:
     with served(b"", monkeypatch):
         pass
-    assert re.match(r".*/CIFAR-10-C.tar is out of reach \(.*refused", corruptions.fetch(CIFAR, tmp_path))
-    assert corruptions.fetch(DIGITS, tmp_path) == ""
+    assert re.match(r".*/CIFAR-10-C.tar is out of reach \(.*refused", official.fetch("cifar10", tmp_path))
+    assert official.fetch("digits", tmp_path) == ""
     found = corrupted(CIFAR, tmp_path, split(4))
     assert (found.label, found.description) == (
         "generated",
@@ -202,7 +202,7 @@ def test_a_download_that_breaks_off_is_the_networks_fault_and_leaves_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with served(bytes(10), monkeypatch, announced=100):
-        reason = corruptions.fetch(CIFAR, tmp_path)
+        reason = official.fetch("cifar10", tmp_path)
     assert re.match(r".*/CIFAR-10-C.tar is out of reach \(.*10 bytes read, 90 more expected", reason)
     assert not list(tmp_path.iterdir())
 
@@ -214,7 +214,7 @@ def test_a_download_of_other_content_is_refused_and_leaves_nothing(
         served(bytes(10), monkeypatch),
         pytest.raises(UserError, match=r"/CIFAR-10-C.tar arrived damaged \(its MD5 is another\)"),
     ):
-        corruptions.fetch(CIFAR, tmp_path)
+        official.fetch("cifar10", tmp_path)
     assert not list(tmp_path.iterdir())
 
 

@@ -10,7 +10,7 @@ import synthetic
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from ssa.analysis.claims.judge import ClaimRow, judge_claims, table
+from ssa.analysis.claims.judge import ClaimRow, claims_table, judge_claims
 from ssa.analysis.claims.standing import ASIDE
 from ssa.report.figures import summary as figures
 from ssa.report.figures.style import look
@@ -33,7 +33,7 @@ def arm(claim: str, *rows: dict[str, Any], arm: str = "small", verdict: str = "s
 
 def draw(*arms: list[ClaimRow], study: dict[str, Any] = STUDY) -> Any:
     with look():
-        return figures.summary(table([row for one in arms for row in one]), study)
+        return figures.summary(claims_table([row for one in arms for row in one]), study)
 
 
 def texts(figure: Figure) -> list[str]:
@@ -107,10 +107,10 @@ def test_a_comparison_without_an_estimate_says_so_beside_one_that_has_one() -> N
 def test_arms_beside_those_named_are_left_out_if_there_are_too_many_rows() -> None:
     named = arm("C1", *[CLEAR] * 24)
     beside = [arm("C1", CLEAR, arm="other", standing=ASIDE, verdict=verdict) for verdict in ("supported", "mixed")]
-    found = [figures.blocks(table([*named, *more])) for more in (beside[0], [*beside[0], *beside[1]])]
+    found = [figures.blocks(claims_table([*named, *more])) for more in (beside[0], [*beside[0], *beside[1]])]
     assert [len(figures.fitting(each)) for each in found] == [2, 1]
-    assert figures.left_out(found[0]) == ""
-    said = figures.left_out(found[1]).replace("\n", " ").replace("\N{NO-BREAK SPACE}", " ")
+    assert figures.note_on_others(found[0]) == ""
+    said = figures.note_on_others(found[1]).replace("\n", " ").replace("\N{NO-BREAK SPACE}", " ")
     assert said == "Beside the arms named beforehand, 2 more in claims.csv: 1 supported, 1 mixed."
 
 
@@ -130,7 +130,7 @@ def test_a_row_is_named_by_what_tells_it_from_the_others(
     groups: list[str], cells: list[str], names: list[str] | None
 ) -> None:
     both = ["One-shot, 95%", "Iterative, 95%", "One-shot, 98%", "Iterative, 98%"]
-    assert figures.names(pd.DataFrame({"group": groups, "cell": cells})) == (names or both)
+    assert figures.telling_names(pd.DataFrame({"group": groups, "cell": cells})) == (names or both)
 
 
 def every_text(figure: Figure) -> Iterator[Text]:
@@ -141,7 +141,9 @@ def test_it_is_read_in_a_column_and_no_two_texts_overlap() -> None:
     children = synthetic.children()
     claims = synthetic.study()["claims"]
     with look():
-        figure = figures.summary(table(judge_claims(claims, children, synthetic.history(children))), {"claims": claims})
+        figure = figures.summary(
+            claims_table(judge_claims(claims, children, synthetic.history(children))), {"claims": claims}
+        )
         assert figure is not None
         figure.draw_without_rendering()
         boxes = {text: text.get_window_extent() for text in every_text(figure)}

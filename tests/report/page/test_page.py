@@ -446,7 +446,7 @@ def test_ensembles_have_a_section_where_they_were_scored(folder: Path, page: Pag
 
 
 def test_what_was_run_is_told_block_by_block(folder: Path) -> None:
-    table = report_tables.blocks(read_children(folder))
+    table = report_tables.table_of_blocks(read_children(folder))
     line = dict(zip(table.head, (cell.text for cell in table.rows[0]), strict=True))
     assert line["Block"] == "main"
     assert line["Parents"] == "small (n = 6)"

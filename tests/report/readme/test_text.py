@@ -171,13 +171,13 @@ def test_the_table_of_records_says_which_runs_a_larger_one_has_too(checkout: Pat
     study = json.loads((folder / "study.json").read_text(encoding="utf-8"))
     counts, record = {**study["counts"], "children": 5}, {**study["record"], "planned": {"children": 9}}
     (folder / "study.json").write_text(json.dumps({**study, "counts": counts, "record": record}), encoding="utf-8")
-    whole, part = records.table(page)
+    whole, part = records.table_of_records(page)
     assert (whole["record"], whole["same runs as"], whole["trained anew"]) == ("`synthetic-cpu`", "–", "–")
     assert (part["parents"], part["children"], part["ensembles"]) == ("6", "5 of 9", "–")
     assert (part["same runs as"], part["trained anew"]) == ("synthetic-cpu: 6 parents, 5 children", "–")
     parents = pd.read_csv(folder / "parents.csv")
     parents.assign(accuracy=parents["accuracy"].where(parents.index > 0, 1)).to_csv(folder / "parents.csv", index=False)
-    _, part = records.table(page)
+    _, part = records.table_of_records(page)
     assert part["same runs as"] == "synthetic-cpu: 5 parents, 5 children"
     assert part["trained anew"] == "synthetic-cpu: 1 parents"
     told = text.filled(page_of(checkout, "{{ records() }}\n"))
