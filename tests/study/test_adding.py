@@ -32,13 +32,13 @@ from pathlib import Path
 
 import ssa
 from ssa import cli
-from ssa.analysis import findings
+from ssa.report.findings import controls
 from ssa.results.children import read_children
 
 shown = "report results/toy --tables shown --figures shown --out shown/report.html"
 for command in ("run toy.yaml", "aggregate toy.yaml", shown):
     assert cli.main(command.split()) == 0, command
-print(*findings.controls(read_children(Path("results/toy")))["method"], ssa.__file__, sep="\\n")
+print(*controls.table(read_children(Path("results/toy")))["method"], ssa.__file__, sep="\\n")
 """
 
 
