@@ -172,14 +172,14 @@ def _wrapped(text: str, width: int, room: float, **more: Any) -> Line:
 
 
 def telling_names(rows: pd.DataFrame) -> list[str]:
-    """What tells each of an arm's comparisons from the others: a baseline or setting, a cell, or parts of both."""
+    """A name for each of an arm's comparisons, unlike the others: a baseline or setting, a cell, or parts of both."""
     parts = [[label(row["group"]), *filter(None, row["cell"].split(", "))] for _, row in rows.iterrows()]
     common = set(parts[0]).intersection(*parts) if parts else set()
     return [", ".join(part for part in own if part not in common) or own[0] for own in parts]
 
 
 def levels(row: pd.Series, smallest: float) -> list[float]:
-    """What a comparison is judged by, beside 0."""
+    """The values beside 0 by which a comparison is judged."""
     judged_by = {row["against"]} | ({smallest} if CLAIMS[row["claim"]].knows_smallest else set())
     return sorted(judged_by - {0.0})
 

@@ -1,4 +1,4 @@
-"""What findings' figures share: lines with intervals side by side, rows with intervals, limits and ticks."""
+"""Parts of findings' figures: lines with intervals side by side, rows with intervals, limits and ticks."""
 
 from __future__ import annotations
 

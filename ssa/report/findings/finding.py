@@ -1,4 +1,4 @@
-"""What every file of this folder holds: a question beyond the paper's claims, its table, and the figure drawn from it.
+"""Each file of this folder holds a question beyond the paper's claims, its table, and the figure drawn from it.
 
 A file defines ``FINDING``, ``table``, and ``figure``, which takes what ``table`` returns. Snakemake reads these files
 each time it starts, so what draws and what computes intervals is imported where it is used.

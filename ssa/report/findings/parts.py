@@ -1,4 +1,4 @@
-"""What findings' tables are made of: cells, and means with bounds over parents.
+"""Parts of findings' tables: cells, and means with bounds over parents.
 
 A table is small, one row for each thing compared, differences paired and over parents. Columns that end in ``_low`` and
 ``_high`` are the bounds of the 95% t-interval over ``n`` parents of the column before them; differences are in

@@ -63,7 +63,7 @@ class Image:
 
     @property
     def caption(self) -> str:
-        """What it shows; of a finding, after the question that it answers."""
+        """The entry's caption; of a finding, after the question that it answers."""
         return f"{self.entry.label} {self.entry.caption}" if self.entry.section == FINDINGS else self.entry.caption
 
     @property

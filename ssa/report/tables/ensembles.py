@@ -192,7 +192,7 @@ def _clean_part(ours: list[dict[str, Any]], cells: pd.DataFrame) -> Part:
 def _published_part(
     known: list[dict[str, Any]], heads: Mapping[str, tuple[str, int]], cells: pd.DataFrame, what: str = ""
 ) -> list[Part]:
-    """What others published of one data set and model; none if nobody did."""
+    """The published rows of one data set and model; none if nobody published any."""
     lines = [
         {**_name(row), **_measured(row, heads), **_training(row), "Mean over": row["corrupted_set"] if what else DASH}
         | {"n": _whole(row["n"]), "Source": row["source"]}
@@ -299,7 +299,7 @@ def _renamed(keys: Iterable[str], suffix: str) -> dict[str, str]:
 
 
 def _words(cells: pd.DataFrame) -> str:
-    """What was trained, and on what."""
+    """The data, the model and the hardware of what was trained."""
     images = ", ".join(f"{count:,}" for count in sorted(cells["train_images"].unique()))
     augmented = " or ".join("augmented" if value else "not augmented" for value in sorted(cells["augment"].unique()))
     trained = f"{cells['dataset'].iloc[0]}, {cells['model'].iloc[0]}, {images} training images, {augmented}"
