@@ -126,7 +126,8 @@ def test_a_page_has_a_row_for_each_claim_with_the_numbers_of_the_record(
     assert cli.main(["summary", "page.md"]) == 0
     assert capsys.readouterr().out == "page.md written\npage.md is up to date\n"
     told = Path("page.md").read_text(encoding="utf-8")
-    assert told.startswith("# Title\n\n## An invented study\n\nRecord: `recorded/synthetic-cpu`.\n\n| claim |")
+    head = "# Title\n\n## An invented study\n\nRecord: `recorded/synthetic-cpu`.\n\n"
+    assert told.startswith(f"{head}![{claims.ALT}](figures/synthetic-cpu/summary.png)\n\n| claim |")
     assert told.endswith("\n\nAfter.\n")
     rows = {line.split(":")[0]: line for line in told.splitlines() if re.match(r"\| C\d", line)}
     assert list(rows) == [f"| C{i}" for i in range(1, 11)]
