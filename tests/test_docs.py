@@ -25,7 +25,8 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The built pages: built from a copy, with a warning as an error."""
     folder = tmp_path_factory.mktemp("docs")
     shutil.copytree(ROOT / "docs", folder / "docs", ignore=shutil.ignore_patterns("_build"))
-    shutil.copytree(ROOT / "figures", folder / "figures")  # the page on findings shows those of the records
+    for name in ("figures", "paper_tables"):  # the page on findings shows those of the records
+        shutil.copytree(ROOT / name, folder / name)
     options = ["--fresh-env", "--fail-on-warning", "--keep-going", "--quiet", "-b", "html"]
     command = [sys.executable, "-m", "sphinx", *options, str(folder / "docs"), str(folder / "html")]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=600, encoding="utf-8")

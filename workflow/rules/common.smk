@@ -75,7 +75,7 @@ AGAIN = r"(\.\d+)?"
 
 
 if workflow.is_main_process and not RECORDED:
-    logger.info(ssa_size.summary(study, WORKERS))
+    logger.info(ssa_size.in_one_line(study, WORKERS))
 
 
 def before_masks(wildcards):

@@ -35,7 +35,7 @@ def small(record: Path, out: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[lis
             ):
                 wrong.append(f"{stem.name}: {text.get_text()!r} has {text.get_fontsize()} points")
 
-    monkeypatch.setattr(write, "save", look)
+    monkeypatch.setattr(write, "save_figure", look)
     write.write_figures(Record(record), out)
     return names, wrong
 
