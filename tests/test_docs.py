@@ -45,18 +45,21 @@ def draw_laws() -> ModuleType:
     return module
 
 
+@pytest.mark.slow
 def test_the_method_has_its_figure(pages: Path) -> None:
     method = (pages / "method.html").read_text(encoding="utf-8")
     (source,) = re.findall(r'<img [^>]*src="([^"]+laws\.svg)"', method)
     assert (pages / source).read_text(encoding="utf-8").count("</svg>") == 1
 
 
+@pytest.mark.slow
 def test_every_public_name_is_in_the_reference(pages: Path) -> None:
     reference = (pages / "api.html").read_text(encoding="utf-8")
     described = re.findall(r'<dt class="sig sig-object py" id="ssa\.(\w+)">', reference)
     assert sorted(described) == ssa.__all__
 
 
+@pytest.mark.slow
 def test_the_quickstart_ran_and_shows_a_gain_beyond_its_noise(pages: Path) -> None:
     text = html.unescape(re.sub(r"<[^>]+>", "", (pages / "quickstart.html").read_text(encoding="utf-8")))
     pattern = r"(random|magnitude): annealed minus one-shot ([+-][\d.]+) points ± ([\d.]+) \(95%, n = 5"
@@ -65,6 +68,7 @@ def test_the_quickstart_ran_and_shows_a_gain_beyond_its_noise(pages: Path) -> No
     assert found["random"][0] > found["random"][1]  # the interval lies above 0, as on the seeds that chose the setting
 
 
+@pytest.mark.slow
 def test_every_model_and_method_is_listed_with_what_it_is_for(pages: Path) -> None:
     text = (pages / "builtin.html").read_text(encoding="utf-8")
     rows = [re.findall(r"<td>(.*?)</td>", row, re.DOTALL) for row in re.findall(r"<tr.*?</tr>", text, re.DOTALL)]
@@ -74,6 +78,7 @@ def test_every_model_and_method_is_listed_with_what_it_is_for(pages: Path) -> No
     assert {row[0]: row[2:] for row in cells}["resnet18"] == ["11,173,962", "11,159,232"]
 
 
+@pytest.mark.slow
 def test_references_between_pages_lead_somewhere(pages: Path) -> None:
     method, reference = (
         (pages / "method.html").read_text(encoding="utf-8"),
@@ -84,6 +89,7 @@ def test_references_between_pages_lead_somewhere(pages: Path) -> None:
     assert all(f'id="{target}"' in reference for target in targets)
 
 
+@pytest.mark.slow
 def test_pages_load_nothing_from_elsewhere(pages: Path) -> None:
     loaded = re.findall(
         r'(?:src=|<link[^>]+href=)"([^"]+)"', "".join(p.read_text(encoding="utf-8") for p in pages.glob("*.html"))
@@ -92,6 +98,7 @@ def test_pages_load_nothing_from_elsewhere(pages: Path) -> None:
     assert not [address for address in loaded if "//" in address]
 
 
+@pytest.mark.slow
 def test_the_figure_is_the_same_bytes_again(pages: Path, draw_laws: ModuleType, tmp_path: Path) -> None:
     draw_laws.draw(tmp_path / "laws.svg")
     assert (tmp_path / "laws.svg").read_bytes() == (pages / "_images" / "laws.svg").read_bytes()

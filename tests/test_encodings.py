@@ -54,6 +54,7 @@ def test_no_source_leaves_it_to_the_locale() -> None:
     assert not found, "say encoding='utf-8'"
 
 
+@pytest.mark.slow
 def test_a_study_goes_through_in_a_locale_that_is_not_utf_8(tmp_path: Path) -> None:
     """Its names have characters that ASCII and Latin-1 lack."""
     environment = {**os.environ, "LC_ALL": "POSIX", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}

@@ -30,16 +30,19 @@ def numbers(name: str, seeds: int, length: int) -> list[float]:
     return means
 
 
+@pytest.mark.slow
 def test_plain_loop_shows_the_effect() -> None:
     parent, one_shot, annealed = numbers("plain_loop.py", 3, 40)
     assert min(parent, one_shot) > 60  # a guess is right in 10% of cases
     assert annealed > one_shot  # by 4.2 points on seeds 100 to 103
 
 
+@pytest.mark.slow
 def test_timm_training() -> None:
     assert min(numbers("timm_training.py", 2, 12)) > 20  # a guess is right in 10% of cases
 
 
+@pytest.mark.slow
 def test_transformers_trainer() -> None:
     pytest.importorskip("transformers", reason="transformers is not installed: pip install '.[hf]'")
     parent, one_shot, annealed = numbers("transformers_trainer.py", 2, 10)
@@ -47,6 +50,7 @@ def test_transformers_trainer() -> None:
     assert one_shot != annealed
 
 
+@pytest.mark.slow
 def test_language_model() -> None:
     assert max(numbers("language_model.py", 2, 40)) < 3.2  # to guess among all characters costs 4.0 nats
 

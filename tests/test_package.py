@@ -47,6 +47,7 @@ def test_the_version_is_said(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out == f"ssa {ssa.__version__}\n"
 
 
+@pytest.mark.slow
 def test_a_type_checker_sees_the_readmes_example_and_every_public_name(tmp_path: Path) -> None:
     example = (ROOT / "README.md").read_text(encoding="utf-8").split("```python\n")[1].split("```")[0]
     names = [f"ssa.{name}" for name in ssa.__all__]

@@ -543,5 +543,6 @@ def _trains_as_one(rank: int, shard: str | None, child: Subnetwork) -> None:
             child.fold()
 
 
+@pytest.mark.slow
 def test_processes_train_as_one_whether_sharded_or_not(tmp_path: Path) -> None:
     torch.multiprocessing.spawn(distributed, (str(tmp_path / "store"),), nprocs=2)

@@ -279,6 +279,7 @@ def test_compiled_it_trains_alike_and_never_compiles_again(law: Law, rescale: bo
         torch.testing.assert_close(one, two, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 @everywhere
 def test_compiled_models_take_new_laws_and_seeds_without_compiling_again(model: Model) -> None:
     torch._dynamo.reset()
@@ -350,6 +351,7 @@ def distributed(rank: int, store: str) -> None:
     torch.distributed.destroy_process_group()
 
 
+@pytest.mark.slow
 def test_processes_share_a_mask_and_average_to_the_gradient_of_one(tmp_path: Path) -> None:
     torch.multiprocessing.spawn(distributed, (str(tmp_path / "store"),), nprocs=2)
 

@@ -230,6 +230,7 @@ def test_every_finding_has_a_table_and_a_figure() -> None:
         assert {f"finding_{name}" for name in FINDINGS} <= set(entries)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("made_by", [synthetic, synthetic_ensembles], ids=["children alone", "with ensembles"])
 def test_findings_write_a_table_and_a_figure_each_and_again_the_same_bytes(
     made_by: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -50,6 +50,7 @@ def test_snakemake_reads_the_registry_without_what_draws() -> None:
     assert run.stdout == "set()\n"
 
 
+@pytest.mark.slow
 def test_a_toy_figure_is_drawn_and_shown_once_one_entry_names_it(tmp_path: Path) -> None:
     for name in ("ssa", "workflow", "profiles", "envs", "recorded/gradients-cpu"):
         shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))

@@ -197,6 +197,7 @@ def test_a_sampled_network_is_scored_as_the_mean_of_eight(
     assert rows[2]["test_accuracy_used"] == rows[2]["test_accuracy"]
 
 
+@pytest.mark.slow
 def test_scoring_as_used_changes_nothing_of_the_training(tiny: dict[str, Any], tmp_path: Path) -> None:
     plain, asked = plan_of(json.loads(json.dumps(tiny)), METHODS), plan_of(tiny, METHODS, score_used=[0, 1, 2])
     stores = Store(tmp_path / "plain"), Store(tmp_path / "asked")

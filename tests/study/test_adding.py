@@ -60,6 +60,7 @@ def package(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 def test_a_toy_method_is_trained_and_shown_once_two_files_know_it(package: Path, tiny: dict[str, Any]) -> None:
     tiny |= {"name": "toy", "claims": {"ssa": {"anneal_fraction": 0.5}}}  # one epoch of two: what is compared
     tiny["blocks"][1] |= {"method": ["one-shot", "temperature", "toy"], "sparsity": [80]}

@@ -109,6 +109,7 @@ def compile_with(monkeypatch: pytest.MonkeyPatch, backend: str) -> None:
     monkeypatch.setattr(torch, "compile", lambda f, mode, dynamic: real(f, backend=backend, dynamic=dynamic))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("fresh")
 def test_the_traced_step_trains_as_the_plain_one_under_every_law(digits: Data, monkeypatch: pytest.MonkeyPatch) -> None:
     compile_with(monkeypatch, "aot_eager")
@@ -190,6 +191,7 @@ def test_a_failing_compiler_is_named_with_the_way_out(digits: Data, monkeypatch:
         training(digits, OneShot(), "default").run_epoch()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("fresh")
 def test_each_kind_of_network_is_compiled_once_for_each_type_of_mask(
     digits: Data, monkeypatch: pytest.MonkeyPatch
@@ -209,6 +211,7 @@ def test_each_kind_of_network_is_compiled_once_for_each_type_of_mask(
             assert counted["unique_graphs"] - before == variants
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("fresh")
 def test_a_module_of_its_own_for_each_child_is_compiled_each_time(
     digits: Data, monkeypatch: pytest.MonkeyPatch

@@ -312,6 +312,7 @@ def test_a_budget_stops_in_time_and_the_next_run_goes_on(tiny: dict[str, Any], t
     assert all("s1-" in path.parent.name for path in (tmp_path / "children").rglob("*.jsonl"))
 
 
+@pytest.mark.slow
 def test_a_killed_job_resumes_without_retraining_a_finished_child(tiny: dict[str, Any], tmp_path: Path) -> None:
     tiny["parents"]["small"]["seeds"] = [0]
     tiny["blocks"][1]["sparsity"] = [10, 20, 30, 40, 50, 60, 70, 80]

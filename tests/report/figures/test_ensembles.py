@@ -60,6 +60,7 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_every_figure_is_written_and_another_process_draws_the_same_bytes(drawn: Path) -> None:
     written = {path.name: path.read_bytes() for path in (drawn / "figures").iterdir()}
     assert {f"{name}.{ending}" for name in NAMES for ending in ("pdf", "png")} <= set(written)

@@ -100,6 +100,7 @@ def test_every_figure_is_written_as_pdf_and_png(drawn: Path) -> None:
         assert (drawn / "figures" / f"{name}.png").read_bytes().startswith(b"\x89PNG\r\n\x1a\n")
 
 
+@pytest.mark.slow
 def test_another_process_draws_the_same_bytes(drawn: Path) -> None:
     again = drawn / "again"
     code = (
@@ -326,6 +327,7 @@ def test_what_remains_stands_above_what_is_pruned() -> None:
     assert above.get_xlabel() == "Weights remaining (%)"
 
 
+@pytest.mark.slow
 def test_a_study_without_the_data_has_no_figures_and_an_earlier_one_goes(tmp_path: Path) -> None:
     folder = synthetic.write(tmp_path)
     write_figures(Record(folder), tmp_path / "figures")

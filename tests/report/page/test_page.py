@@ -424,6 +424,7 @@ def test_the_plotting_library_is_within_the_page(text: str) -> None:
     assert len(text) < 4e6
 
 
+@pytest.mark.slow
 def test_ensembles_have_a_section_where_they_were_scored(folder: Path, page: Page, tmp_path: Path) -> None:
     assert "#ensembles" not in [link["href"] for link in page.all("a")]
     made = synthetic_ensembles.write(tmp_path / "study")

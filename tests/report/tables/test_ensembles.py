@@ -241,6 +241,7 @@ def test_one_seed_has_no_interval() -> None:
     assert printed(table.parts[0], PAT)["n"] == "1"
 
 
+@pytest.mark.slow
 def test_files_are_written_where_there_are_ensembles(tmp_path: Path) -> None:
     results = write(tmp_path / "results")
     for out in ("one", "two"):
