@@ -320,6 +320,7 @@ def test_reading_a_study_needs_neither_torch_nor_snakemake_nor_wandb() -> None:
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
 
 
+@pytest.mark.slow
 def test_the_package_imports_without_snakemake_and_wandb() -> None:
     code = (
         "import sys; sys.modules['snakemake'] = sys.modules['wandb'] = None;"
