@@ -10,11 +10,12 @@ from typing import Any
 
 import pandas as pd
 
-from ssa.analysis.claims.judge import ClaimRow, claims_table, judge_record
+from ssa.analysis.claims.judge import ClaimRow, claims_table, judge_claims
+from ssa.analysis.claims.standing import EARLIER, earlier_verdicts
 from ssa.report.figures.style import Style, styles
 from ssa.report.registry import TABLES, Entry
 from ssa.report.selection import usual_recipe
-from ssa.results.children import read_children, read_epochs
+from ssa.results.children import join_epochs, read_children
 from ssa.results.ensembles import has_ensembles, read_ensembles
 from ssa.study import questions
 
@@ -49,7 +50,8 @@ class Record:
     @cached_property
     def judged(self) -> list[ClaimRow]:
         """A row for each comparison of a claim, and for each verdict."""
-        return judge_record(self.folder)
+        told = self.study["record"]["started"], earlier_verdicts(self.folder / EARLIER)
+        return judge_claims(self.study.get("claims") or {}, self.children, self.history, self.ensembles, *told)
 
     @property
     def claims(self) -> pd.DataFrame:
@@ -67,9 +69,14 @@ class Record:
         return read_children(self.folder)
 
     @cached_property
+    def history(self) -> pd.DataFrame:
+        """What was recorded of each child and epoch."""
+        return pd.read_parquet(self.folder / "history.parquet")
+
+    @cached_property
     def epochs(self) -> pd.DataFrame:
-        """A row for each child and epoch."""
-        return read_epochs(self.folder, self.children)
+        """The same with the children's own columns."""
+        return join_epochs(self.history, self.children)
 
     @cached_property
     def usual(self) -> pd.DataFrame:

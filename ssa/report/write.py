@@ -51,7 +51,7 @@ def write_tables(record: Record, out: Path) -> None:
 def write_verdicts(record: Record, out: Path) -> None:
     """Write the verdict on each claim that the study tests as .csv and .md."""
     if any(name in CLAIMS for name in record.study["claims"]):
-        write_claims(record.folder, record.judged, out)
+        write_claims(record.study["claims"], record.judged, record.children, out)
     else:
         _remove(out, "claims", "csv", "md")
 

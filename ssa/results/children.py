@@ -42,9 +42,8 @@ def read_children(results: Path) -> pd.DataFrame:
     return pd.read_csv(results / "children.csv", dtype=dict.fromkeys(TEXT, "str"))
 
 
-def read_epochs(results: Path, children: pd.DataFrame) -> pd.DataFrame:
-    """One row per child and epoch: ``children``, and what only the history of ``results`` says."""
-    history = pd.read_parquet(results / "history.parquet")
+def join_epochs(history: pd.DataFrame, children: pd.DataFrame) -> pd.DataFrame:
+    """One row per child and epoch: ``children``, and what only the ``history`` says."""
     return history[["child_id", *history.columns.difference(children.columns)]].merge(children, on="child_id")
 
 

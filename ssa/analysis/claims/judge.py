@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
@@ -15,12 +14,12 @@ import pandas as pd
 from ssa.analysis.claims import verdicts
 from ssa.analysis.claims.cells import Case, arms
 from ssa.analysis.claims.comparison import JUDGED, NONE, SINGLE, Comparison, UntestableError
-from ssa.analysis.claims.standing import EARLIER, earlier_verdicts, note, planned_parents, rules, standing
+from ssa.analysis.claims.standing import note, planned_parents, rules, standing
 from ssa.analysis.claims.tests import TESTS
 from ssa.analysis.claims.verdicts import NOT_TESTABLE
 from ssa.analysis.statistics import DASH, p_text
-from ssa.results.children import CELL, collapsed, read_children, trained_on
-from ssa.results.ensembles import groups, has_ensembles, read_ensembles
+from ssa.results.children import CELL, collapsed, trained_on
+from ssa.results.ensembles import groups
 from ssa.study.claims import CLAIMS, rule_of, settings_of_claim, ssa_settings, top_of
 from ssa.study.methods import label
 
@@ -59,32 +58,18 @@ class ClaimRow:
     earlier: str = field(default="", kw_only=True)
 
 
-def judge_record(results: Path) -> list[ClaimRow]:
-    """Test the claims of ``results``/study.json on the record beside it."""
-    study = _study(results)
-    ensembles = read_ensembles(results) if has_ensembles(results) else None
-    history = pd.read_parquet(results / "history.parquet")
-    told = study["record"]["started"], earlier_verdicts(results / EARLIER)
-    return judge_claims(study.get("claims") or {}, read_children(results), history, ensembles, *told)
-
-
 def claims_table(rows: list[ClaimRow]) -> pd.DataFrame:
     """``rows`` as claims.csv holds them."""
     columns = list(ClaimRow.__dataclass_fields__)
     return pd.DataFrame([asdict(row) for row in rows], columns=columns).astype({"n": "Int64"})
 
 
-def write_claims(results: Path, rows: list[ClaimRow], out: Path) -> None:
-    """Write the ``rows`` of :func:`judge_record` on ``results`` to ``out``: claims.csv and claims.md."""
+def write_claims(section: Mapping[str, Any], rows: list[ClaimRow], children: pd.DataFrame, out: Path) -> None:
+    """Write the ``rows`` of :func:`judge_claims` on ``children`` to the folder ``out``: claims.csv and claims.md."""
     out.mkdir(parents=True, exist_ok=True)
     claims_table(rows).to_csv(out / "claims.csv", index=False, float_format="%.8g", lineterminator="\n")
-    text, hardware = claims_in_markdown(_study(results).get("claims") or {}, rows), trained_on(read_children(results))
-    (out / "claims.md").write_text(f"{text}\nHardware: {hardware}.\n", encoding="utf-8")
-
-
-def _study(results: Path) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((results / "study.json").read_text(encoding="utf-8"))
-    return found
+    text = f"{claims_in_markdown(section, rows)}\nHardware: {trained_on(children)}.\n"
+    (out / "claims.md").write_text(text, encoding="utf-8")
 
 
 def judge_claims(

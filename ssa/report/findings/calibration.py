@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from ssa.report.findings.finding import Finding
-from ssa.report.findings.parts import triple
+from ssa.report.findings.parts import bounds, triple
 from ssa.report.selection import SSA
 from ssa.results.ensembles import by_name, groups, paired
 from ssa.results.planned import Planned
@@ -58,7 +58,7 @@ def table(ensembles: pd.DataFrame | None) -> pd.DataFrame:
             row: dict[str, Any] = {"dataset": dataset, "model": model, "ensemble": name, "other": other}
             for column in SCORES:
                 gain = t_interval(-paired(cells, name, other, column))  # lower is better
-                row |= dict(zip(triple(column), (gain.mean, gain.low, gain.high), strict=True)) | {"n": gain.n}
+                row |= {**bounds(column, gain), "n": gain.n}
             rows.append(row)
     numbers = [number for column in SCORES for number in triple(column)]
     return pd.DataFrame(rows, columns=[*CELL, "ensemble", "other", *numbers, "n"])

@@ -7,12 +7,15 @@ percentage points of test accuracy unless the column says otherwise.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from ssa.errors import UserError
 from ssa.results.children import PARENT
+
+if TYPE_CHECKING:
+    from ssa.analysis.statistics import Interval
 
 
 def pruned_cells(frame: pd.DataFrame, keys: list[str]) -> list[tuple[dict[str, Any], pd.DataFrame]]:
@@ -35,7 +38,11 @@ def estimate(name: str, frame: pd.DataFrame, column: str = "difference") -> dict
     """Mean and bounds over parents as columns that begin with ``name``."""
     from ssa.analysis.statistics import over_parents
 
-    interval = over_parents(frame, column)
+    return bounds(name, over_parents(frame, column))
+
+
+def bounds(name: str, interval: Interval) -> dict[str, float]:
+    """Mean and bounds of ``interval`` as columns that begin with ``name``."""
     return dict(zip(triple(name), (interval.mean, interval.low, interval.high), strict=True))
 
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import pandas as pd
 
-from ssa.analysis.statistics import DASH, FEWEST, p_text, t_interval
+from ssa.analysis.statistics import DASH, t_interval
 from ssa.report.tables.published import SOURCES, published
-from ssa.report.tables.style import Part, Table, bracketed, marks, number, plus_minus
+from ssa.report.tables.style import Part, Table, bracketed, marks, number, plus_minus, printed_p
 from ssa.results.aggregate_ensembles import COSTS
 from ssa.results.children import trained_on
 from ssa.results.ensembles import by_name, groups, paired, twins
@@ -113,7 +113,7 @@ def differences(ensembles: pd.DataFrame) -> Table | None:
         for row in found:
             head, digits = keys[row["measure"]]
             text = bracketed(row["difference"], row["low"], row["high"], row["n"], digits + 1)
-            p = p_text(row["p"]) if row["n"] >= FEWEST else DASH
+            p = printed_p(row["p"], row["n"])
             lines.append([f"{row['ensemble']} minus {row['twin']}", head, text, row["n"], p])
         shown = pd.DataFrame(lines, columns=["Ensembles", "Measure", "Difference", "n", "p"])
         parts.append(Part(_words(cells), shown))

@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 
 from ssa.analysis import statistics
-from ssa.analysis.statistics import DASH, FEWEST, p_text
-from ssa.report.tables.style import Part, Table, bracketed, marks, number, plus_minus
+from ssa.analysis.statistics import DASH, FEWEST
+from ssa.report.tables.style import Part, Table, bracketed, marks, number, plus_minus, printed_p
 from ssa.results.children import COLLAPSE, PARENT, collapsed, differences_to, pairs, trained_on
 from ssa.study.methods import in_order, label
 
@@ -246,7 +246,7 @@ def _difference_part(found: pd.DataFrame, cells: pd.DataFrame) -> tuple[str, pd.
         batchnorm += f" ‡{row['collapsed']}" if row["collapsed"] else ""
         bootstrap = f"[{number(row['bootstrap_low'])}, {number(row['bootstrap_high'])}]"
         spread = [number(row["sd_between"]), number(row["sd_within"])]
-        p = p_text(row["p"]) if row["n"] >= FEWEST else DASH
+        p = printed_p(row["p"], row["n"])
         head = [label(row["method"]), f"{row['sparsity']:g}%", text + mark, row["n"], p]
         lines.append([*head, bootstrap, *spread, batchnorm])
     return _counts(found, cells), pd.DataFrame(lines, columns=DIFFERENCE_HEAD)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from ssa.analysis.statistics import DASH, FEWEST
+from ssa.analysis.statistics import DASH, FEWEST, p_text
 
 
 @dataclass(frozen=True)
@@ -125,6 +125,11 @@ def _spread(mean: float, interval: str, low: float, n: float, digits: int) -> st
         return DASH
     known = n >= FEWEST and not math.isnan(low)
     return number(mean, digits) + (interval if known else f" (n = {n:g}, no interval)")
+
+
+def printed_p(p: float, n: float) -> str:
+    """``p``; a dash of fewer values than an interval is printed for."""
+    return p_text(p) if n >= FEWEST else DASH
 
 
 def signed(value: float, digits: int = 2) -> str:

@@ -13,8 +13,10 @@ from synthetic_ensembles import PAT, SSA, ensembles, write
 
 from ssa.analysis.claims.comparison import BESIDE, JUDGED, Comparison
 from ssa.analysis.claims.ensembles import compare_ensembles
-from ssa.analysis.claims.judge import judge_claims, judge_record, write_claims
+from ssa.analysis.claims.judge import judge_claims
 from ssa.errors import UserError
+from ssa.report.record import Record
+from ssa.report.write import write_verdicts
 from ssa.study.claims import validate_claims
 
 NAMED = {"ensembles": None, "baselines": None}
@@ -151,7 +153,7 @@ def test_without_an_effect_the_claim_is_hardly_ever_supported() -> None:
 
 def test_files(tmp_path: Path) -> None:
     results = write(tmp_path)
-    write_claims(results, judge_record(results), tmp_path / "out")
+    write_verdicts(Record(results), tmp_path / "out")
     frame = pd.read_csv(tmp_path / "out" / "claims.csv")
     mine = frame[frame["claim"] == "C3"]
     assert set(mine["measure"]) == {

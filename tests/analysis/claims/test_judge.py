@@ -9,12 +9,14 @@ import pytest
 from conftest import ROOT
 from synthetic import children, history, study, write
 
-from ssa.analysis.claims.judge import judge_claims, judge_record, write_claims
+from ssa.analysis.claims.judge import judge_claims, write_claims
 from ssa.analysis.claims.standing import standing
 from ssa.analysis.claims.tests import TESTS
 from ssa.analysis.claims.verdicts import deviations
 from ssa.analysis.statistics import PARENT, t_interval
 from ssa.errors import UserError
+from ssa.report.record import Record
+from ssa.report.write import write_verdicts
 from ssa.study.claims import CLAIMS, rule_of, settings_of_claim, validate_claims
 
 
@@ -552,7 +554,7 @@ def test_files(tmp_path):
     (results / "earlier_verdicts.csv").write_text(
         "claim,arm,verdict,changed\nC2,small,undecided,2024-02-03\n", encoding="utf-8"
     )
-    write_claims(results, judge_record(results), tmp_path / "out")
+    write_verdicts(Record(results), tmp_path / "out")
     frame = pd.read_csv(tmp_path / "out" / "claims.csv")
     assert list(frame["claim"].unique()) == list(CLAIMS)
     assert list(frame.columns[-8:]) == ["n", "p", "p_holm", "against", "verdict", "standing", "note", "earlier"]
@@ -567,13 +569,13 @@ def test_files(tmp_path):
     assert "| ensembles | all | – | 0 | – | – | not testable: no ensembles in this study |" in text
     assert text.endswith("\nHardware: test device.\n")
     first = [(tmp_path / "out" / name).read_bytes() for name in ("claims.csv", "claims.md")]
-    write_claims(results, judge_record(results), tmp_path / "again")
+    write_verdicts(Record(results), tmp_path / "again")
     assert first == [(tmp_path / "again" / name).read_bytes() for name in ("claims.csv", "claims.md")]
 
 
 def test_every_page_of_claims_names_the_rules_by_their_digest(tmp_path):
     results = write(tmp_path / "results")
-    write_claims(results, judge_record(results), tmp_path)
+    write_verdicts(Record(results), tmp_path)
     digest = hashlib.sha256((ROOT / "docs" / "rules.md").read_bytes()).hexdigest()
     assert f"docs/rules.md, SHA-256 `{digest}`" in (tmp_path / "claims.md").read_text(encoding="utf-8")
 
@@ -581,7 +583,8 @@ def test_every_page_of_claims_names_the_rules_by_their_digest(tmp_path):
 def test_a_study_without_claims_says_so(tmp_path):
     results = write(tmp_path / "results")
     (results / "study.json").write_text(json.dumps({**study(), "claims": {}}), encoding="utf-8")
-    write_claims(results, judge_record(results), tmp_path)
+    record = Record(results)
+    write_claims({}, record.judged, record.children, tmp_path)
     assert pd.read_csv(tmp_path / "claims.csv").empty
     assert "This study tests no claims." in (tmp_path / "claims.md").read_text(encoding="utf-8")
 

@@ -19,7 +19,6 @@ from conftest import ROOT
 from plotly.offline import get_plotlyjs
 from tracked import PIXEL
 
-from ssa.analysis.claims.judge import judge_record, write_claims
 from ssa.errors import UserError
 from ssa.report.page import claims as report_claims
 from ssa.report.page import page as report
@@ -28,7 +27,7 @@ from ssa.report.page.explorer import explorer
 from ssa.report.page.tables import Cell, ShownTable, StudyTable
 from ssa.report.record import Record
 from ssa.report.registry import ENSEMBLES, FIGURES, STUDY
-from ssa.report.write import write_report, write_tables
+from ssa.report.write import write_report, write_tables, write_verdicts
 from ssa.results.children import read_children
 from ssa.study import study as study_files
 from ssa.study.methods import in_order
@@ -73,7 +72,7 @@ class Page(HTMLParser):
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     made = synthetic.write(tmp_path_factory.mktemp("study"))
     write_tables(Record(made), made / "tables")
-    write_claims(made, judge_record(made), made / "tables")
+    write_verdicts(Record(made), made / "tables")
     history = pd.read_parquet(made / "history.parquet")
     history[history["epoch"] % 10 == 0].to_parquet(made / "history.parquet")  # so that the page is written sooner
     draw(made / "figures", CAPTIONS)
@@ -429,7 +428,7 @@ def test_ensembles_have_a_section_where_they_were_scored(folder: Path, page: Pag
     assert "#ensembles" not in [link["href"] for link in page.all("a")]
     made = synthetic_ensembles.write(tmp_path / "study")
     write_tables(Record(made), made / "tables")
-    write_claims(made, judge_record(made), made / "tables")
+    write_verdicts(Record(made), made / "tables")
     shutil.copytree(folder / "figures", made / "figures")
     draw(made / "figures", ENSEMBLE_CAPTIONS)
     page = Page(written(made))
