@@ -70,12 +70,12 @@ class Record:
 
     @cached_property
     def history(self) -> pd.DataFrame:
-        """What was recorded of each child and epoch."""
+        """The history of each child, a row for each epoch."""
         return pd.read_parquet(self.folder / "history.parquet")
 
     @cached_property
     def epochs(self) -> pd.DataFrame:
-        """The same with the children's own columns."""
+        """The history with the children's own columns."""
         return join_epochs(self.history, self.children)
 
     @cached_property
