@@ -34,7 +34,10 @@ def train_parent(study: Study, store: Store, parent_id: str, deadline: Deadline 
     keep = study.start_epochs_of(parent_id)
     if parents.trained(store, spec, keep):
         return True
-    device, deadline = choose_device(study), deadline or Deadline()
+    deadline = deadline or Deadline()
+    if deadline.passed():
+        return False
+    device = choose_device(study)
     lock = store.parent_folder(parent_id) / ".lock"  # another study may train it right now
 
     def attempt() -> bool:

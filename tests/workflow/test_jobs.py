@@ -306,7 +306,8 @@ def test_marks_of_another_split_still_count(finished: Store, tiny: dict[str, Any
 
 def test_a_budget_stops_in_time_and_the_next_run_goes_on(tiny: dict[str, Any], tmp_path: Path) -> None:
     store = Store(tmp_path)
-    assert stages.run(expand(tiny), store, None, Deadline(0.0)) == 10
+    assert stages.run(expand(tiny), store, None, Deadline(0.0)) == 10 + 2  # children and parents
+    assert not list(tmp_path.iterdir())  # nothing was begun
     assert stages.run(expand(tiny), store, [1], Deadline()) == 0
     assert len(records(store)) == 5
     assert all("s1-" in path.parent.name for path in (tmp_path / "children").rglob("*.jsonl"))
