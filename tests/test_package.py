@@ -74,6 +74,7 @@ def test_a_type_checker_sees_the_readmes_example_and_every_public_name(tmp_path:
     assert seen[len(names) :] == list(types.values())
 
 
+@pytest.mark.slow
 def test_a_wrong_use_is_an_error_of_the_type_checker(tmp_path: Path) -> None:
     path = tmp_path / "wrong.py"
     path.write_text('import ssa\nssa.TemperatureAnnealing(tau="hot")\nssa.prun\n', encoding="utf-8")

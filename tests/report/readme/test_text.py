@@ -17,8 +17,9 @@ from ssa import cli
 from ssa.errors import UserError
 from ssa.report.readme import claims, records, speed, text
 from ssa.report.readme.records import Page
+from ssa.report.record import Record
 from ssa.report.registry import TABLES
-from ssa.report.write import write_report
+from ssa.report.write import write_tables, write_verdicts
 from ssa.study.questions import FINDINGS
 
 
@@ -32,8 +33,8 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (record / "study.json").write_text(
         json.dumps({**synthetic.study(), "findings": ["controls", "losses"]}), encoding="utf-8"
     )
-    tables, figures = (root / top / "synthetic-cpu" for top in ("paper_tables", "figures"))
-    write_report(record, tables, figures, root / "report.html")
+    write_tables(Record(record), root / "paper_tables" / "synthetic-cpu")
+    write_verdicts(Record(record), root / "paper_tables" / "synthetic-cpu")
     (root / "docs").mkdir()
     shutil.copytree(ROOT / "config", root / "config")
     return root
