@@ -54,11 +54,16 @@ def _resnet18(channels: int, classes: int, size: int, maxpool: bool = False) -> 
     import timm
     from torch import nn
 
-    model = timm.create_model("resnet18", num_classes=classes, in_chans=channels, zero_init_last=False)
+    from ssa.training.networks.patches import PatchConv2d
+
+    model: Any = timm.create_model("resnet18", num_classes=classes, in_chans=channels, zero_init_last=False)
     model.conv1 = nn.Conv2d(channels, 64, 3, 1, 1, bias=False)
     nn.init.kaiming_normal_(model.conv1.weight, mode="fan_out", nonlinearity="relu")
     if not maxpool:
         model.maxpool = nn.Identity()
+    for block in model.layer4:
+        block.conv1 = PatchConv2d(block.conv1.weight, block.conv1.stride[0])
+        block.conv2 = PatchConv2d(block.conv2.weight, 1)
     return model
 
 
