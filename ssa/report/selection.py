@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 import pandas as pd
 
 from ssa.results.children import differences_to
 from ssa.results.planned import Planned
-from ssa.study.methods import CATALOGUE
+from ssa.study.methods import CATALOGUE, natural
 
 SSA, BASELINE = "temperature", "one-shot"
 # The methods that are compared at every sparsity; variants and controls have their place in the forest plot.
@@ -77,12 +76,6 @@ def common_first(values: pd.Series) -> list[Any]:
     """The values of a column, the most common first, equally common ones sorted."""
     count = values.value_counts()
     return sorted(count.index, key=lambda value: (-count[value], natural(value)))
-
-
-def natural(value: Any) -> list[tuple[int, Any]]:
-    """A key that sorts numbers within words by their size: n5000 before n20000."""
-    parts = re.split(r"(\d+)", str(value))
-    return [(0, int(part)) if part.isdigit() else (1, part) for part in parts]
 
 
 def _order(values: pd.Series) -> list[Any]:

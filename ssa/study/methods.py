@@ -5,6 +5,7 @@ All that the suite knows of a method by its name stands here: tables, figures, v
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -161,6 +162,12 @@ def label(method: str) -> str:
 
 
 def in_order(methods: Iterable[str]) -> list[str]:
-    """``methods`` in the catalogue's order, unknown ones after them by name."""
+    """``methods`` in the catalogue's order, unknown ones after them in natural order."""
     rank = {name: i for i, name in enumerate(CATALOGUE)}
-    return sorted(set(methods), key=lambda name: (rank.get(name, len(rank)), name))
+    return sorted(set(methods), key=lambda name: (rank.get(name, len(rank)), natural(name)))
+
+
+def natural(value: Any) -> list[tuple[int, Any]]:
+    """A key that sorts numbers within words by their size: n5000 before n20000."""
+    parts = re.split(r"(\d+)", str(value))
+    return [(0, int(part)) if part.isdigit() else (1, part) for part in parts]

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from ssa.analysis.claims.comparison import UntestableError
-from ssa.study.methods import label
+from ssa.study.methods import label, natural
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ def arms(children: pd.DataFrame, settings: Mapping[str, Any], together: bool) ->
     ``together``: criteria are one arm. A value that is named makes an arm even without children.
     """
     epochs = settings["epochs"] if isinstance(settings["epochs"], (list, tuple)) else [None]
-    for kind in settings["parents"] or sorted(children["parent"].unique()):
+    for kind in settings["parents"] or sorted(children["parent"].unique(), key=natural):
         mine = children[children["parent"] == kind]
         criteria = [None] if together else settings["criteria"] or sorted(mine["criterion"].unique())
         for criterion in criteria:

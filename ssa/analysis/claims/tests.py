@@ -92,7 +92,8 @@ def difference(method: str, one_machine: bool = False) -> Measure:
 
 def device_kinds(children: pd.DataFrame) -> pd.Series:
     """The kind of device that each child was trained on, with its instructions if the record says them."""
-    named = [children[key].fillna("").astype(str) for key in ("device", "instructions") if key in children]
+    keys = [key for key in ("device", "instructions") if key in children]
+    named = [children[key].astype(object).fillna("").astype(str) for key in keys]
     return named[0] if len(named) == 1 else named[0] + " " + named[1]
 
 

@@ -41,10 +41,11 @@ MARKS = {
 UNPRUNED = {"parent": "Parents", "dense": "dense children"}
 # What a table is of, in words.
 WORDS = {
-    **{"parent": "{}", "dataset": "{}", "model": "{}", "train_images": "{:,} training images"},
+    **{"parent": 'parents "{}"', "dataset": "{}", "model": "{}", "train_images": "{:,} training images"},
     **{"criterion": "{} masks", "structure": "{} pruned", "allocation": "{} allocation", "stem": "{} stem"},
     **{"epochs": "{:g} epochs", "lr_schedule": "{} rate", "lr": "peak rate {:g}"},
 }
+COUNTS = ("train_images", "epochs")  # in the plural, unless there is one
 Filled: TypeAlias = tuple[dict[str, Any], str, pd.DataFrame]  # a part: its group, what its caption adds, its cells
 
 
@@ -104,6 +105,7 @@ def _table(
     parts = []
     for group, added, shown in filled:
         words = _words({key: value for key, value in group.items() if key not in common})
+        words = words[:1].upper() + words[1:]
         parts.append(Part(". ".join(text for text in (words, added) if text), shown))
     settings = f"Settings: {_words({key: first[key] for key in GROUP if key in common})}."
     return Table(
@@ -126,7 +128,8 @@ def _by_method(cells: pd.DataFrame) -> Iterator[tuple[str, float, pd.DataFrame]]
 def _words(group: dict[str, Any]) -> str:
     """The settings of ``group``, in words."""
     augmented = {"augment": "augmented" if group.get("augment") else "not augmented"}
-    return ", ".join({**WORDS, **augmented}[key].format(value) for key, value in group.items())
+    words = {key: {**WORDS, **augmented}[key].format(value) for key, value in group.items()}
+    return ", ".join(words[key].removesuffix("s") if key in COUNTS and group[key] == 1 else words[key] for key in group)
 
 
 def _counts(found: pd.DataFrame, cells: pd.DataFrame) -> str:

@@ -20,7 +20,7 @@ from ssa.report.figures.differences import ablation_heatmap, forest_differences
 from ssa.report.figures.style import look, styles
 from ssa.report.record import Record
 from ssa.report.registry import FIGURES, STUDY
-from ssa.report.selection import natural, usual_recipe
+from ssa.report.selection import usual_recipe
 from ssa.report.write import write_figures
 from ssa.study.methods import CATALOGUE
 
@@ -315,10 +315,6 @@ def test_thresholds_lie_within_the_axis() -> None:
     assert low == -1
     assert high > 4
     assert [line.get_ydata()[0] for line in ax.lines] == [0, 0.2, 0.5, 4.0]
-
-
-def test_numbers_within_names_are_in_their_order() -> None:
-    assert sorted(["n20000", "n5000", "n50000"], key=natural) == ["n5000", "n20000", "n50000"]
 
 
 def test_what_remains_stands_above_what_is_pruned() -> None:

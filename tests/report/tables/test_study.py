@@ -50,13 +50,14 @@ def test_accuracy_is_the_mean_over_parents_with_its_interval():
 def test_each_recipe_and_criterion_has_a_part():
     table = tables.accuracy(children())
     assert len(table.parts) == 4  # two criteria, two learning-rate schedules
-    assert table.parts[0].caption.startswith("constant rate, peak rate 0.01, magnitude masks. Parents 9")
+    assert table.parts[0].caption.startswith("Constant rate, peak rate 0.01, magnitude masks. Parents 9")
     assert table.parts[0].caption.endswith("; n = 6 parents on test device.")
     assert "(%)" in table.note
     assert table.note.endswith(
-        " Settings: small, digits, small-net, 1,000 training images, augmented, 20 epochs, connections pruned, "
-        "layerwise allocation, pruned stem."
+        ' Settings: parents "small", digits, small-net, 1,000 training images, augmented, 20 epochs, connections '
+        "pruned, layerwise allocation, pruned stem."
     )
+    assert ", 1 epoch, " in tables.accuracy(children().assign(epochs=1.0)).note
     (alone,) = tables.accuracy(simple()).parts
     assert alone.caption.startswith("Parents 9")  # with one part there is nothing to tell apart
 
