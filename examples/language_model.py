@@ -1,7 +1,8 @@
 """Prune character-level transformers: does annealing help a language model? An open question of the paper.
 
-python examples/language_model.py [SEEDS STEPS]      (by default 4 300; each seed has its own parent, batches, mask)
-On seeds 100 to 102 it showed no gain: the loss of annealed minus one-shot was +0.034 ± 0.037 nats.
+python examples/language_model.py [SEEDS STEPS]      (by default 12 1000, some eight minutes of one core)
+Not here: at 90% sparsity the loss of annealed minus one-shot is -0.001 ± 0.011 nats, as printed. Of 600 steps, on
+seeds 100 to 105, annealing loses 0.051 ± 0.012 nats at 95% and 0.026 ± 0.009 at 98%.
 The text is Shakespeare's sonnets 1 to 18 (1609, public domain); the last tenth is held out.
 """
 
@@ -15,7 +16,7 @@ from spread import show
 
 import ssa
 
-SEEDS, STEPS = [int(word) for word in sys.argv[1:]] or (4, 300)
+SEEDS, STEPS = [int(word) for word in sys.argv[1:]] or (12, 1000)
 CONTEXT = 32  # characters
 text = (Path(__file__).parent / "sonnets.txt").read_text(encoding="utf-8")
 letters, rows = sorted(set(text)), []
