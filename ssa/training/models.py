@@ -45,12 +45,20 @@ def _wide(channels: int, classes: int, size: int, dropout: float = 0.0) -> nn.Mo
     return WideResNet(channels, classes, 28, 10, dropout)
 
 
-def _resnet18(channels: int, classes: int, size: int, maxpool: bool = False) -> nn.Module:
-    """ResNet-18 (timm's; arXiv 1512.03385) with a 3x3 stem of stride 1 for CIFAR: the network of the paper.
+def _resnet18(channels: int, classes: int, size: int) -> nn.Module:
+    """ResNet-18 (timm's; arXiv 1512.03385) with a 3x3 stem of stride 1 and no pool after it, as is usual for CIFAR.
 
-    Option: ``maxpool`` keeps the pool after the stem (False). The last BatchNorm scale of each block starts at 1, as in
-    the authors' code; timm would start it at 0.
+    The last BatchNorm scale of each block starts at 1, as in the authors' code; timm would start it at 0.
     """
+    from torch import nn
+
+    model = _resnet18_maxpool(channels, classes, size)
+    model.maxpool = nn.Identity()
+    return model
+
+
+def _resnet18_maxpool(channels: int, classes: int, size: int) -> nn.Module:
+    """ResNet-18 with the pool after its stem, as in the authors' code: the paper's network, most probably."""
     import timm
     from torch import nn
 
@@ -59,8 +67,6 @@ def _resnet18(channels: int, classes: int, size: int, maxpool: bool = False) -> 
     model: Any = timm.create_model("resnet18", num_classes=classes, in_chans=channels, zero_init_last=False)
     model.conv1 = nn.Conv2d(channels, 64, 3, 1, 1, bias=False)
     nn.init.kaiming_normal_(model.conv1.weight, mode="fan_out", nonlinearity="relu")
-    if not maxpool:
-        model.maxpool = nn.Identity()
     for block in model.layer4:
         block.conv1 = PatchConv2d(block.conv1.weight, block.conv1.stride[0])
         block.conv2 = PatchConv2d(block.conv2.weight, 1)
@@ -95,7 +101,7 @@ def _vit(
 BUILDERS: dict[str, Builder] = {
     "resnet-small": _small,
     "resnet18": _resnet18,
-    "resnet18-maxpool": partial(_resnet18, maxpool=True),
+    "resnet18-maxpool": _resnet18_maxpool,
     "wrn-28-10": _wide,
     "lenet-s": partial(_lenet, variant="s"),
     "lenet-m": partial(_lenet, variant="m"),
