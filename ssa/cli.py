@@ -46,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] not in OPTIONAL:
             raise
-        message = f"{error.name} is not installed: pip install 'stochastic-subnetwork-annealing[study]'"
+        message = f"{error.name} is not installed: pip install '.[study]' in a checkout"
     except FileNotFoundError as error:
         message = f"{error.filename} is missing; run the stage that writes it first (ssa --help lists them)"
     except OSError as error:

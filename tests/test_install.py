@@ -110,7 +110,7 @@ def test_an_install_brings_its_extra_and_runs_the_readmes_example(
     if not extra:
         assert not any(said["found"].values())
         lacking = environment.run("ssa", "status", "config/demo.yaml", cwd=built["unpacked"], code=2)
-        assert lacking.endswith("is not installed: pip install 'stochastic-subnetwork-annealing[study]'\n")
+        assert lacking.endswith("is not installed: pip install '.[study]' in a checkout\n")
     assert (Path(said["file"]).parent / "py.typed").exists()
     assert environment.run("ssa", "--version", cwd=tmp_path).startswith("ssa ")
     for name in INTEGRATIONS.get(extra, ()):

@@ -1,4 +1,4 @@
-"""Anneal a child in a loop with accelerate (``pip install 'stochastic-subnetwork-annealing[hf]'``)."""
+"""Anneal a child in a loop with accelerate (``pip install '.[hf]'`` in a checkout)."""
 
 from __future__ import annotations
 

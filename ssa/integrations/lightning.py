@@ -1,4 +1,4 @@
-"""Anneal a child with Lightning (``pip install 'stochastic-subnetwork-annealing[lightning]'``)."""
+"""Anneal a child with Lightning (``pip install '.[lightning]'`` in a checkout)."""
 
 from __future__ import annotations
 

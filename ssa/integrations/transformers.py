@@ -1,4 +1,4 @@
-"""Anneal a child with the Trainer of transformers (``pip install 'stochastic-subnetwork-annealing[hf]'``)."""
+"""Anneal a child with the Trainer of transformers (``pip install '.[hf]'`` in a checkout)."""
 
 from __future__ import annotations
 
