@@ -123,7 +123,8 @@ def beside_cells(case: Case, found: list[Pool], measure: str | None = None) -> d
     rows: dict[str, list[Comparison]] = {pool.group: [] for pool in found}
     for pool in several:
         for words, values in pool.cells.items():
-            interval, said, p = t_interval(values, case.confidence), next(side), next(adjusted)
+            interval, p = t_interval(values, case.confidence), next(adjusted)
+            said = verdicts.known(next(side), interval.n)
             p = math.nan if math.isnan(interval.p) else p
             rows[pool.group].append(_cell(pool, words, interval, said, p, measure))
         rows[pool.group] += [_cell(pool, words, NONE, said, math.nan, measure) for words, said in pool.missing.items()]

@@ -17,7 +17,7 @@ from ssa.analysis.statistics import Interval, holm, share_above, t_interval
 SUPPORTED, NEGLIGIBLE = "supported", "supported, negligible"
 CONTRADICTED, UNDECIDED, NOT_TESTABLE = "contradicted", "undecided", "not testable"
 MIXED, LOSS = "mixed", "a loss"
-ABOVE, BELOW, OPEN = "above 0", "below 0", "either side of 0"
+ABOVE, BELOW, OPEN = "above 0", "below 0", f"{UNDECIDED} after Holm"
 ROUNDED = 0.5  # points by which a quoted figure may be off: it is rounded, and its own error is not known
 FEW = 5  # parents up to which a true gain of 0 is hardly ever called contradicted
 

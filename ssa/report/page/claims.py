@@ -31,7 +31,7 @@ FIGURES = {
 }
 MARKS = {
     **{"supported": "✓", "contradicted": "✗", "loss": "✗", "mixed": "±", "undecided": "?", "not": "–"},
-    **{"above": "✓", "below": "✗", "either": "?", "shown": ""},
+    **{"above": "✓", "below": "✗", "shown": ""},
 }
 
 

@@ -220,6 +220,19 @@ def test_cells_on_both_sides_of_zero_make_an_arm_mixed_and_are_named():
     assert "A loss in SSA temperature minus One-shot: 98%, one-cycle rate: −2." in rows["note"].iloc[-1]
 
 
+def test_a_cell_that_lies_above_zero_and_fails_holm_is_not_said_to_lie_on_both_sides():
+    frame = children(parents=4)
+    base = frame[(frame["method"] == "one-shot") & (frame["criterion"] == "random") & (frame["sparsity"] >= 95)]
+    base = base[base["lr_schedule"] == "constant"].sort_values(["sparsity", "parent_seed"])
+    gains = np.repeat([0.4, 1.0, 1.6, 2.2, -0.8, 0.9, 0.4, -0.5], 2)  # p = 0.044 at 95%, 0.088 after Holm
+    made = [base.assign(method="random", reference=True)]
+    made += [base.assign(method="temperature", accuracy=base["accuracy"] + gains, reference=True)]
+    found = {n: compared(judged(only(C2={}), pd.concat(made).query(f"parent_seed < {n}")), "cell") for n in (4, 1)}
+    assert list(found[4]["low"] > 0) == [True, False]
+    assert list(found[4]["verdict"]) == ["undecided after Holm"] * 2
+    assert list(found[1]["verdict"]) == ["undecided (n < 2)"] * 2
+
+
 def test_a_cell_that_is_named_and_was_not_run_leaves_nothing_to_pool():
     rows = judged(only(C1={"sparsities": [97, 98]}))
     assert set(compared(rows)["verdict"]) == {"not testable: no children of SSA temperature"}
