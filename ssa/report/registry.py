@@ -84,9 +84,9 @@ FIGURES: dict[str, Entry] = {
         numbers="claims",
         reading=(
             "Left: the mean paired difference; dotted: the thresholds that the verdict asks for beside 0. Right: the "
-            "share of parents whose difference is above 0, with Wilson's interval. Single cells and the verdicts of C3, "
-            "C4, C7, C8 and C10 are adjusted by Holm's method over several: an interval may lie on one side, and the "
-            "verdict stay undecided. If there are too many comparisons, the arms beside those that were named "
+            "share of parents whose difference is above 0, with Wilson's interval. Single cells and the verdicts of "
+            "C3, C4, C7, C8 and C10 are adjusted by Holm's method over several: an interval may lie on one side, and "
+            "the verdict stay undecided. If there are too many comparisons, the arms beside those that were named "
             "beforehand are left to claims.csv."
         ),
     ),

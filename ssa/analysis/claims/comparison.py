@@ -21,7 +21,7 @@ class Comparison:
 
     ``against``: the value that the interval is judged by, beside any smallest difference of interest. ``group``: the
     baseline or setting whose pooled number it is, or is part of; ``cell``: of a judged cell, which one. ``better``: the
-    probability of improvement.
+    probability of improvement. ``sampled``: whether the estimate is over parents or seeds, and has an n.
     """
 
     text: str
@@ -34,3 +34,4 @@ class Comparison:
     group: str = ""
     cell: str = ""
     better: Interval = NONE
+    sampled: bool = True

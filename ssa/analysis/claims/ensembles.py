@@ -87,4 +87,4 @@ def _beside(ensembles: pd.DataFrame, name: str, other: str, confidence: float) -
     for key, words in COSTS.items():
         ratio = float(mine[key] / theirs[key])
         bare = Interval(ratio, math.nan, math.nan, math.nan, 1)
-        yield Comparison(text, bare, measure=f"ratio of {words}", against=1.0, role=BESIDE)
+        yield Comparison(text, bare, measure=f"ratio of {words}", against=1.0, role=BESIDE, sampled=False)

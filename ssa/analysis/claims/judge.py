@@ -146,12 +146,15 @@ def _markdown_claim(section: Mapping[str, Any], name: str, rows: list[ClaimRow])
     for row in rows:
         if row.role == OVERALL:
             yield f"**{row.arm}: {row.verdict}**. {' '.join(_sentences(row))}\n"
-    yield f"| arm | comparison | {claim.measure} | n | p | p (Holm) | verdict |\n|---|---|---|---|---|---|---|"
+    several = len({row.measure for row in rows}) > 1
+    head = "estimate" if several else claim.measure
+    yield f"| arm | comparison | {head} | n | p | p (Holm) | verdict |\n|---|---|---|---|---|---|---|"
     for row in rows:
         if row.role != OVERALL:
-            words = row.comparison if row.measure == claim.measure else f"{row.measure}: {row.comparison}"
+            words = f"{row.measure}: {row.comparison}" if several else row.comparison
             words = f"(cell) {words}" if row.role == SINGLE else words
-            cells = (row.arm, words, _estimate(row), row.n, p_text(row.p), p_text(row.p_holm), row.verdict or "shown")
+            n, verdict = DASH if row.n is None else row.n, row.verdict or "shown"
+            cells = (row.arm, words, _estimate(row), n, p_text(row.p), p_text(row.p_holm), verdict)
             yield f"| {' | '.join(str(cell).replace('|', chr(92) + '|') for cell in cells)} |"
     yield ""
 
@@ -214,7 +217,8 @@ def _only(compared: Any, claimed: Any) -> str:
 def _row(head: tuple[str, str, str, str], measure: str, found: Comparison) -> ClaimRow:
     at, better = found.interval, found.better
     row = ClaimRow(*head, found.role, measure, found.text, found.group, found.cell, at.mean, at.low, at.high)
-    row = replace(row, better=better.mean, better_low=better.low, better_high=better.high, n=at.n, p=at.p)
+    row = replace(row, better=better.mean, better_low=better.low, better_high=better.high, p=at.p)
+    row = replace(row, n=at.n if found.sampled else None)
     return replace(row, p_holm=found.p_holm, against=found.against, verdict=found.verdict)
 
 

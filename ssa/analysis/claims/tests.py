@@ -145,8 +145,8 @@ def _judged_cell(pool: Pool, words: str, said: str, p: float, confidence: float,
     values = pool.cells[words]
     interval, better = t_interval(values, confidence), share_above(values, confidence)
     told = verdicts.known(said, interval.n)
-    text, at = f"{pool.text}: {words}", {"group": pool.group, "cell": words}
-    return Comparison(text, interval, told, p, against=against, better=better, **at)
+    text = f"{pool.text}: {words}"
+    return Comparison(text, interval, told, p, against=against, group=pool.group, cell=words, better=better)
 
 
 def _holm_of_direction(family: list[pd.Series]) -> list[float]:

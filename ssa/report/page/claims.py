@@ -118,7 +118,7 @@ class Verdict:
 class ShownClaim:
     """A claim of the paper, the rule that judges it, and a verdict for each arm.
 
-    ``unit``: what its intervals are over.
+    ``measure``: of all its comparisons, empty if they have several; ``unit``: what its intervals are over.
     """
 
     name: str
@@ -134,6 +134,13 @@ class ShownClaim:
     def drawn(self) -> bool:
         """Whether there is any interval to draw."""
         return any(panel.axis for verdict in self.verdicts for panel in verdict.panels)
+
+    @property
+    def bars(self) -> str:
+        """What its bars are, in words."""
+        if self.measure:
+            return f"Bars: {self.measure}, mean and interval over n {self.unit}."
+        return f"Bars: the measure above them, with its interval over n {self.unit} where n is given."
 
 
 def tally(verdicts: Iterable[str]) -> str:
@@ -152,9 +159,9 @@ def read_claims(path: Path, section: dict[str, Any]) -> list[ShownClaim]:
         name, found = str(key), rows[rows["comparison"] != "overall"]
         overall = rows[rows["comparison"] == "overall"].iloc[0]
         axes = {str(measure): _axis(part) for measure, part in found.groupby("measure", sort=False)}
-        unit = CLAIMS[name].unit
-        verdicts = [_verdict(part, axes, confidence, unit) for _, part in rows.groupby("arm", sort=False)]
-        words = (overall["statement"], overall["source"], rule_of(section, name), str(overall["measure"]))
+        unit, measure = CLAIMS[name].unit, "" if len(axes) > 1 else next(iter(axes))
+        verdicts = [_verdict(part, axes, confidence, unit, measure) for _, part in rows.groupby("arm", sort=False)]
+        words = (overall["statement"], overall["source"], rule_of(section, name), measure)
         claims.append(ShownClaim(name, *words, unit, FIGURES.get(name), verdicts))
     return claims
 
@@ -175,12 +182,13 @@ def _axis(found: pd.DataFrame) -> Axis | None:
     return Axis(low - margin, high + margin, none)
 
 
-def _verdict(rows: pd.DataFrame, axes: Mapping[str, Axis | None], confidence: float, unit: str) -> Verdict:
+def _verdict(
+    rows: pd.DataFrame, axes: Mapping[str, Axis | None], confidence: float, unit: str, measure: str
+) -> Verdict:
     """One arm's ``rows`` of a claim, the overall verdict among them."""
     found = rows[rows["comparison"] != "overall"]
     last = rows[rows["comparison"] == "overall"].iloc[0]
     overall = str(last["verdict"])
-    measure = capitalise(last["measure"])
     lines = [_line(row, measure, f"{confidence:.0%} CI") for row in found.to_dict("records")]
     if found["p_holm"].isna().all():
         lines = [{head: text for head, text in line.items() if head != HOLM} for line in lines]
@@ -208,7 +216,7 @@ def capitalise(text: str) -> str:
 
 def _drawn(row: Mapping[Any, Any], axis: Axis | None) -> DrawnComparison:
     estimate, low, high = row["estimate"], row["low"], row["high"]
-    n = DASH if math.isnan(row["n"]) else f"{row['n']:g}"
+    n = _count(row)
     if axis is None or math.isnan(estimate):
         return DrawnComparison(row["comparison"], DASH, n, row["verdict"], None)
     text = number if axis.ratio else signed
@@ -223,12 +231,19 @@ def _drawn(row: Mapping[Any, Any], axis: Axis | None) -> DrawnComparison:
     )
 
 
+def _count(row: Mapping[Any, Any]) -> str:
+    """How many parents or seeds an estimate is over; empty for a ratio of costs, which is over none."""
+    return "" if math.isnan(row["n"]) else f"{row['n']:g}"
+
+
 def _line(row: Mapping[Any, Any], measure: str, interval: str) -> dict[str, str]:
+    """A line of the table; ``measure``: of all lines, empty if each has its own."""
     return {
         "Comparison": row["comparison"],
-        measure: number(row["estimate"]),
+        **({} if measure else {"Measure": capitalise(row["measure"])}),
+        capitalise(measure) or "Estimate": number(row["estimate"]),
         interval: DASH if math.isnan(row["low"]) else f"{number(row['low'])} to {number(row['high'])}",
-        "n": f"{row['n']:g}",
+        "n": _count(row) or DASH,
         "p": p_text(row["p"]),
         HOLM: p_text(row["p_holm"]),
         "Verdict": row["verdict"],

@@ -13,7 +13,7 @@ from synthetic_ensembles import PAT, SSA, ensembles, write
 
 from ssa.analysis.claims.comparison import BESIDE, JUDGED, Comparison
 from ssa.analysis.claims.ensembles import compare_ensembles
-from ssa.analysis.claims.judge import judge_claims
+from ssa.analysis.claims.judge import claims_in_markdown, judge_claims
 from ssa.errors import UserError
 from ssa.report.record import Record
 from ssa.report.write import write_verdicts
@@ -116,6 +116,19 @@ def test_the_claim_may_name_both_sides_and_one_that_was_not_run_is_said() -> Non
     found = verdicts(frame[frame["model"] == "lenet-l"], ensembles=[SSA], baselines=[PAT, "Deep ensemble", "None such"])
     assert list(found) == [f"{SSA} against {other}" for other in (PAT, "Deep ensemble", "None such")]
     assert found[f"{SSA} against None such"] == "not testable: no ensembles None such"
+
+
+def test_a_ratio_of_costs_has_no_n_and_each_row_its_measure() -> None:
+    past = children(parents=1)
+    rows = judge_claims({"C3": {}}, past, history(past), pair())
+    assert {row.measure for row in rows if row.n is None and row.role == BESIDE} == {
+        "ratio of training epochs",
+        "ratio of masked FLOPs of training",
+    }
+    text = claims_in_markdown({"C3": {}}, rows)
+    assert "| arm | comparison | estimate | n |" in text
+    assert f"| gain in accuracy (points): {SSA} against {PAT} |" in text
+    assert f"| ratio of training epochs: {SSA} against {PAT} | 1.00 | – | – | – | shown |" in text
 
 
 def judged(frame: pd.DataFrame | None, **settings: Any) -> dict[str, str]:

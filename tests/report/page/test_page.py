@@ -101,6 +101,11 @@ def page(text: str) -> Page:
     return Page(text)
 
 
+def forest(panel: report_claims.Panel) -> str:
+    macros: Any = report.environment().get_template("macros.html.j2").module
+    return str(macros.forest(panel, report_claims.MARKS))
+
+
 def said(page: Page) -> str:
     return " ".join(" ".join(page.text).split())
 
@@ -352,6 +357,34 @@ def test_a_claims_intervals_are_drawn_on_one_axis(tmp_path: Path) -> None:
     assert claim.verdicts[0].told == ["Exploratory: so.", "By a rule: yes.", "Wide."]
 
 
+HEAD = (
+    "claim,statement,source,arm,role,measure,comparison,estimate,low,high,n,p,p_holm,against,"
+    "verdict,standing,note,earlier\n"
+)
+
+
+def test_each_row_of_a_claim_with_several_measures_has_its_own_and_a_cost_has_no_n(tmp_path: Path) -> None:
+    path = tmp_path / "claims.csv"
+    accuracy = "C3,Better.,paper,small,judged,gain in accuracy (points),a,1,0.5,2,3,0.1,0.1,0,undecided,,,\n"
+    end = "C3,Better.,paper,small,overall,gain in accuracy (points),overall,,,,,,,,undecided,,,\n"
+    cost = "C3,Better.,paper,small,beside,ratio of training epochs,a,1.02,,,,,,1,,,,\n"
+    path.write_text(HEAD + accuracy + cost + end, encoding="utf-8")
+    (claim,) = report_claims.read_claims(path, {})
+    table = claim.verdicts[0].numbers
+    assert table.head == ["Comparison", "Measure", "Estimate", "95% CI", "n", "p", "p (Holm)", "Verdict"]
+    assert [[cell.text for cell in row[1:5]] for row in table.rows] == [
+        ["Gain in accuracy (points)", "1.00", "0.50 to 2.00", "3"],
+        ["Ratio of training epochs", "1.02", "–", "–"],
+    ]
+    assert claim.bars == "Bars: the measure above them, with its interval over n seeds where n is given."
+    shown = [forest(panel) for panel in claim.verdicts[0].panels]
+    assert ["n = " in text for text in shown] == [True, False]
+    path.write_text(HEAD + accuracy + end, encoding="utf-8")
+    (claim,) = report_claims.read_claims(path, {})
+    assert claim.verdicts[0].numbers.head[:2] == ["Comparison", "Gain in accuracy (points)"]
+    assert claim.bars == "Bars: gain in accuracy (points), mean and interval over n seeds."
+
+
 def test_a_claim_that_was_not_tested_says_why(tmp_path: Path) -> None:
     path = tmp_path / "claims.csv"
     path.write_text(
@@ -366,8 +399,7 @@ def test_a_claim_that_was_not_tested_says_why(tmp_path: Path) -> None:
 
 
 def test_the_ends_of_an_axis_are_plain_numbers() -> None:
-    macros = report.environment().get_template("macros.html.j2").module
-    shown = macros.forest(report_claims.Panel("", report_claims.Axis(-46.2, 130, 0), []), report_claims.MARKS)  # type: ignore[attr-defined]
+    shown = forest(report_claims.Panel("", report_claims.Axis(-46.2, 130, 0), []))
     assert "−46.2<" in shown
     assert ">130<" in shown
 
@@ -431,17 +463,18 @@ def test_ensembles_have_a_section_where_they_were_scored(folder: Path, page: Pag
     write_verdicts(Record(made), made / "tables")
     shutil.copytree(folder / "figures", made / "figures")
     draw(made / "figures", ENSEMBLE_CAPTIONS)
-    page = Page(written(made))
+    text = written(made)
+    page = Page(text)
     assert "#ensembles" in [link["href"] for link in page.all("a")]
     assert "65 ensembles were scored" in said(page)
     assert "Figure 7. Test accuracy of each ensemble." in said(page)
     assert all(caption in said(page) for caption in ENSEMBLE_CAPTIONS.values())
     assert said(page).count("Ensembles: how members are combined") == 1
     assert "Published: cifar10, wrn-28-10." in said(page)
-    assert "Bars: gain in accuracy (points), mean and interval over n seeds." in said(page)
+    assert "Bars: the measure above them, with its interval over n seeds where n is given." in said(page)
     assert "cifar10, wrn-28-10: ✓ supported" in said(page)
     assert "Parents cifar10" not in said(page)
-    assert said(page).count("Gain in NLL (nats / 100)") == 2  # a panel of its own for each arm
+    assert text.count('<p class="measure">Gain in NLL (nats / 100)</p>') == 2  # a panel of its own for each arm
     assert "#ensemble_accuracy" in [link["href"] for link in page.all("a")]
 
 
