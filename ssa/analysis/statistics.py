@@ -46,8 +46,8 @@ class Components:
     within: float
 
 
-def t_interval(values: ArrayLike, confidence: float = 0.95) -> Interval:
-    """Student's t-interval of the mean of ``values`` (1-D), n - 1 degrees of freedom, and its test against 0.
+def t_interval(values: ArrayLike, confidence: float = 0.95, against: float = 0.0) -> Interval:
+    """Student's t-interval of the mean of ``values`` (1-D), n - 1 degrees of freedom, and its test ``against`` a value.
 
     One value has no interval, and neither have values without any spread: that a few test images came out alike for
     each parent is no certainty.
@@ -61,7 +61,7 @@ def t_interval(values: ArrayLike, confidence: float = 0.95) -> Interval:
         return Interval(mean, math.nan, math.nan, math.nan, n)
     error = float(x.std(ddof=1)) / math.sqrt(n)
     half = float(special.stdtrit(n - 1, (1 + confidence) / 2)) * error
-    return Interval(mean, mean - half, mean + half, 2 * float(special.stdtr(n - 1, -abs(mean) / error)), n)
+    return Interval(mean, mean - half, mean + half, 2 * float(special.stdtr(n - 1, -abs(mean - against) / error)), n)
 
 
 def share_above(values: ArrayLike, confidence: float = 0.95) -> Interval:

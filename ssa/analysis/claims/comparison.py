@@ -19,9 +19,9 @@ class UntestableError(Exception):
 class Comparison:
     """One comparison: what is compared, its estimate, and what is said of it; ``measure`` where it is not the claim's.
 
-    ``against``: the value that the interval is judged by, beside any smallest difference of interest. ``group``: the
-    baseline or setting whose pooled number it is, or is part of; ``cell``: of a judged cell, which one. ``better``: the
-    probability of improvement. ``sampled``: whether the estimate is over parents or seeds, and has an n.
+    ``against``: the value that the interval and p are judged by, beside any smallest difference of interest. ``group``:
+    the baseline or setting whose pooled number it is, or is part of; ``cell``: of a judged cell, which one. ``better``:
+    the probability of improvement. ``sampled``: whether the estimate is over parents or seeds, and has an n.
     """
 
     text: str

@@ -129,7 +129,8 @@ def claims_in_markdown(section: Mapping[str, Any], rows: list[ClaimRow]) -> str:
         "# Claims\n",
         f"SSA stands for {label(ssa['method'])} with tau {ssa['tau']:g}, {ssa['anneal_schedule']}, annealed over "
         f"{ssa['anneal_fraction']:g} of the epochs, fixed beforehand. Intervals are at {top.confidence:.0%}, over "
-        "parents or, of ensembles, seeds (n); p is two-sided, against no difference (a ratio of 1).\n",
+        "parents or, of ensembles, seeds (n); p is two-sided, against no difference (a ratio of 1) if no other value "
+        "stands beside it.\n",
         f"{rules()} {planned_parents(top)}\n",
     ]
     if not rows:
@@ -154,7 +155,7 @@ def _markdown_claim(section: Mapping[str, Any], name: str, rows: list[ClaimRow])
             words = f"{row.measure}: {row.comparison}" if several else row.comparison
             words = f"(cell) {words}" if row.role == SINGLE else words
             n, verdict = DASH if row.n is None else row.n, row.verdict or "shown"
-            cells = (row.arm, words, _estimate(row), n, p_text(row.p), p_text(row.p_holm), verdict)
+            cells = (row.arm, words, _estimate(row), n, _p(row), p_text(row.p_holm), verdict)
             yield f"| {' | '.join(str(cell).replace('|', chr(92) + '|') for cell in cells)} |"
     yield ""
 
@@ -169,6 +170,12 @@ def _estimate(row: ClaimRow) -> str:
         return DASH
     bounds = "" if math.isnan(row.low) else f" [{row.low:.2f}, {row.high:.2f}]"
     return f"{row.estimate:.2f}{bounds}"
+
+
+def _p(row: ClaimRow) -> str:
+    """The p-value, with the value that it is against unless that is no difference."""
+    usual = math.isnan(row.p) or row.against == (1 if "ratio" in row.measure else 0)
+    return p_text(row.p) + ("" if usual else f" (against {row.against:g})")
 
 
 def _judge(name: str, arm: str, case: Case, told: str, old: str) -> list[ClaimRow]:

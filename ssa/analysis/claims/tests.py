@@ -51,15 +51,18 @@ class Pool:
         words = [*self.cells, *self.missing]
         return f"{self.text}: {words[0] if len(words) == 1 else f'mean over {len(words)} cells'}"
 
-    def judged(self, rule: Callable[[pd.Series], str], confidence: float, **more: Any) -> Comparison:
-        """The pooled number and what ``rule`` says of it."""
+    def judged(
+        self, rule: Callable[[pd.Series], str], confidence: float, against: float = 0.0, measure: str | None = None
+    ) -> Comparison:
+        """The pooled number, its test ``against`` a value, and what ``rule`` says of it."""
         values = self.values
+        more: dict[str, Any] = {"measure": measure, "against": against, "group": self.group}
         if values.empty:
             reason = next(iter(self.missing.values()), f"{NOT_TESTABLE}: no parent has every cell")
-            return Comparison(self.head, NONE, reason, group=self.group, **more)
+            return Comparison(self.head, NONE, reason, **more)
         said = verdicts.known(rule(values), len(values))
         better = share_above(values, confidence)
-        return Comparison(self.head, t_interval(values, confidence), said, group=self.group, better=better, **more)
+        return Comparison(self.head, t_interval(values, confidence, against), said, better=better, **more)
 
 
 def measured(case: Case, group: str, text: str, measure: Callable[[pd.DataFrame], pd.Series]) -> Pool:
@@ -143,7 +146,7 @@ def _not_compared(pool: Pool) -> list[Comparison]:
 def _judged_cell(pool: Pool, words: str, said: str, p: float, confidence: float, against: float = 0.0) -> Comparison:
     """One cell of ``pool`` with what is ``said`` of it, for a claim that judges its cells."""
     values = pool.cells[words]
-    interval, better = t_interval(values, confidence), share_above(values, confidence)
+    interval, better = t_interval(values, confidence, against), share_above(values, confidence)
     told = verdicts.known(said, interval.n)
     text = f"{pool.text}: {words}"
     return Comparison(text, interval, told, p, against=against, group=pool.group, cell=words, better=better)
@@ -346,8 +349,11 @@ def _small(case: Case) -> list[Comparison]:
     found = pools(case, text, measure, case.settings["baselines"])
     beside, rows = beside_cells(case, found), []
     for pool in found:
-        judged = pool.judged(lambda values: verdicts.small(t_interval(values, case.confidence), bound), case.confidence)
-        rows += [replace(judged, against=bound), *beside[pool.group]]
+
+        def rule(values: pd.Series) -> str:
+            return verdicts.small(t_interval(values, case.confidence), bound)
+
+        rows += [pool.judged(rule, case.confidence, bound), *beside[pool.group]]
     if "one-shot" in case.settings["baselines"]:
         return rows
     return [*rows, *shown(case, pools(case, text, measure, ["one-shot"]), "gain over one-shot (points)")]

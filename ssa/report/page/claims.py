@@ -19,7 +19,7 @@ from ssa.report.page.tables import ShownTable, of_lines
 from ssa.report.tables.style import number, signed
 from ssa.study.claims import CLAIMS, rule_of, top_of
 
-HOLM = "p (Holm)"
+HOLM, AGAINST = "p (Holm)", "p against"
 TEXT = dict.fromkeys(("role", "verdict", "standing", "note", "earlier"), "str")
 # Which of the study's figures shows more of a claim than its own intervals do.
 FIGURES = {
@@ -137,7 +137,7 @@ class ShownClaim:
 
     @property
     def bars(self) -> str:
-        """What its bars are, in words."""
+        """The words for what its bars are."""
         if self.measure:
             return f"Bars: {self.measure}, mean and interval over n {self.unit}."
         return f"Bars: the measure above them, with its interval over n {self.unit} where n is given."
@@ -190,8 +190,10 @@ def _verdict(
     last = rows[rows["comparison"] == "overall"].iloc[0]
     overall = str(last["verdict"])
     lines = [_line(row, measure, f"{confidence:.0%} CI") for row in found.to_dict("records")]
-    if found["p_holm"].isna().all():
-        lines = [{head: text for head, text in line.items() if head != HOLM} for line in lines]
+    unsaid = {HOLM} if found["p_holm"].isna().all() else set()
+    if not found.loc[found["p"].notna(), "against"].any():
+        unsaid.add(AGAINST)
+    lines = [{head: text for head, text in line.items() if head not in unsaid} for line in lines]
     panels = [
         Panel(str(name), axes[str(name)], [_drawn(row, axes[str(name)]) for row in part.to_dict("records")])
         for name, part in found.groupby("measure", sort=False)
@@ -244,6 +246,7 @@ def _line(row: Mapping[Any, Any], measure: str, interval: str) -> dict[str, str]
         capitalise(measure) or "Estimate": number(row["estimate"]),
         interval: DASH if math.isnan(row["low"]) else f"{number(row['low'])} to {number(row['high'])}",
         "n": _count(row) or DASH,
+        AGAINST: DASH if math.isnan(row["p"]) else f"{row['against']:g}",
         "p": p_text(row["p"]),
         HOLM: p_text(row["p_holm"]),
         "Verdict": row["verdict"],

@@ -7,9 +7,10 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import ROOT
+from scipy import special
 from synthetic import children, history, study, write
 
-from ssa.analysis.claims.judge import judge_claims, write_claims
+from ssa.analysis.claims.judge import claims_in_markdown, judge_claims, write_claims
 from ssa.analysis.claims.standing import standing
 from ssa.analysis.claims.tests import TESTS
 from ssa.analysis.claims.verdicts import deviations
@@ -459,6 +460,21 @@ def test_iterative_is_judged_by_most_cells():
     assert len(verdicts) == 16  # two criteria, two learning-rate schedules, four sparsities
     assert verdicts.count("contradicted") == 4
     assert overall(rows) == {"C10": "supported"}
+
+
+def test_a_p_is_against_what_a_row_is_judged_by_so_that_holm_never_lowers_it():
+    frame, section = children(parents=3), study()["claims"]
+    rows = judge_claims(section, frame, history(frame))
+    cells = pd.DataFrame([vars(row) for row in rows if row.claim == "C10" and row.role == "judged"])
+    error = (cells["high"] - cells["low"]) / 2 / special.stdtrit(2, 0.975)
+    expected = 2 * special.stdtr(2, -(cells["estimate"] - 0.5).abs() / error)
+    assert list(cells["p"]) == pytest.approx(list(expected))
+    known = [row for row in rows if row.p_holm == row.p_holm and row.p == row.p]
+    assert {row.claim for row in known} == {"C1", "C2", "C4", "C6", "C7", "C9", "C10"}
+    assert all(row.p_holm >= row.p - 1e-12 for row in known)
+    text = claims_in_markdown(section, rows)
+    assert text.count(" (against 0.5) |") == 16 + 1  # C10's cells, and C9
+    assert " (against 4) | – |" in text
 
 
 def test_one_parent_is_undecided():

@@ -36,6 +36,10 @@ CAPTIONS = {name: entry.caption for name, entry in FIGURES.items() if entry.sect
 ENSEMBLE_CAPTIONS = {name: entry.caption for name, entry in FIGURES.items() if entry.section == ENSEMBLES}
 RECORD = ("children.csv", "history.parquet", "parents.csv")
 HOSTILE = '<script>alert("title")</script>'
+HEAD = (
+    "claim,statement,source,arm,role,measure,comparison,estimate,low,high,n,p,p_holm,against,"
+    "verdict,standing,note,earlier\n"
+)
 VOID = {"meta", "link", "img", "br", "input", "hr"}
 LOADS = {"script": "src", "img": "src", "link": "href", "iframe": "src", "source": "src", "object": "data"}
 
@@ -337,11 +341,10 @@ def test_parents_are_summed_up_by_kind() -> None:
 def test_a_claims_intervals_are_drawn_on_one_axis(tmp_path: Path) -> None:
     path = tmp_path / "claims.csv"
     path.write_text(
-        "claim,statement,source,arm,role,measure,comparison,estimate,low,high,n,p,p_holm,verdict,standing,note,earlier\n"
-        "C2,Better.,paper,small,judged,difference (points),a,1,0,2,6,0.1,,undecided,,,\n"
-        "C2,Better.,paper,small,cell,difference (points),b,1,0,2,6,0.1,,above 0,,,\n"
-        "C2,Better.,paper,small,judged,difference (points),c,9,-20,40,6,0.1,,undecided,,,\n"
-        "C2,Better.,paper,small,overall,difference (points),overall,,,,,,,a loss,exploratory: so,wide,by a rule: yes\n",
+        f"{HEAD}C2,Better.,paper,small,judged,difference (points),a,1,0,2,6,0.1,,0,undecided,,,\n"
+        "C2,Better.,paper,small,cell,difference (points),b,1,0,2,6,0.1,,0,above 0,,,\n"
+        "C2,Better.,paper,small,judged,difference (points),c,9,-20,40,6,0.1,,0,undecided,,,\n"
+        "C2,Better.,paper,small,overall,difference (points),overall,,,,,,,,a loss,exploratory: so,wide,by a rule\n",
         encoding="utf-8",
     )
     claim = report_claims.read_claims(path, {})[0]
@@ -354,13 +357,7 @@ def test_a_claims_intervals_are_drawn_on_one_axis(tmp_path: Path) -> None:
     assert (first.numbers, first.left, first.right) == ("+1.00 (0.00 to +2.00)", False, False)
     assert (wide.mean, wide.start, wide.width, wide.left, wide.right) == (100.0, 0.0, 100.0, True, True)
     assert claim.verdicts[0].tally == "2 undecided"
-    assert claim.verdicts[0].told == ["Exploratory: so.", "By a rule: yes.", "Wide."]
-
-
-HEAD = (
-    "claim,statement,source,arm,role,measure,comparison,estimate,low,high,n,p,p_holm,against,"
-    "verdict,standing,note,earlier\n"
-)
+    assert claim.verdicts[0].told == ["Exploratory: so.", "By a rule.", "Wide."]
 
 
 def test_each_row_of_a_claim_with_several_measures_has_its_own_and_a_cost_has_no_n(tmp_path: Path) -> None:
@@ -385,13 +382,25 @@ def test_each_row_of_a_claim_with_several_measures_has_its_own_and_a_cost_has_no
     assert claim.bars == "Bars: gain in accuracy (points), mean and interval over n seeds."
 
 
+def test_a_p_that_is_not_against_zero_says_against_what(tmp_path: Path) -> None:
+    path = tmp_path / "claims.csv"
+    row = "C10,Hardly.,reviews,small,judged,difference (points),a,1,0.5,2,3,0.1,,{},undecided,,,\n"
+    end = "C10,Hardly.,reviews,small,overall,difference (points),overall,,,,,,,,undecided,,,\n"
+    heads = []
+    for against in ("0", "0.5"):
+        path.write_text(HEAD + row.format(against) + end, encoding="utf-8")
+        (claim,) = report_claims.read_claims(path, {})
+        heads.append([*claim.verdicts[0].numbers.head, claim.verdicts[0].numbers.rows[0][4].text])
+    assert heads[0][3:] == ["n", "p", "Verdict", "0.100"]
+    assert heads[1][3:] == ["n", "p against", "p", "Verdict", "0.5"]
+
+
 def test_a_claim_that_was_not_tested_says_why(tmp_path: Path) -> None:
     path = tmp_path / "claims.csv"
     path.write_text(
-        "claim,statement,source,arm,role,measure,comparison,estimate,low,high,n,p,p_holm,verdict,standing,note,earlier\n"
-        "C3,Better.,paper,small,judged,gain (points),a,,,,0,,,not testable: no ensembles in this study,,,\n"
-        "C3,Better.,paper,small,judged,gain (points),b,,,,0,,,not testable: no ensembles in this study,,,\n"
-        "C3,Better.,paper,small,overall,gain (points),overall,,,,,,,not testable,,,\n",
+        f"{HEAD}C3,Better.,paper,small,judged,gain (points),a,,,,0,,,0,not testable: no ensembles in this study,,,\n"
+        "C3,Better.,paper,small,judged,gain (points),b,,,,0,,,0,not testable: no ensembles in this study,,,\n"
+        "C3,Better.,paper,small,overall,gain (points),overall,,,,,,,,not testable,,,\n",
         encoding="utf-8",
     )
     (verdict,) = report_claims.read_claims(path, {})[0].verdicts
