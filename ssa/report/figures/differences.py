@@ -27,6 +27,7 @@ from ssa.report.figures.panels import (
     fit,
     grid,
     legend,
+    letters,
     outer_labels,
     ring,
     round_ticks,
@@ -77,20 +78,21 @@ def forest_differences(children: pd.DataFrame, drawn: dict[str, Style]) -> Figur
     panels = compared(children)
     if not panels:
         return None
-    blocks = [panels[i : i + 3] for i in range(0, len(panels), 3)]
+    columns = columns_of(len(panels))
+    blocks = [panels[i : i + columns] for i in range(0, len(panels), columns)]
     rows = [_forest_rows(pd.concat(block)) for block in blocks]
-    names = titles(panels, PANEL, 28)
-    lines = [max(name.count("\n") for name in names[i : i + 3]) for i in range(0, len(panels), 3)]
+    names = titles(panels, PANEL, letters(columns))
+    lines = [max(name.count("\n") for name in names[i : i + columns]) for i in range(0, len(panels), columns)]
     heights = [0.45 + 0.125 * len(some) + 0.14 * more for some, more in zip(rows, lines, strict=True)]
     figure = blank(WIDE, 0.4 + sum(heights))
-    axes = figure.subplots(len(blocks), len(blocks[0]), squeeze=False, height_ratios=heights)
+    axes = figure.subplots(len(blocks), columns, squeeze=False, height_ratios=heights)
     found = [estimates(panel, ROW, "difference") for panel in panels]
     for (i, j), ax in np.ndenumerate(axes):
         if j < len(blocks[i]):
             fit(ax, "x", _usual(pd.concat(found)), 0)
             thresholds(ax, "x", SMALLEST, LITTLE, QUOTED)
             round_ticks(ax, "x")
-            _forest(ax, found[3 * i + j], rows[i], drawn)
+            _forest(ax, found[columns * i + j], rows[i], drawn)
             ax.tick_params(labelleft=j == 0)
         else:
             ax.remove()
@@ -107,9 +109,10 @@ def _sweep(whole: pd.DataFrame, along: tuple[str, str]) -> Figure:
     key, name = along
     keys = [*PANEL, "method", "anneal_schedule"]
     panels = split(whole, keys)
-    figure, axes = grid(len(panels), columns_of(len(panels)), height=2.0)
+    columns = columns_of(len(panels))
+    figure, axes = grid(len(panels), columns, height=2.0)
     sparsities = sorted(whole["sparsity"].unique())
-    for ax, panel, title in zip(axes, panels, titles(panels, [*PANEL, "method"], 32), strict=True):
+    for ax, panel, title in zip(axes, panels, titles(panels, [*PANEL, "method"], letters(columns)), strict=True):
         schedules = whole["anneal_schedule"].nunique() > 1
         ax.set_title(f"{title}\n{panel['anneal_schedule'].iloc[0]} annealing" if schedules else title)
         for sparsity, (colour, marker) in zip(sparsities, itertools.cycle(LINES), strict=False):

@@ -11,12 +11,12 @@ from matplotlib.figure import Figure, SubFigure
 from matplotlib.ticker import MaxNLocator
 
 from ssa.report.figures.ensemble_blocks import key, key_height, titled_blocks
+from ssa.report.figures.panels import columns_of, letters
 from ssa.report.figures.style import LEVEL, Style
 from ssa.results.ensembles import by_name
 
-COLUMNS = 5
+COLUMNS = 5  # at most
 FEWEST = 25  # predictions in a bin, whose accuracy then has a standard error of 10 points at most
-TITLE = 22  # letters that fit over a panel
 
 
 def ensemble_reliability(ensembles: pd.DataFrame, bins: pd.DataFrame) -> Figure | None:
@@ -28,14 +28,16 @@ def ensemble_reliability(ensembles: pd.DataFrame, bins: pd.DataFrame) -> Figure 
 
     def draw(part: SubFigure, cells: pd.DataFrame, drawn: dict[str, Style]) -> None:
         names = list(cells["ensemble"].unique())
+        width = letters(_columns(len(names)))
         for ax, name in zip(_panels(part, len(names), "Confidence", "Accuracy"), names, strict=True):
             _diagram(ax, cells[cells["ensemble"] == name], drawn[name])
-            ax.set_title(textwrap.fill(name, TITLE), fontsize=7)
+            ax.set_title(textwrap.fill(name, width), fontsize=7)
             ax.text(0.05, 0.93, f"ECE {ece[_key(cells, name)]:.1f}", transform=ax.transAxes, va="top", fontsize=7)
 
     def height(cells: pd.DataFrame) -> float:
-        lines = max(len(textwrap.wrap(name, TITLE)) for name in cells["ensemble"].unique())
-        return 0.35 + (1.25 + 0.1 * lines) * _rows(cells["ensemble"].nunique())
+        names = cells["ensemble"].unique()
+        lines = max(len(textwrap.wrap(name, letters(_columns(len(names))))) for name in names)
+        return 0.35 + _height(len(names), lines)
 
     return titled_blocks(shown, height, draw, ensembles)
 
@@ -61,7 +63,7 @@ def ensemble_corruptions(ensembles: pd.DataFrame, corrupted: pd.DataFrame) -> Fi
         key(part, drawn, cells["ensemble"].unique())
 
     def height(cells: pd.DataFrame) -> float:
-        return 0.35 + 1.3 * _rows(cells["kind"].nunique()) + key_height(cells)
+        return 0.35 + _height(cells["kind"].nunique()) + key_height(cells)
 
     return titled_blocks(shown, height, draw, ensembles, _corrupted_title)
 
@@ -93,20 +95,27 @@ def _diagram(ax: Axes, cells: pd.DataFrame, style: Style) -> None:
     ax.set(xlim=(0, 1), ylim=(0, 1), xticks=(0, 0.5, 1), yticks=(0, 0.5, 1))
 
 
-def _rows(panels: int) -> int:
-    return -(-panels // COLUMNS)
+def _columns(panels: int) -> int:
+    return columns_of(max(panels, 2), COLUMNS)  # one alone takes half the width
+
+
+def _height(panels: int, lines: int = 1) -> float:
+    """Inches of all rows of ``panels`` under titles of ``lines``: fewer columns are wider, so taller."""
+    columns = _columns(panels)
+    return -(-panels // columns) * (0.6 + 3.3 / columns + 0.1 * lines)
 
 
 def _panels(part: SubFigure, count: int, x: str, y: str) -> Iterable[Axes]:
-    """``count`` panels in rows of :data:`COLUMNS` that share their axes, labelled at the outer ones alone."""
-    axes = list(part.subplots(_rows(count), COLUMNS, squeeze=False, sharex=True, sharey=True).flat)
+    """``count`` panels that share their axes, labelled at the outer ones alone."""
+    columns = _columns(count)
+    axes = list(part.subplots(-(-count // columns), columns, squeeze=False, sharex=True, sharey=True).flat)
     for i, ax in enumerate(axes):
         if i >= count:
             ax.remove()
             continue
-        if i + COLUMNS >= count:
+        if i + columns >= count:
             ax.set_xlabel(x)
             ax.tick_params(labelbottom=True)
-        if i % COLUMNS == 0:
+        if i % columns == 0:
             ax.set_ylabel(y)
     return axes[:count]

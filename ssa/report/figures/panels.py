@@ -92,16 +92,21 @@ def estimates(frame: pd.DataFrame, by: list[str], column: str) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=[*by, "mean", "low", "high", "n", "diverged", "reference"])
 
 
-def columns_of(panels: int) -> int:
-    """Columns that leave no half of the canvas empty."""
-    return 3 if panels in (3, 5, 6) else 4 if panels > 6 else 2
+def columns_of(panels: int, most: int = 4) -> int:
+    """Columns, ``most`` at most, that fill the fewest rows evenly; up to six panels are wide enough for a third."""
+    rows = -(-panels // (most if panels > 6 else min(most, 3)))
+    return -(-panels // rows)
 
 
-def grid(panels: int, columns: int, height: float) -> tuple[Figure, list[Axes]]:
-    """A figure of ``panels`` axes in rows of ``columns``, each ``height`` inches tall; one alone is narrow."""
-    columns = min(panels, columns)
+def letters(columns: int) -> int:
+    """Characters of a title that fit over one of ``columns`` panels."""
+    return 80 // max(columns, 2)
+
+
+def grid(panels: int, columns: int, height: float, alone: float = COLUMN) -> tuple[Figure, list[Axes]]:
+    """A figure of ``panels`` axes in rows of ``columns``, each ``height`` inches tall; one column is ``alone`` wide."""
     rows = -(-panels // columns)
-    figure = blank(WIDE if columns > 1 else COLUMN, rows * height + 0.4)
+    figure = blank(WIDE if columns > 1 else alone, rows * height + 0.4)
     axes = list(figure.subplots(rows, columns, squeeze=False).flat)
     for spare in axes[panels:]:
         spare.remove()

@@ -22,6 +22,7 @@ from ssa.report.figures.panels import (
     fit,
     grid,
     legend,
+    letters,
     n_of,
     outer_labels,
     ring,
@@ -42,12 +43,13 @@ def accuracy_vs_sparsity(children: pd.DataFrame, drawn: dict[str, Style]) -> Fig
     if not panels:
         return None
     shown = pd.concat(panels)
-    figure, axes = grid(len(panels), columns=2, height=2.2)
+    columns = columns_of(len(panels), most=2)
+    figure, axes = grid(len(panels), columns, height=2.2)
     lines, every = _lines(panels, "sparsity", "accuracy")
     dense = [over_parents(panel, "dense_accuracy").mean for panel in panels]
-    for i, (ax, panel, title) in enumerate(zip(axes, panels, titles(panels, PANEL, 50), strict=True)):
+    for i, (ax, panel, title) in enumerate(zip(axes, panels, titles(panels, PANEL, letters(columns)), strict=True)):
         ax.set_title(title)
-        sparsity_axis(ax, sorted(panel["sparsity"].unique()), named=i < 2)
+        sparsity_axis(ax, sorted(panel["sparsity"].unique()), named=i < columns)
         fit(ax, "y", every, *dense)
         for method, line in lines[i].items():
             band(ax, 100 - line.index, line, drawn[method])
@@ -69,10 +71,11 @@ def learning_curves(history: pd.DataFrame, drawn: dict[str, Style]) -> Figure | 
     if not panels:
         return None
     shown = pd.concat(panels)
-    figure, axes = grid(len(panels), columns=columns_of(len(panels)), height=1.85)
+    columns = columns_of(len(panels))
+    figure, axes = grid(len(panels), columns, height=1.85)
     lines, every = _lines(panels, "epoch", "test_accuracy")
     parents = [over_parents(panel, "parent_accuracy").mean for panel in panels]
-    for i, (ax, panel, title) in enumerate(zip(axes, panels, titles(panels, CELL, 26), strict=True)):
+    for i, (ax, panel, title) in enumerate(zip(axes, panels, titles(panels, CELL, letters(columns)), strict=True)):
         ax.set_title(title)
         fit(ax, "y", every, *parents)
         for method, line in lines[i].items():

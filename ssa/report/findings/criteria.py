@@ -45,9 +45,10 @@ def figure(table: pd.DataFrame) -> Figure:
 
     keys = [key for key in CELL if key != "sparsity"]
     parts = split(table, keys)
-    figure, axes = panels.grid(len(parts), panels.columns_of(len(parts)), height=2.1)
+    columns = panels.columns_of(len(parts))
+    figure, axes = panels.grid(len(parts), columns, height=2.1)
     drawn = styles(table["method"])
-    for ax, panel, title in zip(axes, parts, panels.titles(parts, keys, 30), strict=True):
+    for ax, panel, title in zip(axes, parts, panels.titles(parts, keys, panels.letters(columns)), strict=True):
         ax.set_title(title)
         panels.sparsity_axis(ax, sorted(panel["sparsity"].unique()), named=True)
         methods = in_order(panel["method"])

@@ -22,6 +22,7 @@ from ssa.report.figures.panels import (
     arrows,
     columns_of,
     grid,
+    letters,
     outer_labels,
     round_ticks,
     same_limits,
@@ -41,9 +42,10 @@ def lines(
 ) -> Figure:
     """``gain`` against ``x``, a panel for each of ``panel_keys`` and a line for each value of ``key``."""
     panels = split(table, panel_keys)
-    figure, axes = grid(len(panels), columns_of(len(panels)), height=2.1)
+    columns = columns_of(len(panels))
+    figure, axes = grid(len(panels), columns, height=2.1)
     values = sorted(table[key].unique())
-    for ax, panel, title in zip(axes, panels, titles(panels, panel_keys, 30), strict=True):
+    for ax, panel, title in zip(axes, panels, titles(panels, panel_keys, letters(columns)), strict=True):
         ax.set_title(title)
         for i, (value, (colour, marker)) in enumerate(zip(values, itertools.cycle(LINES), strict=False)):
             line = panel[panel[key] == value]
@@ -66,9 +68,9 @@ def rows(table: pd.DataFrame, panel_keys: list[str], key: str, axis: str) -> Fig
     """``gain`` with its interval, a panel for each of ``panel_keys`` and a row for each value of ``key``."""
     panels, drawn = split(table, panel_keys), styles(table["method"])
     names = list(dict.fromkeys(table[key]))
-    columns = 3 if len(panels) > 2 else 2
+    columns = columns_of(len(panels))
     figure, axes = grid(len(panels), columns, height=0.8 + 0.16 * len(names))
-    for ax, panel, title in zip(axes, panels, titles(panels, panel_keys, 30), strict=True):
+    for ax, panel, title in zip(axes, panels, titles(panels, panel_keys, letters(columns)), strict=True):
         ax.set_title(title)
         for row in panel.to_dict("records"):
             style = drawn[row["method"]]

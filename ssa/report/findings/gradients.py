@@ -66,7 +66,7 @@ def figure(table: pd.DataFrame) -> Figure:
     figure, axes = panels.grid(3 * len(cells), columns=3, height=2.2)
     drawn = styles(table["method"])
     measures = {"variance": "log10 of its variance", "noise": "noise (%)", "masks": "noise from masks (%)"}
-    named = zip(cells, panels.titles(cells, CELL, 30), strict=True)
+    named = zip(cells, panels.titles(cells, CELL, panels.letters(3)), strict=True)
     for ax, ((cell, title), (column, what)) in zip(axes, itertools.product(named, measures.items()), strict=True):
         ax.set_title(f"{title}\n{what}")
         for method in in_order(cell["method"]):

@@ -55,8 +55,9 @@ def figure(table: pd.DataFrame) -> Figure:
     cells = table.dropna(subset="sparsity")
     parts = split(cells, CELL)
     drawn = styles(cells["method"])
-    figure, axes = panels.grid(len(parts), panels.columns_of(len(parts)), height=2.4)
-    for ax, panel, title in zip(axes, parts, panels.titles(parts, CELL, 30), strict=True):
+    columns = panels.columns_of(len(parts))
+    figure, axes = panels.grid(len(parts), columns, height=2.4)
+    for ax, panel, title in zip(axes, parts, panels.titles(parts, CELL, panels.letters(columns)), strict=True):
         ax.set_title(title)
         ax.axvline(0, color="black", linewidth=0.6)
         for method in in_order(panel["method"]):

@@ -57,14 +57,14 @@ def _tuned(rows: pd.DataFrame) -> pd.DataFrame:
 def figure(table: pd.DataFrame) -> Figure:
     """Test accuracy against the peak rate, a line for each method; the chosen rate is filled."""
     from ssa.report.figures import panels
-    from ssa.report.figures.style import WIDE, blank, styles
+    from ssa.report.figures.style import WIDE, styles
     from ssa.report.findings import drawing
 
     parts = split(table, CELL)
-    figure = blank(WIDE, 3.0)
-    axes = list(figure.subplots(1, len(parts), squeeze=False).flat)
+    columns = panels.columns_of(len(parts), most=2)
+    figure, axes = panels.grid(len(parts), columns, height=2.6, alone=WIDE)
     drawn = styles(table["method"])
-    for ax, panel, title in zip(axes, parts, panels.titles(parts, CELL, 50), strict=True):
+    for ax, panel, title in zip(axes, parts, panels.titles(parts, CELL, panels.letters(columns)), strict=True):
         ax.set_title(title)
         lines = list(panel.groupby(["method", "lr_schedule"], sort=False))
         for i, ((method, schedule), line) in enumerate(lines):

@@ -317,6 +317,15 @@ def test_thresholds_lie_within_the_axis() -> None:
     assert [line.get_ydata()[0] for line in ax.lines] == [0, 0.2, 0.5, 4.0]
 
 
+@pytest.mark.parametrize("most", [2, 4, 5])
+def test_no_row_of_panels_is_more_than_half_empty(most: int) -> None:
+    for panels in range(1, 13):
+        columns = figure_panels.columns_of(panels, most)
+        assert columns <= most
+        assert -panels % columns <= columns / 2, panels
+    assert [figure_panels.columns_of(panels) for panels in (1, 2, 3, 4, 6, 7, 9, 12)] == [1, 2, 3, 2, 3, 4, 3, 4]
+
+
 def test_what_remains_stands_above_what_is_pruned() -> None:
     (above,) = [child for child in draw("accuracy_vs_sparsity", TWO_PARENTS).axes[0].child_axes]
     assert [text.get_text() for text in above.get_xticklabels()] == ["50", "2"]

@@ -1,4 +1,4 @@
-"""No text of a figure is too small to read, at the width that the figure is made for."""
+"""No text of a figure is too small to read at the width that the figure is made for, and no title is cut."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import pytest
 import synthetic
 import synthetic_ensembles
 from conftest import ROOT
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
@@ -16,6 +17,18 @@ from ssa.report.figures.style import COLUMN, SMALLEST_TYPE, WIDE
 from ssa.report.record import Record
 
 RECORDS = sorted(path.parent for path in (ROOT / "recorded").glob("*/study.json"))
+
+
+def cut(figure: Figure) -> list[str]:
+    """The titles of panels that leave the canvas or touch another one."""
+    figure.draw_without_rendering()
+    titles = [ax._left_title for ax in figure.findobj(Axes) if ax._left_title.get_text()]  # type: ignore[attr-defined]
+    boxes = [title.get_window_extent() for title in titles]
+    return [
+        title.get_text()
+        for title, box in zip(titles, boxes, strict=True)
+        if box.x1 > figure.bbox.x1 or any(box.padded(2).overlaps(other) for other in boxes if other is not box)
+    ]
 
 
 def small(record: Path, out: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[list[str], list[str]]:
@@ -34,6 +47,8 @@ def small(record: Path, out: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[lis
                 and text.get_fontsize() < SMALLEST_TYPE
             ):
                 wrong.append(f"{stem.name}: {text.get_text()!r} has {text.get_fontsize()} points")
+
+        wrong.extend(f"{stem.name}: {title!r} is cut or runs into the next" for title in cut(figure))
 
     monkeypatch.setattr(write, "save_figure", look)
     write.write_figures(Record(record), out)
