@@ -109,9 +109,9 @@ FIGURES: dict[str, Entry] = {
         _of_usual(lambda children: of_main(children).query("points > 1")),
         numbers="test_accuracy",
         reading=(
-            "BatchNorm's statistics are re-estimated. Dashed: the parents; dotted: the end of annealing. Until then "
-            "the network is drawn as training uses it, if the study scored it so. A ring also marks a curve with a "
-            "child that loses more than 5 points when its statistics are re-estimated."
+            "BatchNorm's statistics are re-estimated. Dashed: the parents; dotted: the end of annealing. Open marks: "
+            "until then, the network as training uses it, if the study scored it so; filled: the target subnetwork. A "
+            "ring also marks a curve with a child that loses more than 5 points when its statistics are re-estimated."
         ),
     ),
     "ablation_heatmap": Entry(

@@ -16,9 +16,6 @@ from ssa.analysis.statistics import is_usual
 from ssa.report.figures.panels import (
     GAIN,
     LINES,
-    LITTLE,
-    QUOTED,
-    SMALLEST,
     arrows,
     at_edge,
     columns_of,
@@ -26,6 +23,7 @@ from ssa.report.figures.panels import (
     estimates,
     fit,
     grid,
+    judged_by,
     legend,
     letters,
     outer_labels,
@@ -87,17 +85,17 @@ def forest_differences(children: pd.DataFrame, drawn: dict[str, Style]) -> Figur
     figure = blank(WIDE, 0.4 + sum(heights))
     axes = figure.subplots(len(blocks), columns, squeeze=False, height_ratios=heights)
     found = [estimates(panel, ROW, "difference") for panel in panels]
-    for (i, j), ax in np.ndenumerate(axes):
-        if j < len(blocks[i]):
-            fit(ax, "x", _usual(pd.concat(found)), 0)
-            thresholds(ax, "x", SMALLEST, LITTLE, QUOTED)
-            round_ticks(ax, "x")
-            _forest(ax, found[columns * i + j], rows[i], drawn)
-            ax.tick_params(labelleft=j == 0)
-        else:
-            ax.remove()
-    for ax, title in zip(figure.axes, names, strict=True):
+    for spare in axes.flat[len(panels) :]:
+        spare.remove()
+    for ax, panel in zip(figure.axes, panels, strict=True):
+        fit(ax, "x", _usual(pd.concat(found)), 0)
+        thresholds(ax, "x", *judged_by(panel))
+        round_ticks(ax, "x")
+    same_limits(figure.axes, "x")
+    for i, (ax, cells, title) in enumerate(zip(figure.axes, found, names, strict=True)):
         ax.set_title(title)
+        _forest(ax, cells, rows[i // columns], drawn)
+        ax.tick_params(labelleft=i % columns == 0)
     outer_labels(figure, GAIN, "")
     if entry := diverged_entry(pd.concat(panels)):
         legend(figure, drawn, [], entry)
@@ -124,7 +122,7 @@ def _sweep(whole: pd.DataFrame, along: tuple[str, str]) -> Figure:
             )
             fixed = line[line["reference"]]
             ax.plot(fixed[key], fixed["mean"], linestyle="", zorder=3, **look)
-        thresholds(ax, "y", SMALLEST, LITTLE, QUOTED)
+        thresholds(ax, "y", *judged_by(panel))
         round_ticks(ax, "y")
         ax.set_xticks(sorted(panel[key].unique()), [f"{value:g}" for value in sorted(panel[key].unique())])
     same_limits(axes)

@@ -25,6 +25,7 @@ RUNNING, REESTIMATED = "Test accuracy (%),\nrunning BatchNorm", "Test accuracy (
 GAIN = "Minus one-shot (points)"
 # What verdicts are judged by: the smallest difference that matters, what is called little, and the gain quoted at 98%.
 SMALLEST, LITTLE, QUOTED = 0.2, 0.5, 4.0
+QUOTED_AT = 98  # percent
 
 # What a panel's title tells: these always, these where the panels differ, these where a panel is unlike most.
 ALWAYS, DIFFERING, UNUSUAL = (
@@ -92,9 +93,9 @@ def estimates(frame: pd.DataFrame, by: list[str], column: str) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=[*by, "mean", "low", "high", "n", "diverged", "reference"])
 
 
-def columns_of(panels: int, most: int = 4) -> int:
-    """Columns, ``most`` at most, that fill the fewest rows evenly; up to six panels are wide enough for a third."""
-    rows = -(-panels // (most if panels > 6 else min(most, 3)))
+def columns_of(panels: int, most: int | None = None) -> int:
+    """Columns that fill the fewest rows evenly: ``most`` of them, or 3 for up to six panels and 4 for more."""
+    rows = -(-panels // (most or (3 if panels <= 6 else 4)))
     return -(-panels // rows)
 
 
@@ -113,14 +114,15 @@ def grid(panels: int, columns: int, height: float, alone: float = COLUMN) -> tup
     return figure, axes[:panels]
 
 
-def band(ax: Axes, x: Any, line: pd.DataFrame, style: Style, every: int = 1) -> None:
-    """``line``'s mean as a line with a marker at ``every``-th point, its low to high as a band.
+def band(ax: Axes, x: Any, line: pd.DataFrame, style: Style, every: int = 1, face: str | None = None) -> None:
+    """``line``'s mean as a line with a marker, filled with ``face``, at ``every``-th point; its low to high as a band.
 
     No band where a child diverged: it would be wider than the axes.
     """
     shown = line[["low", "high"]].mask(line["diverged"])
     ax.fill_between(x, shown["low"], shown["high"], color=style.colour, alpha=0.12, linewidth=0)
-    ax.plot(x, line["mean"], color=style.colour, marker=style.marker, linestyle=style.line, markevery=every)
+    look: dict[str, Any] = {"color": style.colour, "marker": style.marker, "linestyle": style.line}
+    ax.plot(x, line["mean"], markerfacecolor=face or style.colour, markevery=every, **look)
 
 
 def fit(ax: Axes, axis: str, estimates: pd.DataFrame, *levels: float) -> None:
@@ -144,6 +146,11 @@ def thresholds(ax: Axes, axis: str, *levels: float) -> None:
     draw(0, color="black", linewidth=0.8)
     for level in levels:
         draw(level, **THRESHOLD)
+
+
+def judged_by(panel: pd.DataFrame) -> tuple[float, ...]:
+    """The levels that differences in ``panel`` are judged by: the quoted one at the sparsity that it is quoted of."""
+    return (SMALLEST, LITTLE, QUOTED) if (panel["sparsity"] == QUOTED_AT).any() else (SMALLEST, LITTLE)
 
 
 def round_ticks(ax: Axes, axis: str, most: int = 6) -> None:

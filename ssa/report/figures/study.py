@@ -29,7 +29,7 @@ from ssa.report.figures.panels import (
     sparsity_axis,
     titles,
 )
-from ssa.report.figures.style import COLUMN, END, LEVEL, Style, blank
+from ssa.report.figures.style import COLUMN, END, LEVEL, OPEN, Style, blank
 from ssa.report.selection import CELL, PANEL, gradual, of_main, over_sparsity, split
 from ssa.results.children import USED, collapsed
 from ssa.study.methods import CATALOGUE, in_order, label
@@ -79,7 +79,9 @@ def learning_curves(history: pd.DataFrame, drawn: dict[str, Style]) -> Figure | 
         ax.set_title(title)
         fit(ax, "y", every, *parents)
         for method, line in lines[i].items():
-            band(ax, line.index, line, drawn[method], every=max(1, len(line) // 6))
+            used = line.index.isin(panel.loc[panel["used"] & (panel["method"] == method), "epoch"])
+            for part, face in ((line[used], "white"), (line[~used], drawn[method].colour)):
+                band(ax, part.index, part, drawn[method], every=max(1, len(line) // 6), face=face)
             if line["diverged"].any():
                 ring(ax, line.index[-1], line["mean"].iloc[-1], f"{line['mean'].iloc[-1]:.1f}")
         ax.axhline(parents[i], **LEVEL)
@@ -87,7 +89,8 @@ def learning_curves(history: pd.DataFrame, drawn: dict[str, Style]) -> Figure | 
         for end in panel["anneal_epochs"].dropna().unique():
             ax.axvline(end, **END)
     outer_labels(figure, "Epoch", REESTIMATED)
-    legend(figure, drawn, in_order(shown["method"]), {"Parent": LEVEL, "Annealing ends": END} | diverged_entry(shown))
+    levels = {"Parent": LEVEL, "Annealing ends": END} | ({"As training uses it": OPEN} if shown["used"].any() else {})
+    legend(figure, drawn, in_order(shown["method"]), levels | diverged_entry(shown))
     return figure
 
 
@@ -103,14 +106,14 @@ def _lines(panels: list[pd.DataFrame], along: str, column: str) -> tuple[list[di
 def as_used(history: pd.DataFrame) -> pd.DataFrame:
     """``history`` with the test accuracy of the network as training uses it until annealing ends, then the target's.
 
-    While a child is annealed, its target subnetwork is not the network that is trained. Unchanged if the study did not
-    score the former.
+    While a child is annealed, its target subnetwork is not the network that is trained. ``used``: whether a row is of
+    the former; none is if the study did not score it.
     """
     if USED not in history or history[USED].isna().all():
-        return history
-    annealed = history["epoch"] < history["anneal_epochs"].fillna(0)
+        return history.assign(used=False)
+    used = history["epoch"] < history["anneal_epochs"].fillna(0)
     exact = history["test_accuracy"].fillna(history[USED])
-    return history.assign(test_accuracy=history[USED].where(annealed, exact))
+    return history.assign(test_accuracy=history[USED].where(used, exact), used=used)
 
 
 def keep_probability(history: pd.DataFrame, drawn: dict[str, Style]) -> Figure | None:

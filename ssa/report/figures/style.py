@@ -24,8 +24,10 @@ USER_STYLES = [
 ]
 
 LEVEL: dict[str, Any] = {"color": "#000000", "linestyle": (0, (4, 2)), "linewidth": 0.9}
-THRESHOLD: dict[str, Any] = {"color": "#AA3377", "linestyle": (0, (1, 2)), "linewidth": 0.8, "zorder": 0.5}
+# Above the grid, whose level is 0.5.
+THRESHOLD: dict[str, Any] = {"color": "#AA3377", "linestyle": (0, (1, 2)), "linewidth": 0.8, "zorder": 0.6}
 END: dict[str, Any] = {"color": "#888888", "linestyle": ":", "linewidth": 0.9}
+OPEN: dict[str, Any] = {"color": "#000000", "marker": "o", "markerfacecolor": "white", "linestyle": ""}
 DIVERGED: dict[str, Any] = {
     "marker": "o",
     "markersize": 7,

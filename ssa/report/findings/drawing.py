@@ -16,12 +16,10 @@ from numpy.typing import NDArray
 from ssa.report.figures.panels import (
     GAIN,
     LINES,
-    LITTLE,
-    QUOTED,
-    SMALLEST,
     arrows,
     columns_of,
     grid,
+    judged_by,
     letters,
     outer_labels,
     round_ticks,
@@ -57,7 +55,7 @@ def lines(
                 ax.plot(line[x][line["best"]], line["gain"][line["best"]], linestyle="", zorder=3, **look)
         ticks_at(ax, panel[x], log)
         limit(ax, "y", panel, "gain")
-        thresholds(ax, "y", SMALLEST, LITTLE, QUOTED)
+        thresholds(ax, "y", *judged_by(panel))
     finish(axes, "y")
     outer_labels(figure, axis, GAIN)
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper left", ncols=4)
@@ -77,7 +75,7 @@ def rows(table: pd.DataFrame, panel_keys: list[str], key: str, axis: str) -> Fig
             at = names.index(row[key])
             ax.errorbar(row["gain"], at, xerr=error(row, "gain"), fmt=style.marker, color=style.colour)
         limit(ax, "x", table, "gain")
-        thresholds(ax, "x", SMALLEST, LITTLE, QUOTED)
+        thresholds(ax, "x", *judged_by(panel))
         ax.set_ylim(len(names) - 0.5, -0.5)
         ax.set_yticks(range(len(names)), [label(name) for name in names])
     for i, ax in enumerate(axes):

@@ -75,7 +75,7 @@ def figure(table: pd.DataFrame) -> Figure:
         ax.annotate(f"{last['sparsity']:g}%", (last["loss"], last["gain"]), (3, 3), textcoords="offset points", size=7)
         drawing.limit(ax, "x", panel, "loss")
         drawing.limit(ax, "y", panel, "gain")
-        panels.thresholds(ax, "y", panels.SMALLEST, panels.LITTLE, panels.QUOTED)
+        panels.thresholds(ax, "y", *panels.judged_by(panel))
         panels.round_ticks(ax, "x", 4)
     drawing.finish(axes, "y")
     panels.outer_labels(figure, "Clean training loss\nminus one-shot (nats)", panels.GAIN)

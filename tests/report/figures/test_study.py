@@ -256,10 +256,21 @@ def test_one_collapsed_child_does_not_flatten_the_forest() -> None:
     )
     figure = draw("forest_differences", rows)
     left, right = figure.axes[0].get_xlim()
-    # The quoted 4 points lie within the axis, with a twentieth of what the intervals need beside them.
-    assert (left, right) == pytest.approx((0.1 - 0.2484 * 1.1, 4 + 0.05 * 2 * 0.2484 * 1.1), abs=1e-3)
+    # 0.5 points lie within the axis, with a twentieth of what the intervals need beside them.
+    assert (left, right) == pytest.approx((0.1 - 0.2484 * 1.1, 0.5 + 0.05 * 2 * 0.2484 * 1.1), abs=1e-3)
     assert "\N{MINUS SIGN}20.0" in texts(figure)
     assert [point for point in lines(figure)["#d55e00"] if point[0] in (left, right)] == [(left, 3.0), (right, 3.0)]
+
+
+def test_the_quoted_gain_stands_where_98_percent_is_shown() -> None:
+    def levels(rows: pd.DataFrame) -> list[list[float]]:
+        axes = draw("forest_differences", rows).axes
+        return [[line.get_xdata()[0] for line in ax.lines if line.get_linestyle() == "--"] for ax in axes]
+
+    other = TWO_PARENTS[TWO_PARENTS["sparsity"] == 50].assign(criterion="magnitude")
+    assert levels(TWO_PARENTS) == [[0.2, 0.5, 4]]
+    assert levels(pd.concat([TWO_PARENTS, other])) == [[0.2, 0.5, 4], [0.2, 0.5]]
+    assert draw("forest_differences", TWO_PARENTS).axes[0].xaxis.get_zorder() < figure_style.THRESHOLD["zorder"]
 
 
 def test_the_heatmap_is_centred_at_no_difference_and_frames_the_fixed_setting() -> None:
@@ -317,13 +328,14 @@ def test_thresholds_lie_within_the_axis() -> None:
     assert [line.get_ydata()[0] for line in ax.lines] == [0, 0.2, 0.5, 4.0]
 
 
-@pytest.mark.parametrize("most", [2, 4, 5])
-def test_no_row_of_panels_is_more_than_half_empty(most: int) -> None:
+@pytest.mark.parametrize("most", [None, 2, 5])
+def test_no_row_of_panels_is_more_than_half_empty(most: int | None) -> None:
     for panels in range(1, 13):
         columns = figure_panels.columns_of(panels, most)
-        assert columns <= most
+        assert columns <= (most or 4)
         assert -panels % columns <= columns / 2, panels
     assert [figure_panels.columns_of(panels) for panels in (1, 2, 3, 4, 6, 7, 9, 12)] == [1, 2, 3, 2, 3, 4, 3, 4]
+    assert [figure_panels.columns_of(panels, 5) for panels in (4, 5, 6)] == [4, 5, 3]
 
 
 def test_what_remains_stands_above_what_is_pruned() -> None:
@@ -360,9 +372,21 @@ def test_learning_curves_are_of_the_network_as_used_until_annealing_ends() -> No
             "test_accuracy_used": [80.0, np.nan, 52.0, np.nan, 30.0, 41.0],
         }
     )
-    assert figures.as_used(rows)["test_accuracy"].tolist() == pytest.approx([80, np.nan, 52, 53, 30, 41], nan_ok=True)
-    without = rows.drop(columns="test_accuracy_used")
-    assert figures.as_used(without) is without
+    found = figures.as_used(rows)
+    assert found["test_accuracy"].tolist() == pytest.approx([80, np.nan, 52, 53, 30, 41], nan_ok=True)
+    assert found["used"].tolist() == [True, True, False, False, False, False]
+    without = figures.as_used(rows.drop(columns="test_accuracy_used"))
+    assert without["test_accuracy"].equals(rows["test_accuracy"])
+    assert not without["used"].any()
+
+
+def test_the_network_as_used_is_told_apart_from_the_target() -> None:
+    rows = curves(TWO_PARENTS, {0: 20.0, 1: 60.0, 2: 70.0}, {0: 0.5, 1: 0.25, 2: 0.0})
+    rows = rows.assign(test_accuracy_used=80.0, anneal_epochs=np.where(rows["method"] == "temperature", 2, np.nan))
+    figure = draw("learning_curves", rows)
+    found = [(str(line.get_markerfacecolor()), line.get_xdata().tolist()) for line in marked(figure)]
+    assert [one for one in found if one[1]] == [("#666666", [0, 1, 2]), ("white", [0, 1]), ("#D55E00", [2])]
+    assert "As training uses it" in [text.get_text() for text in figure.legends[0].get_texts()]
 
 
 def test_a_child_that_collapses_when_its_statistics_are_reestimated_is_ringed() -> None:
