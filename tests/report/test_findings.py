@@ -13,9 +13,11 @@ import pytest
 import synthetic
 import synthetic_ensembles
 import yaml
+from matplotlib.figure import Figure
 from synthetic_ensembles import SSA, ensembles
 
 from ssa.errors import UserError
+from ssa.report.figures.style import look
 from ssa.report.record import Record
 from ssa.report.registry import FIGURES, TABLES
 from ssa.report.write import write_figures, write_tables
@@ -228,6 +230,74 @@ def test_variances_of_gradients_are_compared_as_ratios() -> None:
 def test_every_finding_has_a_table_and_a_figure() -> None:
     for entries in (TABLES, FIGURES):
         assert {f"finding_{name}" for name in FINDINGS} <= set(entries)
+
+
+def lengths_of(share: float) -> pd.DataFrame:
+    """Lengths at one sparsity, of which the first is chosen."""
+    rows = [
+        row
+        for e, gain in ((5.0, 2.0), (10.0, share))
+        for row in each("temperature", about(gain), anneal_epochs=e, reference=e == 5)
+    ]
+    return frame(*each("one-shot", (0, 0, 0)), *rows)
+
+
+def drawn(finding: str, data: pd.DataFrame) -> Figure:
+    """The figure of ``finding``, laid out."""
+    with look():
+        figure: Figure = import_module(f"ssa.report.findings.{finding}").figure(answer(finding, data))
+        figure.draw_without_rendering()
+    return figure
+
+
+def test_the_legend_says_what_a_filled_mark_is() -> None:
+    figure = drawn("lengths", lengths_of(1.0))
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["95%", "chosen on validation images"]
+
+
+def test_each_method_keeps_its_mark_at_a_rewound_rate_and_stands_near_it() -> None:
+    rows = [
+        row
+        for method in ("one-shot", "rewind", "temperature")
+        for schedule, rates in (("one-cycle", (0.1, 0.2)), ("rewound", (0.1,)))
+        for lr in rates
+        for row in each(method, about(10 * lr), lr=lr, lr_schedule=schedule)
+    ]
+    figure = drawn("rates", frame(*rows))
+    (ax,) = figure.axes
+    points = [line for line in ax.lines if line.get_marker() not in ("None", "")]
+    assert len({line.get_marker() for line in points}) == 3
+    assert {line.get_fillstyle() for line in points} == {"full", "left"}
+    for line in points:
+        at = line.get_transform().transform(line.get_xydata()) - ax.transData.transform(line.get_xydata())
+        assert abs(at[:, 0]).max() * 72 / figure.dpi <= 4
+    low, high = ax.get_ylim()
+    assert sum(low <= tick <= high for tick in ax.get_yticks()) > 2
+
+
+def test_a_panel_of_gradients_names_its_quantity() -> None:
+    measured = {"gradient_square": 1.0, "gradient_variance": 0.5, "gradient_mask_variance": 0.1}
+    rows = [row for epoch in (0, 1) for row in each("temperature", (0, 0, 0), epoch=epoch, **measured)]
+    labels = [ax.get_ylabel() for ax in drawn("gradients", frame(*rows)).axes]
+    assert all(labels)
+    assert len(set(labels)) == 3
+
+
+def test_a_sparsity_is_written_away_from_all_marks() -> None:
+    rows = [
+        row
+        for sparsity in (90.0, 98.0)
+        for method, aside in (("one-shot", 0.0), ("iterative", 0.01), ("random", 0.02), ("temperature", 0.03))
+        for row in each(method, about(aside * 10), sparsity=sparsity, train_loss_clean=about(0.5 + aside))
+    ]
+    figure = drawn("losses", frame(*rows))
+    (ax,) = figure.axes
+    (text,) = ax.texts
+    assert text.get_text() == "98%"
+    box = text.get_window_extent()
+    for line in ax.lines:
+        if line.get_marker() not in ("None", ""):
+            assert not any(box.contains(*point) for point in ax.transData.transform(line.get_xydata()))
 
 
 @pytest.mark.slow

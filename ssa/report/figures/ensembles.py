@@ -12,13 +12,12 @@ from matplotlib.ticker import MaxNLocator, NullLocator
 
 from ssa.analysis.statistics import t_interval
 from ssa.report.figures.ensemble_blocks import key, key_height, titled_blocks
+from ssa.report.figures.panels import beside, free_side, round_ticks
 from ssa.report.figures.style import LEVEL, Style
 from ssa.report.tables.ensembles import cost_reference
 from ssa.results.ensembles import by_name
 
 MANY = 12  # members, beyond which those of most ensembles would crowd at one end of a linear axis
-# Where a number may stand beside its point, in typographic points.
-SIDES = ((16, 0), (-16, 0), (0, 8), (0, -8), (16, 8), (16, -8), (-16, 8), (-16, -8))
 
 
 def ensemble_accuracy(ensembles: pd.DataFrame) -> Figure:
@@ -55,8 +54,12 @@ def ensemble_cost(ensembles: pd.DataFrame) -> Figure:
             x, y = [*cost[front], cost.max()], [*means.loc[front, column], means.loc[front[-1], column]]
             ax.plot(x, y, drawstyle="steps-post", zorder=1, **LEVEL)
             for name, mine in by_name(cells):
-                _bar(ax, mine[column], cost[name], drawn[name], "y")
-            ax.set(xlabel=f"Masked FLOPs of training ({unit['ensemble']}: 1)", ylabel=text)
+                equal = list(cost.index[cost.round(3) == round(cost[name], 3)])
+                place = beside(ax, equal.index(name), len(equal))
+                _bar(ax, mine[column], cost[name], drawn[name], "y", transform=place)
+            ax.set(xlabel=f"Masked FLOPs of training\n(dense training of {unit['ensemble']}: 1)", ylabel=text)
+            ax.margins(x=0.1)
+            round_ticks(ax, "x", 4)
             if cost.max() > 2 * cost.min():
                 _doubling(ax, cost)
         key(part, drawn, drawn, {"Pareto front": LEVEL})
@@ -126,11 +129,11 @@ def pareto(cost: pd.Series, worth: pd.Series) -> list[Any]:
 _WORTH = (("accuracy", "Test accuracy (%),\nrunning BatchNorm", 1), ("nll", "NLL", -1))
 
 
-def _bar(ax: Axes, values: pd.Series, at: float, style: Style, along: str) -> None:
+def _bar(ax: Axes, values: pd.Series, at: float, style: Style, along: str, **more: Any) -> None:
     """The mean of ``values`` with its interval along the axis ``along``, ``at`` on the other."""
     interval = t_interval(values)
     half = 0.0 if np.isnan(interval.half_width) else interval.half_width
-    look: Any = {"color": style.colour, "marker": style.marker, "linewidth": 1.0}
+    look: Any = {"color": style.colour, "marker": style.marker, "linewidth": 1.0, **more}
     if along == "x":
         ax.errorbar(interval.mean, at, xerr=half, **look)
     else:
@@ -156,12 +159,7 @@ def _numbers(ax: Axes, means: pd.DataFrame, scale: float) -> None:
     points = ax.transData.transform(at) / scale
     taken = [(x, y, 3.0) for x, y in points]  # centre and half-width; all are about 7 points high
     for (x, y), (left, low), accuracy in zip(points, at, means["accuracy"], strict=True):
-        free = [side for side in SIDES if not any(_overlap(x + side[0], y + side[1], *other) for other in taken)]
-        offset = (free or SIDES)[0]
+        offset = free_side(x, y, taken)
         taken.append((x + offset[0], y + offset[1], 10.0))
         text: Any = {"textcoords": "offset points", "ha": "center", "va": "center", "fontsize": 7}
         ax.annotate(f"{accuracy:.2f}", (left, low), offset, **text).set_in_layout(False)
-
-
-def _overlap(x: float, y: float, other_x: float, other_y: float, half_width: float) -> bool:
-    return abs(x - other_x) < 10 + half_width and abs(y - other_y) < 7

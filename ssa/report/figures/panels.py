@@ -13,6 +13,7 @@ from matplotlib.container import ErrorbarContainer
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator, NullLocator
+from matplotlib.transforms import ScaledTranslation, Transform
 
 from ssa.analysis.statistics import n_text, over_parents
 from ssa.report.figures.style import COLUMN, DIVERGED, THRESHOLD, WIDE, Style, blank
@@ -26,6 +27,8 @@ GAIN = "Minus one-shot (points)"
 # What verdicts are judged by: the smallest difference that matters, what is called little, and the gain quoted at 98%.
 SMALLEST, LITTLE, QUOTED = 0.2, 0.5, 4.0
 QUOTED_AT = 98  # percent
+# Where a number may stand beside its point, in typographic points.
+SIDES = ((16, 0), (-16, 0), (0, 8), (0, -8), (16, 8), (16, -8), (-16, 8), (-16, -8))
 
 # What a panel's title tells: these always, these where the panels differ, these where a panel is unlike most.
 ALWAYS, DIFFERING, UNUSUAL = (
@@ -154,8 +157,8 @@ def judged_by(panel: pd.DataFrame) -> tuple[float, ...]:
 
 
 def round_ticks(ax: Axes, axis: str, most: int = 6) -> None:
-    """Ticks of ``axis`` at round numbers."""
-    (ax.xaxis if axis == "x" else ax.yaxis).set_major_locator(MaxNLocator(most, steps=[1, 2, 5, 10]))
+    """Ticks of ``axis`` at round numbers, three or more."""
+    (ax.xaxis if axis == "x" else ax.yaxis).set_major_locator(MaxNLocator(most, steps=[1, 2, 5, 10], min_n_ticks=3))
 
 
 def same_limits(axes: list[Axes], axis: str = "y") -> None:
@@ -208,6 +211,26 @@ def sparsity_axis(ax: Axes, sparsities: Iterable[float], named: bool) -> None:
 def ring(ax: Axes, x: float, y: float, text: str) -> None:
     """Mark a cell with a diverged child, within the axes or, with its value ``text``, at their edge."""
     ax.plot(*at_edge(ax, x, y, text), **DIVERGED, clip_on=False)
+
+
+def beside(ax: Axes, i: int, count: int, aside: float = 4) -> Transform:
+    """Data coordinates of the ``i``-th of ``count`` lines that stand side by side, ``aside`` points apart."""
+    assert ax.figure is not None
+    return ax.transData + ScaledTranslation((i - (count - 1) / 2) * aside / 72, 0, ax.figure.dpi_scale_trans)
+
+
+def free_side(
+    x: float, y: float, taken: list[tuple[float, float, float]], sides: tuple[tuple[int, int], ...] = SIDES
+) -> tuple[int, int]:
+    """The first of ``sides`` of the point (x, y) where a number overlaps nothing ``taken``, else the first.
+
+    All in typographic points; ``taken``: centre and half-width of what is about 7 points high.
+    """
+
+    def overlaps(side: tuple[int, int]) -> bool:
+        return any(abs(x + side[0] - at) < 10 + half and abs(y + side[1] - height) < 7 for at, height, half in taken)
+
+    return next((side for side in sides if not overlaps(side)), sides[0])
 
 
 def at_edge(ax: Axes, x: float, y: float, text: str) -> tuple[float, float]:

@@ -55,7 +55,7 @@ def figure(table: pd.DataFrame) -> Figure:
         for i, method in enumerate(methods):
             line, style = panel[panel["method"] == method], drawn[method]
             look: dict[str, Any] = {"color": style.colour, "marker": style.marker, "linestyle": style.line}
-            look["transform"] = drawing.beside(ax, i, len(methods))
+            look["transform"] = panels.beside(ax, i, len(methods))
             ax.errorbar(100 - line["sparsity"], line["lead"], drawing.errors(line, "lead"), elinewidth=0.6, **look)
         drawing.limit(ax, "y", panel, "lead")
         panels.thresholds(ax, "y", panels.SMALLEST, panels.LITTLE)

@@ -10,13 +10,14 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.transforms import ScaledTranslation, Transform
+from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
 from ssa.report.figures.panels import (
     GAIN,
     LINES,
     arrows,
+    beside,
     columns_of,
     grid,
     judged_by,
@@ -32,7 +33,6 @@ from ssa.report.selection import split
 from ssa.study.methods import label
 
 COLOUR = LINES[0][0]
-ASIDE = 4  # points from one line to the next
 
 
 def lines(
@@ -58,7 +58,13 @@ def lines(
         thresholds(ax, "y", *judged_by(panel))
     finish(axes, "y")
     outer_labels(figure, axis, GAIN)
-    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper left", ncols=4)
+    handles, names = axes[0].get_legend_handles_labels()
+    if "best" in table:
+        handles, names = (
+            [*handles, Line2D([], [], color="black", marker="o", linestyle="")],
+            [*names, "chosen on validation images"],
+        )
+    figure.legend(handles, names, loc="outside upper left", ncols=4)
     return figure
 
 
@@ -91,12 +97,6 @@ def finish(axes: list[Axes], axis: str) -> None:
     for ax in axes:
         round_ticks(ax, axis)
         arrows(ax)
-
-
-def beside(ax: Axes, i: int, count: int) -> Transform:
-    """Data coordinates of the ``i``-th of ``count`` lines, so that intervals at one place stand side by side."""
-    assert ax.figure is not None
-    return ax.transData + ScaledTranslation((i - (count - 1) / 2) * ASIDE / 72, 0, ax.figure.dpi_scale_trans)
 
 
 def ticks_at(ax: Axes, values: pd.Series, log: bool) -> None:

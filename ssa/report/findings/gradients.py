@@ -23,7 +23,11 @@ FINDING = Finding(
     takes="epochs",
     answered=lambda plan: bool((pruned(plan)["gradient_batches"] > 0).any()),
     caption="How much the gradient of a step varies along training.",
-    reading="From left to right: its variance; that as a share of its square; the share of it that sampled masks make.",
+    reading=(
+        "From left to right: its variance; that as a share of its square; the share of it that sampled masks make. All "
+        "are estimates: the variance divides by one less than the number of batches, so where nearly all is noise it "
+        "may exceed the square."
+    ),
 )
 
 
@@ -65,14 +69,20 @@ def figure(table: pd.DataFrame) -> Figure:
     cells = split(table, CELL)
     figure, axes = panels.grid(3 * len(cells), columns=3, height=2.2)
     drawn = styles(table["method"])
-    measures = {"variance": "log10 of its variance", "noise": "noise (%)", "masks": "noise from masks (%)"}
+    measures = {
+        "variance": "log10 of the variance\nof a step's gradient",
+        "noise": "Variance\n(% of the gradient's square)",
+        "masks": "Part of the variance\nthat masks make (%)",
+    }
     named = zip(cells, panels.titles(cells, CELL, panels.letters(3)), strict=True)
     for ax, ((cell, title), (column, what)) in zip(axes, itertools.product(named, measures.items()), strict=True):
-        ax.set_title(f"{title}\n{what}")
+        ax.set_title(title)
+        ax.set_ylabel(what)
         for method in in_order(cell["method"]):
             line, style = cell[cell["method"] == method], drawn[method]
             look: dict[str, Any] = {"color": style.colour, "marker": style.marker, "linestyle": style.line}
             ax.errorbar(line["epoch"], line[column], drawing.errors(line, column), elinewidth=0.6, **look)
-    panels.outer_labels(figure, "Epoch", "A step's gradient")
+    for ax in axes[-3:]:
+        ax.set_xlabel("Epoch")
     panels.legend(figure, drawn, in_order(table["method"]))
     return figure

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 
 from ssa.report.findings.finding import Finding, runs_one_of
@@ -14,6 +15,7 @@ from ssa.results.children import pairs
 from ssa.study.methods import in_order
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 CELL = [key for key in EVERY if key != "sparsity"]
@@ -71,8 +73,6 @@ def figure(table: pd.DataFrame) -> Figure:
                 linestyle=":",
                 **look,
             )
-        last = line.iloc[-1]  # of the last method alone: lines end close to each other
-        ax.annotate(f"{last['sparsity']:g}%", (last["loss"], last["gain"]), (3, 3), textcoords="offset points", size=7)
         drawing.limit(ax, "x", panel, "loss")
         drawing.limit(ax, "y", panel, "gain")
         panels.thresholds(ax, "y", *panels.judged_by(panel))
@@ -80,4 +80,22 @@ def figure(table: pd.DataFrame) -> Figure:
     drawing.finish(axes, "y")
     panels.outer_labels(figure, "Clean training loss\nminus one-shot (nats)", panels.GAIN)
     panels.legend(figure, drawn, in_order(cells["method"]))
+    figure.draw_without_rendering()  # places the axes, on which it depends where a number is free of marks
+    for ax, panel in zip(axes, parts, strict=True):
+        _highest(ax, panel, figure.dpi / 72)
     return figure
+
+
+def _highest(ax: Axes, panel: pd.DataFrame, scale: float) -> None:
+    """The sparsity at which lines end, beside the outermost of their ends; ``scale``: pixels in a typographic point."""
+    from ssa.report.figures import panels
+
+    points = ax.transData.transform(panel[["loss", "gain"]].to_numpy()) / scale
+    ends = (panel["sparsity"] == panel["sparsity"].max()).to_numpy()
+    outermost = int(np.argmax(np.where(ends, np.hypot(*(points - points.mean(axis=0)).T), -1)))
+    end = panel.iloc[outermost]
+    taken = [(x, y, 3.0) for x, y in points]
+    x, y = points[outermost]
+    offset = panels.free_side(x, y, taken, panels.SIDES[::-1])  # errors reach out level and upright
+    text: Any = {"textcoords": "offset points", "ha": "center", "va": "center", "fontsize": 7}
+    ax.annotate(f"{end['sparsity']:g}%", (end["loss"], end["gain"]), offset, **text).set_in_layout(False)

@@ -16,6 +16,7 @@ from ssa.study.methods import label
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+SPREAD = 8  # points over which methods stand beside one rate
 CELL = [key for key in EVERY if key not in ("lr_schedule", "lr")]
 
 FINDING = Finding(
@@ -23,7 +24,7 @@ FINDING = Finding(
     takes="children",
     answered=lambda plan: not pruned(plan).empty,
     caption="Test accuracy against the peak learning rate.",
-    reading="Filled: the rate that validation images chose.",
+    reading="Filled: the rate that validation images chose; half filled: a rewound rate.",
 )
 
 
@@ -70,12 +71,13 @@ def figure(table: pd.DataFrame) -> Figure:
         for i, ((method, schedule), line) in enumerate(lines):
             style, swept = drawn[str(method)], schedule == "one-cycle"
             name = label(str(method)) + ("" if swept else f", {schedule} rate")
-            look: dict[str, Any] = {"color": style.colour, "marker": style.marker if swept else "*"}
-            look |= {"transform": drawing.beside(ax, i, len(lines))}
+            look: dict[str, Any] = {"color": style.colour, "marker": style.marker, "markerfacecoloralt": "white"}
+            look["fillstyle"] = "full" if swept else "left"
+            look["transform"] = panels.beside(ax, i, len(lines), SPREAD / len(lines))
             bars: dict[str, Any] = {
                 "label": name,
                 "elinewidth": 0.6,
-                "markerfacecolor": "white",
+                "markerfacecolor": "white" if swept else style.colour,
                 "linestyle": style.line,
             }
             ax.errorbar(line["lr"], line["accuracy"], drawing.errors(line, "accuracy"), **bars, **look)

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.axes import Axes
@@ -115,7 +116,7 @@ def test_cost_is_relative_to_the_single_model_in_both_panels() -> None:
         ((x, y),) = points(ax, style.colour, style.marker)
         assert (x, y) == (pytest.approx(0.79), pytest.approx(mine[column].mean()))
     assert [text.get_text() for text in accuracy.get_xticklabels()] == ["1", "2", "4"]
-    assert accuracy.get_xlabel() == "Masked FLOPs of training (Independent: 1)"
+    assert accuracy.get_xlabel() == "Masked FLOPs of training\n(dense training of Independent: 1)"
     front = next(line for line in accuracy.lines if line.get_linestyle() == "--")
     # plain, then SSA, which nothing dearer beats: level up to the dearest
     assert front.get_xdata() == pytest.approx([0.75, 0.79, 4.0])
@@ -123,7 +124,23 @@ def test_cost_is_relative_to_the_single_model_in_both_panels() -> None:
 
 def test_budgets_that_hardly_differ_stand_on_a_linear_axis() -> None:
     wide = EVERY[EVERY["model"] == "wrn-28-10"]
-    assert {ax.get_xscale() for ax in draw("ensemble_cost", wide).axes} == {"linear"}
+    axes = draw(
+        "ensemble_cost",
+        wide.assign(masked_flops=wide["masked_flops"].mean() * (1 + 0.01 * wide.groupby("ensemble").ngroup())),
+    ).axes
+    for ax in axes:
+        low, high = ax.get_xlim()
+        assert ax.get_xscale() == "linear"
+        assert 3 <= sum(low <= tick <= high for tick in ax.get_xticks()) <= 5
+
+
+def test_ensembles_of_equal_cost_stand_side_by_side() -> None:
+    equal = LENETS.assign(masked_flops=LENETS["masked_flops"].max())
+    ax = draw("ensemble_cost", equal).axes[0]
+    bars = [line for line in ax.lines if line.get_marker() not in ("None", "")]
+    places = sorted(line.get_transform().transform(line.get_xydata())[0][0] * 72 / ax.figure.dpi for line in bars)
+    assert len(places) == len(LENET)
+    assert np.diff(places) == pytest.approx(4)
 
 
 def test_size_leaves_out_what_has_one_member() -> None:
