@@ -1,7 +1,8 @@
-"""transformers' Trainer: a ViT for scikit-learn's digits, pruned and fine-tuned, one-shot and annealed.
+"""transformers' Trainer: a small timm network for scikit-learn's digits, pruned and fine-tuned, one-shot and annealed.
 
-python examples/transformers_trainer.py [SEEDS EPOCHS]     (by default 4 30; each seed has 200 training images)
-On seeds 100 to 102 nothing was decided: annealed minus one-shot was +9.5 ± 15.0 points."""
+python examples/transformers_trainer.py [SEEDS EPOCHS]    (by default 12 40; each seed has 100 training images)
+One of fifteen regimes (four networks; 80 and 90% sparsity; rates and lengths). On seeds 100 to 111 it gained 1.55 ± 1.34
+points, on these 1.02 ± 2.99: no plain gain. The others that trained well showed none either, or a loss."""
 
 import copy
 import sys
@@ -15,12 +16,11 @@ from spread import show
 import ssa
 from ssa.integrations.transformers import AnnealingCallback
 
-SEEDS, EPOCHS = [int(word) for word in sys.argv[1:]] or (4, 30)
+SEEDS, EPOCHS = [int(word) for word in sys.argv[1:]] or (12, 40)
 pixels, labels = (torch.tensor(part) for part in load_digits(return_X_y=True))
 images = [{"pixel_values": x, "labels": y} for x, y in zip(pixels.float().view(-1, 1, 8, 8) / 16, labels, strict=True)]
-SIZES = {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 128}
-SHAPE = {"image_size": 8, "patch_size": 2, "num_channels": 1, "num_labels": 10}
-TRAINED = {"num_train_epochs": EPOCHS, "per_device_train_batch_size": 20, "learning_rate": 1e-3}
+CONFIG = transformers.TimmWrapperConfig(architecture="test_resnet", num_labels=10, model_args={"in_chans": 1})
+TRAINED = {"num_train_epochs": EPOCHS, "per_device_train_batch_size": 20, "lr_scheduler_type": "cosine"}
 QUIET = {"report_to": [], "save_strategy": "no", "logging_strategy": "no", "disable_tqdm": True, "use_cpu": True}
 rows = []
 
@@ -28,8 +28,10 @@ rows = []
 def fit(model, train, test, callbacks=()):
     """Train for EPOCHS; the percentage of test images that are right."""
     with TemporaryDirectory() as folder:
-        arguments = transformers.TrainingArguments(folder, lr_scheduler_type="cosine", **TRAINED, **QUIET)
-        trainer = transformers.Trainer(model, arguments, train_dataset=train, callbacks=list(callbacks))
+        arguments = transformers.TrainingArguments(folder, **TRAINED, **QUIET)
+        sgd = torch.optim.SGD(model.parameters(), 0.2, momentum=0.9, weight_decay=5e-4, nesterov=True)
+        more = {"callbacks": list(callbacks), "optimizers": (sgd, None)}  # None: the scheduler that arguments name
+        trainer = transformers.Trainer(model, arguments, train_dataset=train, **more)
         trainer.remove_callback(transformers.PrinterCallback)
         trainer.train()
         found = trainer.predict(test)
@@ -40,10 +42,10 @@ transformers.logging.set_verbosity_error()
 for seed in range(SEEDS):
     transformers.set_seed(seed)
     order = torch.randperm(1797).tolist()
-    train, test = [images[i] for i in order[:200]], [images[i] for i in order[200:]]
-    parent = transformers.ViTForImageClassification(transformers.ViTConfig(**SIZES, **SHAPE))
+    train, test = [images[i] for i in order[:100]], [images[i] for i in order[100:]]
+    parent = transformers.TimmWrapperForImageClassification(CONFIG)
     rows.append([fit(parent, train, test)])
     for law in (ssa.OneShot(), ssa.TemperatureAnnealing(tau=0.5, epochs=EPOCHS / 4)):
         child = ssa.Subnetwork(copy.deepcopy(parent), ssa.prune(parent, 0.9, criterion="random", seed=seed), law)
         rows[-1].append(fit(child.module, train, test, [AnnealingCallback(child)]))
-show(rows, "% of 1597 test images")
+show(rows, "% of 1697 test images")
