@@ -138,6 +138,7 @@ def _bar(ax: Axes, values: pd.Series, at: float, style: Style, along: str, **mor
         ax.errorbar(interval.mean, at, xerr=half, **look)
     else:
         ax.errorbar(at, interval.mean, yerr=half, **look)
+        ax.update_datalim([(at, interval.mean - half), (at, interval.mean + half)])  # not done for what stands aside
 
 
 def _doubling(ax: Axes, values: pd.Series) -> None:

@@ -138,6 +138,10 @@ def test_ensembles_of_equal_cost_stand_side_by_side() -> None:
     equal = LENETS.assign(masked_flops=LENETS["masked_flops"].max())
     ax = draw("ensemble_cost", equal).axes[0]
     bars = [line for line in ax.lines if line.get_marker() not in ("None", "")]
+    ax.get_figure(root=True).draw_without_rendering()
+    for line in bars:
+        (point,) = line.get_transform().transform(line.get_xydata())
+        assert ax.bbox.contains(*point)
     places = sorted(line.get_transform().transform(line.get_xydata())[0][0] * 72 / ax.figure.dpi for line in bars)
     assert len(places) == len(LENET)
     assert np.diff(places) == pytest.approx(4)
