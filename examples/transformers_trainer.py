@@ -1,8 +1,8 @@
 """transformers' Trainer: a small timm network for scikit-learn's digits, pruned and fine-tuned, one-shot and annealed.
 
 python examples/transformers_trainer.py [SEEDS EPOCHS]    (by default 12 40; each seed has 100 training images)
-One of fifteen regimes (four networks; 80 and 90% sparsity; rates and lengths). On seeds 100 to 111 it gained 1.55 ± 1.34
-points, on these 1.02 ± 2.99: no plain gain. The others that trained well showed none either, or a loss."""
+One of fifteen regimes (four networks; 80 and 90% sparsity; rates and lengths). On seeds 100 to 111 it gained
+1.55 ± 1.34 points, on these 1.02 ± 2.99: no plain gain. The others that trained well showed none either, or a loss."""
 
 import copy
 import sys

@@ -155,7 +155,15 @@ def _markdown_claim(section: Mapping[str, Any], name: str, rows: list[ClaimRow])
             words = f"{row.measure}: {row.comparison}" if several else row.comparison
             words = f"(cell) {words}" if row.role == SINGLE else words
             n, verdict = DASH if row.n is None else row.n, row.verdict or "shown"
-            cells = (row.arm, words, _estimate(row), n, _p(row), p_text(row.p_holm), verdict)
+            cells = (
+                row.arm,
+                words,
+                _estimate(row),
+                n,
+                p_against(row.p, row.against, row.measure),
+                p_text(row.p_holm),
+                verdict,
+            )
             yield f"| {' | '.join(str(cell).replace('|', chr(92) + '|') for cell in cells)} |"
     yield ""
 
@@ -172,10 +180,10 @@ def _estimate(row: ClaimRow) -> str:
     return f"{row.estimate:.2f}{bounds}"
 
 
-def _p(row: ClaimRow) -> str:
-    """The p-value, with the value that it is against unless that is no difference."""
-    usual = math.isnan(row.p) or row.against == (1 if "ratio" in row.measure else 0)
-    return p_text(row.p) + ("" if usual else f" (against {row.against:g})")
+def p_against(p: float, against: float, measure: str) -> str:
+    """``p`` in words, with the value that it is ``against`` unless that is no difference in ``measure``."""
+    usual = math.isnan(p) or against == (1 if "ratio" in measure else 0)
+    return p_text(p) + ("" if usual else f" (against {against:g})")
 
 
 def _judge(name: str, arm: str, case: Case, told: str, old: str) -> list[ClaimRow]:

@@ -13,13 +13,14 @@ import numpy as np
 import pandas as pd
 
 from ssa.analysis.claims.comparison import JUDGED
+from ssa.analysis.claims.judge import p_against
 from ssa.analysis.claims.verdicts import kind_of
 from ssa.analysis.statistics import DASH, is_usual, p_text
 from ssa.report.page.tables import ShownTable, of_lines
 from ssa.report.tables.style import number, signed
 from ssa.study.claims import CLAIMS, rule_of, top_of
 
-HOLM, AGAINST = "p (Holm)", "p against"
+HOLM = "p (Holm)"
 TEXT = dict.fromkeys(("role", "verdict", "standing", "note", "earlier"), "str")
 # Which of the study's figures shows more of a claim than its own intervals do.
 FIGURES = {
@@ -190,10 +191,8 @@ def _verdict(
     last = rows[rows["comparison"] == "overall"].iloc[0]
     overall = str(last["verdict"])
     lines = [_line(row, measure, f"{confidence:.0%} CI") for row in found.to_dict("records")]
-    unsaid = {HOLM} if found["p_holm"].isna().all() else set()
-    if not found.loc[found["p"].notna(), "against"].any():
-        unsaid.add(AGAINST)
-    lines = [{head: text for head, text in line.items() if head not in unsaid} for line in lines]
+    if found["p_holm"].isna().all():
+        lines = [{head: text for head, text in line.items() if head != HOLM} for line in lines]
     panels = [
         Panel(str(name), axes[str(name)], [_drawn(row, axes[str(name)]) for row in part.to_dict("records")])
         for name, part in found.groupby("measure", sort=False)
@@ -241,13 +240,11 @@ def _count(row: Mapping[Any, Any]) -> str:
 def _line(row: Mapping[Any, Any], measure: str, interval: str) -> dict[str, str]:
     """A line of the table; ``measure``: of all lines, empty if each has its own."""
     return {
-        "Comparison": row["comparison"],
-        **({} if measure else {"Measure": capitalise(row["measure"])}),
+        "Comparison": row["comparison"] if measure else f"{capitalise(row['measure'])}: {row['comparison']}",
         capitalise(measure) or "Estimate": number(row["estimate"]),
         interval: DASH if math.isnan(row["low"]) else f"{number(row['low'])} to {number(row['high'])}",
         "n": _count(row) or DASH,
-        AGAINST: DASH if math.isnan(row["p"]) else f"{row['against']:g}",
-        "p": p_text(row["p"]),
+        "p": p_against(row["p"], row["against"], row["measure"]),
         HOLM: p_text(row["p_holm"]),
         "Verdict": row["verdict"],
     }
