@@ -399,6 +399,11 @@ def ssa_settings(section: Mapping[str, Any]) -> dict[str, Any]:
     return {**dataclasses.asdict(SSA()), **(section.get("ssa") or {})}
 
 
+def thresholds(name: str, against: float, smallest: float) -> list[float]:
+    """The values beside 0 by which a comparison of claim ``name`` is judged."""
+    return sorted({against, smallest if CLAIMS[name].knows_smallest else 0.0} - {0.0})
+
+
 def rule_of(section: Mapping[str, Any], name: str) -> str:
     """The rule of claim ``name`` in words, with the numbers of ``section``."""
     top = top_of(section)

@@ -23,7 +23,7 @@ from ssa.analysis.claims.verdicts import kind_of
 from ssa.analysis.statistics import is_usual
 from ssa.report.figures.panels import arrows, round_ticks
 from ssa.report.figures.style import COLUMN, THRESHOLD, blank
-from ssa.study.claims import CLAIMS, top_of
+from ssa.study.claims import CLAIMS, thresholds, top_of
 from ssa.study.methods import label
 
 MOST = 25  # rows that can be read in one figure
@@ -102,7 +102,8 @@ def summary(claims: pd.DataFrame, study: dict[str, Any]) -> Figure | None:
         if line.row is None:
             _heading(figure, gains, line)
         else:
-            _comparison(gains, shares, line, levels(line.row, top.smallest_difference))
+            levels = thresholds(line.row["claim"], line.row["against"], top.smallest_difference)
+            _comparison(gains, shares, line, levels)
     for ax in (gains, shares):
         arrows(ax)
     rows = [line for line in lines if line.row is not None]
@@ -178,24 +179,19 @@ def telling_names(rows: pd.DataFrame) -> list[str]:
     return [", ".join(part for part in own if part not in common) or own[0] for own in parts]
 
 
-def levels(row: pd.Series, smallest: float) -> list[float]:
-    """The values beside 0 by which a comparison is judged."""
-    judged_by = {row["against"]} | ({smallest} if CLAIMS[row["claim"]].knows_smallest else set())
-    return sorted(judged_by - {0.0})
-
-
 def _limit(ax: Axes, rows: pd.DataFrame, smallest: float) -> None:
     """Limits that hold every estimate and threshold, and all but the widest intervals."""
     usual = rows[is_usual(rows["high"] - rows["low"])]
-    thresholds = [level for _, row in rows.iterrows() for level in levels(row, smallest)]
-    values = np.array([0.0, *usual["low"], *usual["high"], *rows["estimate"], *thresholds])
+    pairs = zip(rows["claim"], rows["against"], strict=True)
+    levels = [level for pair in pairs for level in thresholds(*pair, smallest)]
+    values = np.array([0.0, *usual["low"], *usual["high"], *rows["estimate"], *levels])
     low, high = np.nanmin(values), np.nanmax(values)
     margin = 0.05 * (high - low) or 1.0
     ax.set_xlim(low - margin, high + margin)
     round_ticks(ax, "x", 5)
 
 
-def _comparison(gains: Axes, shares: Axes, line: Line, thresholds: list[float]) -> None:
+def _comparison(gains: Axes, shares: Axes, line: Line, levels: list[float]) -> None:
     """A comparison's difference, n and probability of improvement, and the thresholds across its line."""
     assert line.row is not None
     row, look = line.row, LOOKS[kind_of(line.row["verdict"])]
@@ -205,7 +201,7 @@ def _comparison(gains: Axes, shares: Axes, line: Line, thresholds: list[float]) 
         ax.errorbar(row[mean], line.middle, xerr=ends, linestyle="", elinewidth=1, **look)
     if np.isnan(row["estimate"]):
         gains.text(0.5, line.middle, "no estimate", ha="center", **text)
-    for level in thresholds:
+    for level in levels:
         gains.plot([level, level], [line.top, line.top + line.height], **THRESHOLD)
     gains.text(1.04, line.middle, f"{row['n']:g}", **text)
 

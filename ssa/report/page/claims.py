@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -11,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from matplotlib.ticker import MaxNLocator
 
 from ssa.analysis.claims.comparison import JUDGED
 from ssa.analysis.claims.judge import p_against
@@ -18,7 +20,7 @@ from ssa.analysis.claims.verdicts import kind_of
 from ssa.analysis.statistics import DASH, is_usual, p_text
 from ssa.report.page.tables import ShownTable, of_lines
 from ssa.report.tables.style import number, signed
-from ssa.study.claims import CLAIMS, rule_of, top_of
+from ssa.study.claims import CLAIMS, rule_of, thresholds, top_of
 
 HOLM = "p (Holm)"
 TEXT = dict.fromkeys(("role", "verdict", "standing", "note", "earlier"), "str")
@@ -65,7 +67,8 @@ class Axis:
 class DrawnComparison:
     """One comparison: its text, its numbers in words, its verdict, and where it is drawn, in percent of the axis.
 
-    ``left`` and ``right`` say whether the interval goes on beyond the axis; ``mean`` is None if there is none.
+    ``left`` and ``right`` say whether the interval goes on beyond the axis; ``mean`` is None if there is none;
+    ``levels``: the thresholds that judge it.
     """
 
     text: str
@@ -77,6 +80,7 @@ class DrawnComparison:
     width: float = 0
     left: bool = False
     right: bool = False
+    levels: tuple[float, ...] = ()
 
     @property
     def kind(self) -> str:
@@ -119,7 +123,8 @@ class Verdict:
 class ShownClaim:
     """A claim of the paper, the rule that judges it, and a verdict for each arm.
 
-    ``measure``: of all its comparisons, empty if they have several; ``unit``: what its intervals are over.
+    ``measure``: of all its comparisons, empty if they have several; ``unit``: what its intervals are over; ``levels``:
+    the thresholds that its comparisons are judged by beside 0.
     """
 
     name: str
@@ -128,6 +133,7 @@ class ShownClaim:
     rule: str
     measure: str
     unit: str
+    levels: list[float]
     figure: str | None
     verdicts: list[Verdict]
 
@@ -139,9 +145,11 @@ class ShownClaim:
     @property
     def bars(self) -> str:
         """The words for what its bars are."""
-        if self.measure:
-            return f"Bars: {self.measure}, mean and interval over n {self.unit}."
-        return f"Bars: the measure above them, with its interval over n {self.unit} where n is given."
+        what = f"{self.measure}, mean and interval over n {self.unit}."
+        several = f"the measure above them, with its interval over n {self.unit} where n is given."
+        listed = ", ".join(f"{level:g}" for level in self.levels)
+        dotted = f" Dotted: the thresholds that the verdict asks for beside 0 ({listed})." if listed else ""
+        return f"Bars: {what if self.measure else several}{dotted}"
 
 
 def tally(verdicts: Iterable[str]) -> str:
@@ -152,35 +160,53 @@ def tally(verdicts: Iterable[str]) -> str:
 
 def read_claims(path: Path, section: dict[str, Any]) -> list[ShownClaim]:
     """The claims of claims.csv in its order; ``section`` is the study's claims section, for the rules' numbers."""
-    confidence = top_of(section).confidence
-    claims = []
+    top, claims = top_of(section), []
     for key, rows in (
         pd.read_csv(path, dtype=TEXT, keep_default_na=True).fillna(dict.fromkeys(TEXT, "")).groupby("claim", sort=False)
     ):
-        name, found = str(key), rows[rows["comparison"] != "overall"]
-        overall = rows[rows["comparison"] == "overall"].iloc[0]
+        name, overall = str(key), rows[rows["comparison"] == "overall"].iloc[0]
+        levels = [_levels(row, top.smallest_difference) for row in rows.to_dict("records")]
+        rows = rows.assign(levels=pd.Series(levels, index=rows.index))
+        found = rows[rows["comparison"] != "overall"]
         axes = {str(measure): _axis(part) for measure, part in found.groupby("measure", sort=False)}
         unit, measure = CLAIMS[name].unit, "" if len(axes) > 1 else next(iter(axes))
-        verdicts = [_verdict(part, axes, confidence, unit, measure) for _, part in rows.groupby("arm", sort=False)]
+        verdicts = [_verdict(part, axes, top.confidence, unit, measure) for _, part in rows.groupby("arm", sort=False)]
         words = (overall["statement"], overall["source"], rule_of(section, name), measure)
-        claims.append(ShownClaim(name, *words, unit, FIGURES.get(name), verdicts))
+        claims.append(ShownClaim(name, *words, unit, sorted(set().union(*levels)), FIGURES.get(name), verdicts))
     return claims
 
 
+def _levels(row: Mapping[Any, Any], smallest: float) -> tuple[float, ...]:
+    """The thresholds of a judged comparison; none of one without an estimate, or that is only shown."""
+    known = row["role"] == JUDGED and not math.isnan(row["estimate"])
+    return tuple(thresholds(row["claim"], row["against"], smallest)) if known else ()
+
+
 def _axis(found: pd.DataFrame) -> Axis | None:
-    """The axis that holds all but the widest intervals of one measure and no effect; None without any estimate."""
+    """The axis of one measure, between round numbers; None without any estimate.
+
+    It holds no effect, the thresholds, and all but the widest intervals.
+    """
     none = 1.0 if "ratio" in found["measure"].iloc[0] else 0.0
     known = found.dropna(subset="estimate")
     usual = known[is_usual(known["high"] - known["low"])]
-    values = np.append(usual[["low", "estimate", "high"]].to_numpy().ravel(), none)
+    numbers = usual[["low", "estimate", "high"]].to_numpy().ravel()
+    values = np.array([*numbers, none, *itertools.chain(*found["levels"])])
     values = values[np.isfinite(values) & ((none != 1) | (values > 0))]
     if known.empty:
         return None
     low, high = float(values.min()), float(values.max())
     if none == 1:
-        return Axis(low / 1.1, high * 1.1, none)
-    margin = 0.06 * (high - low) or 1.0
-    return Axis(low - margin, high + margin, none)
+        return Axis(1 / _beyond(1.1 / low), _beyond(1.1 * high), none)
+    margin = 0.0 if high > low else 1.0
+    ticks = MaxNLocator(5, steps=[1, 2, 5, 10]).tick_values(low - margin, high + margin)
+    return Axis(float(ticks[0]), float(ticks[-1]), none)
+
+
+def _beyond(value: float) -> float:
+    """The first of 0.1, 0.2, 0.5, 1, 2, 5 and so on that is not below ``value``."""
+    decade = 10.0 ** math.floor(math.log10(value))
+    return next(step * decade for step in (1, 2, 5, 10) if step * decade >= value)
 
 
 def _verdict(
@@ -226,9 +252,10 @@ def _drawn(row: Mapping[Any, Any], axis: Axis | None) -> DrawnComparison:
         numbers, ends = f"{numbers} ({text(low)} to {text(high)})", (low, high)
     start, end = (axis.percent(value) for value in ends)
     beyond = {"left": ends[0] < axis.low, "right": ends[1] > axis.high}
+    levels = tuple(axis.percent(level) for level in row["levels"])
     width = round(end - start, 2)
     return DrawnComparison(
-        row["comparison"], numbers, n, row["verdict"], axis.percent(estimate), start, width, **beyond
+        row["comparison"], numbers, n, row["verdict"], axis.percent(estimate), start, width, **beyond, levels=levels
     )
 
 

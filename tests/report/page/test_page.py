@@ -348,12 +348,13 @@ def test_a_claims_intervals_are_drawn_on_one_axis(tmp_path: Path) -> None:
         encoding="utf-8",
     )
     claim = report_claims.read_claims(path, {})[0]
-    assert claim.verdicts[0].panels[0].axis == report_claims.Axis(
-        -0.12, 2.12, 0
-    )  # 6% beyond 0 to 2; the widest does not set it
+    assert claim.verdicts[0].panels[0].axis == report_claims.Axis(0, 2, 0)  # the widest does not set it
     first, cell, wide = claim.verdicts[0].panels[0].drawn
     assert (first.kind, cell.kind, claim.verdicts[0].kind) == ("undecided", "above", "loss")
-    assert (first.mean, first.start, first.width) == (50.0, 5.36, 89.28)  # 0.12 / 2.24 of the axis is left of 0
+    assert (first.mean, first.start, first.width) == (50.0, 0.0, 100.0)
+    assert (first.levels, cell.levels, claim.levels) == ((10.0,), (), [0.2])  # a cell's side is that of 0
+    assert claim.bars.endswith(" Dotted: the thresholds that the verdict asks for beside 0 (0.2).")
+    assert '<i class="level" style="left: 10.0%">' in forest(claim.verdicts[0].panels[0])
     assert (first.numbers, first.left, first.right) == ("+1.00 (0.00 to +2.00)", False, False)
     assert (wide.mean, wide.start, wide.width, wide.left, wide.right) == (100.0, 0.0, 100.0, True, True)
     assert claim.verdicts[0].tally == "2 undecided"
@@ -373,13 +374,13 @@ def test_each_row_of_a_claim_with_several_measures_has_its_own_and_a_cost_has_no
         ["Gain in accuracy (points): a", "1.00", "0.50 to 2.00", "3"],
         ["Ratio of training epochs: a", "1.02", "–", "–"],
     ]
-    assert claim.bars == "Bars: the measure above them, with its interval over n seeds where n is given."
+    assert claim.bars.startswith("Bars: the measure above them, with its interval over n seeds where n is given.")
     shown = [forest(panel) for panel in claim.verdicts[0].panels]
     assert ["n = " in text for text in shown] == [True, False]
     path.write_text(HEAD + accuracy + end, encoding="utf-8")
     (claim,) = report_claims.read_claims(path, {})
     assert claim.verdicts[0].numbers.head[:2] == ["Comparison", "Gain in accuracy (points)"]
-    assert claim.bars == "Bars: gain in accuracy (points), mean and interval over n seeds."
+    assert claim.bars.startswith("Bars: gain in accuracy (points), mean and interval over n seeds.")
 
 
 def test_a_p_that_is_not_against_zero_says_against_what(tmp_path: Path) -> None:
@@ -411,6 +412,29 @@ def test_the_ends_of_an_axis_are_plain_numbers() -> None:
     shown = forest(report_claims.Panel("", report_claims.Axis(-46.2, 130, 0), []))
     assert "−46.2<" in shown
     assert ">130<" in shown
+
+
+@pytest.mark.parametrize(
+    ("claim", "measure", "against", "numbers", "axis"),
+    [
+        ("C1", "difference (points)", 0, "1,-1.84,3.54", (-2, 4, 0)),
+        ("C5", "difference (points)", 4, "0.5,0.1,0.9", (0, 4, 0)),  # the threshold is on it
+        ("C9", "difference (points)", 0.5, "0,,", (0, 0.5, 0)),
+        ("C2", "difference (points)", 0, "-0.03,-0.06,0.01", (-0.1, 0.2, 0)),
+        ("C8", "difference (points)", 0, "0,,", (-1, 1, 0)),
+        ("C8", "ratio of variances", 0, "1.1,0.28,4.94", (0.2, 10, 1)),
+        ("C8", "ratio of variances", 0, "1,,", (0.5, 2, 1)),
+    ],
+)
+def test_an_axis_ends_at_round_numbers_and_holds_the_thresholds(
+    claim: str, measure: str, against: float, numbers: str, axis: tuple[float, ...], tmp_path: Path
+) -> None:
+    path, head = tmp_path / "claims.csv", f"{claim},Better.,paper,small"
+    row = f"{head},judged,{measure},a,{numbers},6,0.1,,{against},undecided,,,\n"
+    path.write_text(f"{HEAD}{row}{head},overall,{measure},overall,,,,,,,,undecided,,,\n", encoding="utf-8")
+    found = report_claims.read_claims(path, {})[0].verdicts[0].panels[0].axis
+    assert found is not None
+    assert (found.low, found.high, found.none) == pytest.approx(axis)
 
 
 def test_a_ratio_has_a_logarithmic_axis() -> None:
