@@ -45,9 +45,9 @@ def test_timm_training() -> None:
 @pytest.mark.slow
 def test_transformers_trainer() -> None:
     pytest.importorskip("transformers", reason="transformers is not installed: pip install '.[hf]'")
-    parent, one_shot, annealed = numbers("transformers_trainer.py", 2, 10)
-    assert parent > 20  # a guess is right in 10% of cases; ten epochs are too few for children
-    assert one_shot != annealed
+    parent, one_shot, annealed = numbers("transformers_trainer.py", 3, 40)
+    assert min(parent, one_shot) > 60  # a guess is right in 10% of cases
+    assert annealed > one_shot  # by 3.1 points on seeds 0 to 11
 
 
 @pytest.mark.slow
