@@ -196,6 +196,11 @@ def p_text(p: float) -> str:
     return "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
+def capitalise(text: str) -> str:
+    """``text`` with its first letter large, the others as they are."""
+    return text[:1].upper() + text[1:]
+
+
 def n_text(n: pd.Series) -> str:
     """Numbers of parents as they are told: ``6`` or ``5 to 6``."""
     low, high = int(n.min()), int(n.max())

@@ -15,6 +15,11 @@ class UntestableError(Exception):
     """The record lacks what a comparison needs; the message says what."""
 
 
+def no_effect(measure: str) -> float:
+    """The value of ``measure`` that says that there is no difference: 1 of a ratio, else 0."""
+    return 1.0 if "ratio" in measure else 0.0
+
+
 @dataclass(frozen=True)
 class Comparison:
     """One comparison: what is compared, its estimate, and what is said of it; ``measure`` where it is not the claim's.

@@ -13,11 +13,11 @@ import pandas as pd
 
 from ssa.analysis.claims import verdicts
 from ssa.analysis.claims.cells import Case, arms
-from ssa.analysis.claims.comparison import JUDGED, NONE, SINGLE, Comparison, UntestableError
+from ssa.analysis.claims.comparison import JUDGED, NONE, SINGLE, Comparison, UntestableError, no_effect
 from ssa.analysis.claims.standing import note, planned_parents, rules, standing
 from ssa.analysis.claims.tests import TESTS
 from ssa.analysis.claims.verdicts import NOT_TESTABLE
-from ssa.analysis.statistics import DASH, p_text
+from ssa.analysis.statistics import DASH, capitalise, p_text
 from ssa.results.children import CELL, collapsed, trained_on
 from ssa.results.ensembles import groups
 from ssa.study.claims import CLAIMS, rule_of, settings_of_claim, ssa_settings, top_of
@@ -170,7 +170,7 @@ def _markdown_claim(section: Mapping[str, Any], name: str, rows: list[ClaimRow])
 
 def _sentences(row: ClaimRow) -> Iterator[str]:
     """The remarks on an overall verdict, as sentences."""
-    yield from (f"{text[:1].upper()}{text[1:]}." for text in (row.standing, row.earlier, row.note) if text)
+    yield from (f"{capitalise(text)}." for text in (row.standing, row.earlier, row.note) if text)
 
 
 def _estimate(row: ClaimRow) -> str:
@@ -182,7 +182,7 @@ def _estimate(row: ClaimRow) -> str:
 
 def p_against(p: float, against: float, measure: str) -> str:
     """``p`` in words, with the value that it is ``against`` unless that is no difference in ``measure``."""
-    usual = math.isnan(p) or against == (1 if "ratio" in measure else 0)
+    usual = math.isnan(p) or against == no_effect(measure)
     return p_text(p) + ("" if usual else f" (against {against:g})")
 
 
@@ -232,9 +232,9 @@ def _only(compared: Any, claimed: Any) -> str:
 def _row(head: tuple[str, str, str, str], measure: str, found: Comparison) -> ClaimRow:
     at, better = found.interval, found.better
     row = ClaimRow(*head, found.role, measure, found.text, found.group, found.cell, at.mean, at.low, at.high)
-    row = replace(row, better=better.mean, better_low=better.low, better_high=better.high, p=at.p)
-    row = replace(row, n=at.n if found.sampled else None)
-    return replace(row, p_holm=found.p_holm, against=found.against, verdict=found.verdict)
+    row = replace(row, better=better.mean, better_low=better.low, better_high=better.high)
+    row = replace(row, n=at.n if found.sampled else None, p=at.p, p_holm=found.p_holm)
+    return replace(row, against=found.against, verdict=found.verdict)
 
 
 def _spread(children: pd.DataFrame, settings: Mapping[str, Any]) -> str:

@@ -14,10 +14,10 @@ import numpy as np
 import pandas as pd
 from matplotlib.ticker import MaxNLocator
 
-from ssa.analysis.claims.comparison import JUDGED
+from ssa.analysis.claims.comparison import JUDGED, no_effect
 from ssa.analysis.claims.judge import p_against
 from ssa.analysis.claims.verdicts import kind_of
-from ssa.analysis.statistics import DASH, is_usual, p_text
+from ssa.analysis.statistics import DASH, capitalise, is_usual, p_text
 from ssa.report.page.tables import ShownTable, of_lines
 from ssa.report.tables.style import number, signed
 from ssa.study.claims import CLAIMS, rule_of, thresholds, top_of
@@ -187,7 +187,7 @@ def _axis(found: pd.DataFrame) -> Axis | None:
 
     It holds no effect, the thresholds, and all but the widest intervals.
     """
-    none = 1.0 if "ratio" in found["measure"].iloc[0] else 0.0
+    none = no_effect(found["measure"].iloc[0])
     known = found.dropna(subset="estimate")
     usual = known[is_usual(known["high"] - known["low"])]
     numbers = usual[["low", "estimate", "high"]].to_numpy().ravel()
@@ -234,11 +234,6 @@ def _verdict(
 def _why_not(verdicts: Iterable[str]) -> str:
     """The reasons for which no comparison could be tested, each once."""
     return "; ".join(dict.fromkeys(verdict.partition(": ")[2] for verdict in verdicts))
-
-
-def capitalise(text: str) -> str:
-    """``text`` with its first letter large, the others as they are."""
-    return text[:1].upper() + text[1:]
 
 
 def _drawn(row: Mapping[Any, Any], axis: Axis | None) -> DrawnComparison:

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from ssa.analysis import statistics
-from ssa.analysis.statistics import DASH, FEWEST
+from ssa.analysis.statistics import DASH, FEWEST, capitalise
 from ssa.report.tables.style import Part, Table, bracketed, marks, number, plus_minus, printed_p
 from ssa.results.children import COLLAPSE, PARENT, collapsed, differences_to, pairs, trained_on
 from ssa.study.methods import in_order, label
@@ -104,8 +104,7 @@ def _table(
     common = {key for key in first if all(group[key] == first[key] for group, *_ in filled)}
     parts = []
     for group, added, shown in filled:
-        words = _words({key: value for key, value in group.items() if key not in common})
-        words = words[:1].upper() + words[1:]
+        words = capitalise(_words({key: value for key, value in group.items() if key not in common}))
         parts.append(Part(". ".join(text for text in (words, added) if text), shown))
     settings = f"Settings: {_words({key: first[key] for key in GROUP if key in common})}."
     return Table(
