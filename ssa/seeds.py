@@ -28,3 +28,16 @@ def torch_generator(*purpose: object) -> torch.Generator:
     import torch
 
     return torch.Generator("cpu").manual_seed(derive(*purpose))
+
+
+def seed_layers(*purpose: object) -> None:
+    """Begin anew for ``purpose`` the streams that layers such as dropout draw from, on the CPU and the GPUs in use.
+
+    ``torch.manual_seed`` does the same, and keeps a call, with its stack, for each kind of accelerator not in use.
+    """
+    import torch
+
+    seed = derive(*purpose)
+    torch.default_generator.manual_seed(seed)
+    if torch.cuda.is_initialized():
+        torch.cuda.manual_seed_all(seed)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import time
+from collections.abc import Hashable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
@@ -29,17 +30,22 @@ from ssa.training import gradients, scoring
 from ssa.training.loop import Epoch, Training
 from ssa.training.scoring import Scores
 
+SPLITS = ("test", "train", "validation")
 DRAWS = 8  # of a sampled mask, where accuracy is that of the network as used: one has a spread of 1 to 2 points
 
 
 @dataclass(frozen=True)
 class Start:
-    """The start that siblings share: the network, its data, the device and how steps are compiled."""
+    """The start that siblings share: the network, its data, the device and how steps are compiled.
+
+    ``scores``: of the children before their first step, which those of one mask have in common.
+    """
 
     parent: nn.Module
     content: Data
     device: torch.device
     compile: str = "off"
+    scores: dict[Hashable, dict[str, Scores]] = dataclasses.field(default_factory=dict)
 
 
 def train(
@@ -58,7 +64,7 @@ def train(
     checkpoint = Checkpoint(store.child_checkpoint(spec), _origin(spec, mask, start))
     run = _Run(**checkpoint.resume(training, spec.recipe.epochs))
     if not run.history:
-        run.accuracy_before = scorer.scores("test").accuracy
+        run.accuracy_before = scorer.before()
         run.history.append(scorer.row(0, None))
     run.hardware = provenance.hardware(start.device, run.hardware)
     clock = time.monotonic() - run.seconds
@@ -66,6 +72,8 @@ def train(
         tick = time.monotonic()
         epoch = training.run_epoch()  # which has waited for the device: it returns the losses
         run.train_seconds += time.monotonic() - tick
+        if epoch.number == spec.recipe.epochs and epoch.diverged_step is None:
+            child.at(spec.recipe.epochs)  # lets a re-ranked mask end in its target
         run.history.append(scorer.row(epoch.number, epoch))
         run.diverged_step = epoch.diverged_step
         if run.diverged_step is not None:
@@ -76,10 +84,8 @@ def train(
             checkpoint.save(training, dataclasses.asdict(run))
         if late:
             return None
-    if run.diverged_step is None:
-        child.at(spec.recipe.epochs)  # lets a re-ranked mask end in its target
     result = {
-        **scorer.final(),
+        **scorer.final(training.epoch),
         "accuracy_before": run.accuracy_before,
         **_sparsities(child, start.content.test.images[:1]),
         "train_seconds": run.train_seconds,
@@ -160,15 +166,39 @@ class _Scorer:
 
     def __init__(self, spec: ChildSpec, start: Start, child: Subnetwork, batches: Batches) -> None:
         self.spec, self.start, self.child, self.batches = spec, start, child, batches
+        self._number, self._known = 0, self._at_first("re-estimated")
 
-    def scores(self, split_name: str) -> Scores:
+    def _at_first(self, batchnorm: str) -> dict[str, Scores]:
+        """What is known of the network before its first step: by split, and the same for siblings of one mask."""
+        spec = self.spec
+        return self.start.scores.setdefault((batchnorm, spec.mask.id, spec.seed, spec.bn_images, spec.recipe), {})
+
+    def before(self) -> float:
+        """The test accuracy, in percent, before the first step, with the parent's BatchNorm statistics."""
+        known = self._at_first("running")
+        if "test" not in known:
+            known["test"] = self.scores("test")
+        return known["test"].accuracy
+
+    def scores(self, split_name: str, network: nn.Module | None = None) -> Scores:
+        """Of ``network``, or else of the child's target subnetwork."""
         split = getattr(self.start.content, split_name)
-        outputs = scoring.logits(self.child, split, self.start.content, self.spec.recipe.precision)
+        outputs = scoring.logits(network or self.child, split, self.start.content, self.spec.recipe.precision)
         return scoring.score(outputs, split.labels)
 
-    def reestimated(self) -> AbstractContextManager[None]:
-        seed = _seed(self.spec, "batchnorm")
-        return scoring.reestimated_batchnorm(self.child, self.batches, self.spec.bn_images, seed)
+    def _with_batchnorm(self, network: nn.Module) -> AbstractContextManager[None]:
+        """Within it, BatchNorm's statistics in ``network`` are re-estimated."""
+        return scoring.reestimated_batchnorm(network, self.batches, self.spec.bn_images, _seed(self.spec, "batchnorm"))
+
+    def reestimated(self, number: int, *names: str) -> dict[str, Scores]:
+        """With re-estimated BatchNorm after ``number`` epochs, by split that has images; each is scored once."""
+        if number != self._number:
+            self._number, self._known = number, {}
+        missing = [name for name in names if name not in self._known and len(getattr(self.start.content, name))]
+        if missing:
+            with self._with_batchnorm(self.child):
+                self._known.update({name: self.scores(name) for name in missing})
+        return {name: self._known[name] for name in names if name in self._known}
 
     def row(self, number: int, epoch: Epoch | None) -> dict[str, Any]:
         """One line of the history; the curves are of the target subnetwork with re-estimated BatchNorm."""
@@ -183,10 +213,8 @@ class _Scorer:
         wanted = self.spec.score_epochs
         scored = wanted is None or number in wanted or number == self.spec.recipe.epochs
         if scored:
-            with self.reestimated():
-                row["test_accuracy"] = self.scores("test").accuracy
-                if len(self.start.content.validation):
-                    row["validation_accuracy"] = self.scores("validation").accuracy
+            found = self.reestimated(number, "test", "validation")
+            row |= {f"{name}_accuracy": scores.accuracy for name, scores in found.items()}
         return row | self._used(number) | self._gradient_noise(float(number), scored)
 
     def _used(self, number: int) -> dict[str, float | None]:
@@ -205,10 +233,8 @@ class _Scorer:
 
     def _score_used(self, number: int, draw: int) -> float:
         network = self.child.as_used(float(number), derive("used", _seed(self.spec, "masks"), number, draw))
-        content, seed = self.start.content, _seed(self.spec, "batchnorm")
-        with scoring.reestimated_batchnorm(network, self.batches, self.spec.bn_images, seed):
-            outputs = scoring.logits(network, content.test, content, self.spec.recipe.precision)
-        return scoring.score(outputs, content.test.labels).accuracy
+        with self._with_batchnorm(network):
+            return self.scores("test", network).accuracy
 
     def _gradient_noise(self, time: float, scored: bool) -> dict[str, float | None]:
         """Nothing unless the study asks for it; the same keys at every epoch, without values where not scored."""
@@ -219,29 +245,20 @@ class _Scorer:
         values = dataclasses.asdict(noise).items()
         return {f"gradient_{key}": value if math.isfinite(value) else None for key, value in values}
 
-    def final(self) -> dict[str, Any]:
-        """The scores after the last step."""
+    def final(self, number: int) -> dict[str, Any]:
+        """The scores after the last step, which was in epoch ``number``."""
         if self.spec.batchnorm == "reestimated":
-            with self.reestimated():
-                primary = self._all_scores()
-            accuracy_bn = primary["test"].accuracy
+            primary = self.reestimated(number, *SPLITS)
         else:
-            primary = self._all_scores()
-            with self.reestimated():
-                accuracy_bn = self.scores("test").accuracy
+            primary = {name: self.scores(name) for name in SPLITS if len(getattr(self.start.content, name))}
         validation = primary.get("validation")
         return {
             "accuracy": primary["test"].accuracy,
             "nll": primary["test"].nll,
             "ece": primary["test"].ece,
-            "accuracy_bn": accuracy_bn,
+            "accuracy_bn": self.reestimated(number, "test")["test"].accuracy,
             "validation_accuracy": validation.accuracy if validation else None,
             "train_loss_clean": primary["train"].nll,
             "train_accuracy_clean": primary["train"].accuracy,
             "finite": primary["test"].finite,
         }
-
-    def _all_scores(self) -> dict[str, Scores]:
-        """Of every split that has images."""
-        names = ("test", "train", "validation")
-        return {name: self.scores(name) for name in names if len(getattr(self.start.content, name))}

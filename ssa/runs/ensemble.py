@@ -23,7 +23,7 @@ from ssa.process import progress, provenance
 from ssa.process.deadline import Deadline
 from ssa.runs import child, corrupted_scores, ensemble_cost, parent
 from ssa.runs.ensemble_scores import summarise
-from ssa.seeds import derive
+from ssa.seeds import seed_layers
 from ssa.specs.specs import ChildSpec, EnsembleSpec, ParentSpec
 from ssa.store.store import Store, write_record
 from ssa.training import scoring, step
@@ -142,7 +142,7 @@ class _Asked:
         asked = _Heads(network) if isinstance(network, Members) else network
         drops = sampling(network) if self.spec.samples > 1 else nullcontext()
         with drops, torch.random.fork_rng(devices=[split.images.device] if split.images.is_cuda else []):
-            torch.manual_seed(derive("dropout samples", self.spec.seed))
+            seed_layers("dropout samples", self.spec.seed)
             each = [scoring.logits(asked, split, self.content, precision) for _ in range(self.spec.samples)]
         return torch.cat([found if found.dim() == 3 else found[:, None] for found in each], 1).transpose(0, 1)
 

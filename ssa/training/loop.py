@@ -15,7 +15,7 @@ from ssa.data.batches import Batches
 from ssa.data.splits import Data
 from ssa.method.subnetwork import Subnetwork
 from ssa.process import progress
-from ssa.seeds import derive
+from ssa.seeds import seed_layers
 from ssa.specs.specs import Recipe
 from ssa.training import rates, step
 
@@ -67,7 +67,7 @@ class Training:
 
     def run_epoch(self) -> Epoch:
         """Train for one epoch."""
-        torch.manual_seed(derive("dropout", self.seed, self.epoch))
+        seed_layers("dropout", self.seed, self.epoch)
         steps = len(self.batches)
         first = self.epoch * steps
         losses = []

@@ -122,8 +122,8 @@ class Annealed(nn.Module):
             if self.law.ranking:  # whichever they are, so many are still here
                 kept = float(number - round(self.law.progress(t) * number))
             else:
-                pruned = ~self._layout.view(self.target, name)
-                kept = float(self._keep(name, t, state)[pruned].double().sum())
+                p = self._keep(name, t, state).masked_fill(self._layout.view(self.target, name), 0.0)
+                kept = float(p.sum(dtype=torch.float64))
             total += kept * each
             count += number * each
         return total / count if count else math.nan
