@@ -125,6 +125,7 @@ def parser() -> argparse.ArgumentParser:
     report.add_argument("--tables", type=Path, required=True, help="folder to write tables and verdicts into")
     report.add_argument("--figures", type=Path, required=True, help="folder to draw figures into")
     report.add_argument("--out", type=Path, required=True, help="the page to write")
+    report.add_argument("--threads", type=_count, default=1, help="processes that draw figures (default: 1)")
     return top
 
 
@@ -365,4 +366,4 @@ def _diagnose(options: argparse.Namespace) -> None:
 def _report(options: argparse.Namespace) -> None:
     from ssa.report.write import write_report
 
-    write_report(options.results, options.tables, options.figures, options.out)
+    write_report(options.results, options.tables, options.figures, options.out, options.threads)

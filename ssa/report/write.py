@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -18,11 +20,12 @@ from ssa.study.claims import CLAIMS
 NEEDED = ("study.json", "children.csv", "parents.csv", "history.parquet")
 
 
-def write_report(results: Path, tables: Path, figures: Path, out: Path) -> None:
+def write_report(results: Path, tables: Path, figures: Path, out: Path, processes: int = 1) -> None:
     """Write the study's tables and verdicts to ``tables``, its figures to ``figures``, its page to the file ``out``.
 
     What the study has nothing to fill with is not written, or deleted if an earlier version had it. The same record
-    gives the same bytes. ``UserError`` names a file of ``results`` that is missing.
+    gives the same bytes, in however many ``processes`` figures are drawn. ``UserError`` names a file of ``results``
+    that is missing.
     """
     for name in NEEDED:
         if not (results / name).is_file():
@@ -30,7 +33,7 @@ def write_report(results: Path, tables: Path, figures: Path, out: Path) -> None:
     record = Record(results)
     write_tables(record, tables)
     write_verdicts(record, tables)
-    write_figures(record, figures)
+    write_figures(record, figures, processes)
     out.parent.mkdir(parents=True, exist_ok=True)
     write_page(record, tables, figures, out)
 
@@ -56,16 +59,26 @@ def write_verdicts(record: Record, out: Path) -> None:
         _remove(out, "claims", "csv", "md")
 
 
-def write_figures(record: Record, out: Path) -> None:
-    """Draw each figure as .pdf and .png."""
+def write_figures(record: Record, out: Path, processes: int = 1) -> None:
+    """Draw each figure as .pdf and .png, in so many ``processes``."""
     out.mkdir(parents=True, exist_ok=True)
-    for name, entry in FIGURES.items():
-        with look():
-            figure = made(entry, record) if _asked(entry, name, record) and _known(entry, record) else None
-            if figure is None:
-                _remove(out, name, "pdf", "png")
-            else:
-                save_figure(figure, out / name)
+    draw = partial(_draw, record, out)
+    if processes == 1:
+        for name in FIGURES:
+            draw(name)
+    else:
+        with ProcessPoolExecutor(processes) as pool:
+            list(pool.map(draw, FIGURES))
+
+
+def _draw(record: Record, out: Path, name: str) -> None:
+    entry = FIGURES[name]
+    with look():
+        figure = made(entry, record) if _asked(entry, name, record) and _known(entry, record) else None
+        if figure is None:
+            _remove(out, name, "pdf", "png")
+        else:
+            save_figure(figure, out / name)
 
 
 def _asked(entry: Entry, name: str, record: Record) -> bool:

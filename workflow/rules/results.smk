@@ -38,6 +38,7 @@ rule report:
     localrule: True
     conda:
         "../../envs/ssa.yaml"
+    threads: 2
     params:
         results=subpath(input.children, parent=True),
         tables=tables_folder,
@@ -45,4 +46,4 @@ rule report:
         page=page,
     shell:
         "python -m ssa report {params.results:q} --tables {params.tables:q} --figures {params.figures:q}"
-        " --out {params.page:q} 2> {log:q}"
+        " --out {params.page:q} --threads {threads} 2> {log:q}"

@@ -62,12 +62,12 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.slow
-def test_every_figure_is_written_and_another_process_draws_the_same_bytes(drawn: Path) -> None:
+def test_every_figure_is_written_and_other_processes_draw_the_same_bytes(drawn: Path) -> None:
     written = {path.name: path.read_bytes() for path in (drawn / "figures").iterdir()}
     assert {f"{name}.{ending}" for name in NAMES for ending in ("pdf", "png")} <= set(written)
     code = (
         "import sys, pathlib; from ssa.report import record, write;"
-        "write.write_figures(record.Record(pathlib.Path(sys.argv[1])), pathlib.Path(sys.argv[2]))"
+        "write.write_figures(record.Record(pathlib.Path(sys.argv[1])), pathlib.Path(sys.argv[2]), 2)"
     )
     hashes = {**os.environ, "PYTHONHASHSEED": "7", "TZ": "Asia/Tokyo"}
     subprocess.run([sys.executable, "-c", code, str(drawn), str(drawn / "again")], check=True, env=hashes)

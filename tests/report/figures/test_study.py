@@ -101,11 +101,11 @@ def test_every_figure_is_written_as_pdf_and_png(drawn: Path) -> None:
 
 
 @pytest.mark.slow
-def test_another_process_draws_the_same_bytes(drawn: Path) -> None:
+def test_other_processes_draw_the_same_bytes(drawn: Path) -> None:
     again = drawn / "again"
     code = (
         "import sys, pathlib; from ssa.report import record, write;"
-        "write.write_figures(record.Record(pathlib.Path(sys.argv[1])), pathlib.Path(sys.argv[2]))"
+        "write.write_figures(record.Record(pathlib.Path(sys.argv[1])), pathlib.Path(sys.argv[2]), 2)"
     )
     hashes = {**os.environ, "PYTHONHASHSEED": "7", "TZ": "Asia/Tokyo"}
     subprocess.run([sys.executable, "-c", code, str(drawn), str(again)], check=True, env=hashes)
