@@ -169,7 +169,7 @@ class _Scorer:
         self._number, self._known = 0, self._at_first("re-estimated")
 
     def _at_first(self, batchnorm: str) -> dict[str, Scores]:
-        """What is known of the network before its first step: by split, and the same for siblings of one mask."""
+        """Scores of the network before its first step that are known: by split, the same for siblings of one mask."""
         spec = self.spec
         return self.start.scores.setdefault((batchnorm, spec.mask.id, spec.seed, spec.bn_images, spec.recipe), {})
 
