@@ -166,6 +166,7 @@ class _Scorer:
 
     def __init__(self, spec: ChildSpec, start: Start, child: Subnetwork, batches: Batches) -> None:
         self.spec, self.start, self.child, self.batches = spec, start, child, batches
+        self.splits = [name for name in SPLITS if len(getattr(start.content, name))]
         self._number, self._known = 0, self._at_first("re-estimated")
 
     def _at_first(self, batchnorm: str) -> dict[str, Scores]:
@@ -191,10 +192,10 @@ class _Scorer:
         return scoring.reestimated_batchnorm(network, self.batches, self.spec.bn_images, _seed(self.spec, "batchnorm"))
 
     def reestimated(self, number: int, *names: str) -> dict[str, Scores]:
-        """With re-estimated BatchNorm after ``number`` epochs, by split that has images; each is scored once."""
+        """With re-estimated BatchNorm after ``number`` epochs, of the splits that have images; each is scored once."""
         if number != self._number:
             self._number, self._known = number, {}
-        missing = [name for name in names if name not in self._known and len(getattr(self.start.content, name))]
+        missing = [name for name in names if name in self.splits and name not in self._known]
         if missing:
             with self._with_batchnorm(self.child):
                 self._known.update({name: self.scores(name) for name in missing})
@@ -248,9 +249,9 @@ class _Scorer:
     def final(self, number: int) -> dict[str, Any]:
         """The scores after the last step, which was in epoch ``number``."""
         if self.spec.batchnorm == "reestimated":
-            primary = self.reestimated(number, *SPLITS)
+            primary = self.reestimated(number, *self.splits)
         else:
-            primary = {name: self.scores(name) for name in SPLITS if len(getattr(self.start.content, name))}
+            primary = {name: self.scores(name) for name in self.splits}
         validation = primary.get("validation")
         return {
             "accuracy": primary["test"].accuracy,
