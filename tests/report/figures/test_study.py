@@ -13,6 +13,7 @@ import pytest
 import synthetic
 from matplotlib.figure import Figure
 
+from ssa.analysis.statistics import over_parents
 from ssa.report.figures import panels as figure_panels
 from ssa.report.figures import study as figures
 from ssa.report.figures import style as figure_style
@@ -53,6 +54,23 @@ TWO_PARENTS = frame(
     *(child("temperature", 50.0, seed, accuracy) for seed, accuracy in enumerate((81.0, 86.0))),
     *(child("temperature", 98.0, seed, accuracy) for seed, accuracy in enumerate((63.0, 66.0))),
 )
+
+
+def test_estimates_are_those_over_the_parents_of_each_group() -> None:
+    rows = synthetic.children()
+    rows.loc[rows["method"] == "random", "accuracy"] = np.nan  # nothing known
+    rows.loc[(rows["method"] == "iterative") & (rows["parent_seed"] > 0), "accuracy"] = np.nan  # of one parent alone
+    rows.loc[rows.index[::7], "diverged"] = True
+    by = ["method", "sparsity"]
+    found = figure_panels.estimates(rows, by, "accuracy")
+    groups = dict(iter(rows.groupby(by)))
+    assert list(found[by].itertuples(index=False, name=None)) == sorted(groups)
+    assert {0, 1, 6} == set(found["n"])
+    for row in found.itertuples():
+        part = groups[row.method, row.sparsity]
+        known = over_parents(part, "accuracy")
+        np.testing.assert_allclose((row.mean, row.low, row.high), (known.mean, known.low, known.high), rtol=1e-12)
+        assert (row.n, row.diverged, row.reference) == (known.n, part["diverged"].any(), part["reference"].any())
 
 
 NAMES = [name for name, entry in FIGURES.items() if entry.section == STUDY]
