@@ -6,9 +6,11 @@ import dataclasses
 import pickle
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from images import image_folder
+from sklearn.datasets import load_digits
 
 from ssa.data import splits
 from ssa.errors import UserError
@@ -24,6 +26,16 @@ def test_digits_are_split_by_the_parents_seed() -> None:
     assert int(first.train.images.max()) == 255
     assert torch.equal(first.train.images, again.train.images)
     assert not torch.equal(first.train.images, other.train.images)
+
+
+def test_digits_are_those_that_scikit_learn_loads() -> None:
+    pixels, labels = load_digits(return_X_y=True)
+    theirs = np.column_stack([np.rint(pixels * (255 / 16)), labels])
+    loaded = splits.load(DataSpec("digits", 200, 100, "fixed"), Path("unused"), 0)
+    parts = (loaded.train, loaded.validation, loaded.test)
+    ours = np.concatenate([torch.cat([part.images.flatten(1), part.labels[:, None]], 1).numpy() for part in parts])
+    assert ours.shape == (1797, 65)
+    assert sorted(ours.tolist()) == sorted(theirs.tolist())
 
 
 def test_splits_do_not_overlap_and_fixed_ones_ignore_the_seed() -> None:
