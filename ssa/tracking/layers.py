@@ -123,8 +123,6 @@ class _Sample:
 
 
 def _count(samples: list[tuple[Tensor, Tensor]]) -> dict[str, np.ndarray]:
-    counts = {f"keep_probability/{side}": np.zeros(BINS, dtype=int) for side in ("kept", "pruned")}
-    for mask, p in samples:
-        for name, where in zip(counts, (mask, ~mask), strict=True):
-            counts[name] += np.histogram(p[where].numpy(), EDGES)[0]
-    return counts
+    mask, p = (np.concatenate([each.numpy() for each in side]) for side in zip(*samples, strict=True))
+    sides = {"kept": mask, "pruned": ~mask}
+    return {f"keep_probability/{name}": np.histogram(p[where], BINS, (0, 1))[0] for name, where in sides.items()}
