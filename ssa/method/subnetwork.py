@@ -383,6 +383,7 @@ class Subnetwork(Annealed):
                 value.grad = None
         self.module.train()
         self._start(mask, law, told)
+        updates.register(self)
 
     def as_used(self, t: float, seed: int) -> nn.Module:
         """A copy of the module with the weights that a training step at time ``t`` uses, its mask drawn with ``seed``.

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import parametrize
 
 from ssa.data.batches import Batches
 from ssa.data.splits import Data
@@ -197,7 +198,7 @@ class _Scorer:
             self._number, self._known = number, {}
         missing = [name for name in names if name in self.splits and name not in self._known]
         if missing:
-            with self._with_batchnorm(self.child):
+            with parametrize.cached(), self._with_batchnorm(self.child):  # each masked weight is computed once
                 self._known.update({name: self.scores(name) for name in missing})
         return {name: self._known[name] for name in names if name in self._known}
 

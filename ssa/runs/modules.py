@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from ssa.data.splits import Data
+from ssa.method.child import updates
 from ssa.method.laws import Law
 from ssa.method.masks import Mask
 from ssa.method.subnetwork import Subnetwork
@@ -32,6 +33,8 @@ def subnetwork(
     if kind != _kind:
         _held.clear()
         _kind = kind
+    for child in _held:
+        updates.leave(child)  # of all that are held, one trains: an optimiser's step would look at each
     for child in _held:
         if child.takes(mask, law, settings.get("rescale", False)):
             child.restart(network, mask, law, **settings)

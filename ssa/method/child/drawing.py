@@ -115,6 +115,8 @@ class Annealed(nn.Module):
 
     def keep_pruned(self, t: float) -> float:
         """The mean keep-probability of all pruned weights at time ``t``; NaN if nothing is pruned."""
+        if t >= self.law.epochs:
+            return 0.0 if any(self._pruned.values()) else math.nan
         total, count = 0.0, 0
         state = self._state()
         for name, number in self._pruned.items():
