@@ -24,6 +24,7 @@ from ssa.method.subnetwork import Subnetwork
 from ssa.specs.specs import Recipe
 from ssa.training import models
 from ssa.training.loop import Training
+from ssa.workflow import stages
 
 LAWS: dict[str, Law] = {
     "one-shot": laws.OneShot(),
@@ -156,7 +157,7 @@ def _together(case: Case, precision: str, count: int) -> Iterator[Callable[[], N
 
 
 def _epochs(case: Case, precision: str, barrier: Any) -> None:
-    torch.set_num_threads(1)
+    stages.use_threads(1)
     try:
         run = ours(case, LAWS["one-shot"], precision)
         while True:

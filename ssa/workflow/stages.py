@@ -10,7 +10,7 @@ from functools import cache, partial
 from typing import TYPE_CHECKING, TypeVar
 
 from ssa.errors import UserError
-from ssa.process import devices, gpus, locks
+from ssa.process import devices, gpus, locks, memory
 from ssa.process.deadline import Deadline
 from ssa.store.store import Store
 from ssa.study.blocks import Child
@@ -279,7 +279,11 @@ def _warn_of_emulation(device: torch.device) -> None:
 
 
 def use_threads(count: int) -> None:
-    """Train on ``count`` CPU threads from now on: more would make parallel jobs fight for the cores."""
+    """Train on ``count`` CPU threads from now on: more would make parallel jobs fight for the cores.
+
+    Memory that one training step frees is kept for the next.
+    """
+    memory.keep_freed()
     os.environ["OMP_NUM_THREADS"] = str(count)
     import torch
 
