@@ -218,7 +218,7 @@ def _leak(network: Subnetwork) -> None:
 
 
 def _slow(network: Subnetwork) -> None:
-    _after_each_at(network, lambda child: sum(range(100_000)))
+    _after_each_at(network, lambda child: sum(range(200_000)))
 
 
 FAULTS: dict[str, Callable[[Subnetwork], None]] = {
