@@ -90,9 +90,9 @@ def over_parents(frame: pd.DataFrame, column: str, confidence: float = 0.95) -> 
     return t_interval(parent_means(frame, column), confidence)
 
 
-def parent_means(frame: pd.DataFrame, column: str) -> pd.Series:
-    """The mean of ``column`` for each parent; blank values are left out."""
-    return frame.groupby(PARENT)[column].mean().dropna()
+def parent_means(frame: pd.DataFrame, column: str, by: Sequence[str] = ()) -> pd.Series:
+    """The mean of ``column`` for each parent, in each group of ``by``; blank values are left out."""
+    return frame.groupby([*by, *(key for key in PARENT if key not in by)])[column].mean().dropna()
 
 
 def values_by_parent(frame: pd.DataFrame, column: str) -> list[NDArray[np.float64]]:

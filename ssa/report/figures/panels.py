@@ -15,10 +15,9 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator, NullLocator
 from matplotlib.transforms import ScaledTranslation, Transform
 
-from ssa.analysis.statistics import n_text, t_interval
+from ssa.analysis.statistics import n_text, parent_means, t_interval
 from ssa.report.figures.style import COLUMN, DIVERGED, THRESHOLD, WIDE, Style, blank
 from ssa.report.selection import common_first
-from ssa.results.children import PARENT
 from ssa.study.methods import in_order, label
 
 # Lines that are no methods: dark to light, told apart by marker too.
@@ -91,8 +90,7 @@ def estimates(frame: pd.DataFrame, by: list[str], column: str) -> pd.DataFrame:
     """
     groups = frame.groupby(by)[["diverged", "reference"]].any().reset_index()
     # One pass over all groups: a call of over_parents for each takes most of a report's time.
-    means = frame.groupby([*by, *(key for key in PARENT if key not in by)])[column].mean().dropna()
-    known = {at: values.to_numpy() for at, values in means.groupby(by)}
+    known = dict(iter(parent_means(frame, column, by).groupby(by)))
     found = [t_interval(known.get(at, ())) for at in groups[by].itertuples(index=False, name=None)]
     numbers = pd.DataFrame(
         [(one.mean, one.low, one.high, one.n) for one in found], columns=["mean", "low", "high", "n"]
