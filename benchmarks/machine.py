@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from ssa.process import devices, provenance
-from ssa.training import step
+from ssa.training import bf16
 
 SIDE = 2048
 
@@ -24,7 +24,7 @@ def device() -> torch.device:
 
 def has_bf16() -> bool:
     """Whether the device multiplies bf16 in hardware."""
-    return step.has_bf16(device())
+    return bf16.has_units(device())
 
 
 def precision() -> str:

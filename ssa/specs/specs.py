@@ -117,7 +117,7 @@ class Recipe:
         "fp32",
         source="assumed",
         choices=("fp32", "bf16"),
-        meaning="`bf16` is autocast with float32 weights; emulated and slow on CPUs without bf16 units",
+        meaning="`bf16` is autocast with float32 weights; as fast as fp32 on CPUs without bf16 units",
     )
     cycle_epochs: int | None = setting(
         None, low=1, added=True, meaning="of `cosine-cycles` and `fge`: the length of a cycle"

@@ -7,6 +7,7 @@ import shutil
 import sys
 import sysconfig
 from collections.abc import Callable, Hashable
+from contextlib import AbstractContextManager
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ssa.errors import UserError
+from ssa.training import bf16
 from ssa.vocabulary import COMPILE
 
 Loss = Callable[[nn.Module, Tensor, Tensor, str], Tensor]
@@ -40,20 +42,11 @@ def cross_entropy(outputs: Tensor, labels: Tensor) -> Tensor:
     return functional.cross_entropy(outputs, labels)
 
 
-def autocast(precision: str, device: torch.device) -> torch.autocast:
+def autocast(precision: str, device: torch.device) -> AbstractContextManager[object]:
     """bf16 autocast, or none for fp32. Masks multiply the fp32 weights before any cast."""
+    if precision == "bf16" and device.type == "cpu" and not bf16.has_units(device):
+        return bf16.Rounded()
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bf16")
-
-
-def has_bf16(device: torch.device) -> bool:
-    """Whether ``device`` multiplies bf16 in hardware; others emulate it."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_capability(device) >= (8, 0)
-    try:
-        words = Path("/proc/cpuinfo").read_text(encoding="utf-8").split()
-    except OSError:
-        return False
-    return not {"avx512_bf16", "amx_bf16", "bf16"}.isdisjoint(words)  # the last is Arm's
 
 
 def resolve_compile(mode: str, device: torch.device) -> str:

@@ -260,7 +260,7 @@ def choose_device(study: Study) -> torch.device:
     """The study's device; ``UserError`` if it asks for a GPU and there is none, or none that can be used."""
     device = devices.choose(study.device, str(study.path))
     recipes = [spec.recipe for spec in study.all_parents().values()] + [spec.recipe for spec in all_children(study)]
-    if any(recipe.precision == "bf16" for recipe in recipes):
+    if device.type == "cuda" and any(recipe.precision == "bf16" for recipe in recipes):
         _warn_of_emulation(device)
     return device
 
@@ -268,11 +268,11 @@ def choose_device(study: Study) -> torch.device:
 @cache
 def _warn_of_emulation(device: torch.device) -> None:
     """Say it once for a process, before hours of it."""
-    from ssa.training import step
+    from ssa.training import bf16
 
-    if not step.has_bf16(device):
+    if not bf16.has_units(device):
         print(
-            f"this {device.type.upper()} has no bf16 units and is several times slower in bf16 than in fp32; "
+            "this GPU has no bf16 units and is several times slower in bf16 than in fp32; "
             "set precision: fp32 in the study",
             file=sys.stderr,
         )

@@ -21,7 +21,7 @@ from studies import expand
 
 from ssa.errors import UserError
 from ssa.files import read_tensors
-from ssa.process import gpus, locks
+from ssa.process import devices, gpus, locks
 from ssa.process.deadline import Deadline
 from ssa.results.aggregate import COLUMNS, aggregate
 from ssa.store.store import Store, write_record
@@ -478,18 +478,25 @@ def test_a_study_on_a_missing_gpu_is_refused(tiny: dict[str, Any]) -> None:
         stages.choose_device(expand(tiny))
 
 
-@pytest.mark.parametrize(("units", "precision", "lines"), [(False, "bf16", 1), (True, "bf16", 0), (False, "fp32", 0)])
-def test_emulated_bf16_is_said_once(
+@pytest.mark.parametrize(
+    ("device", "units", "precision", "lines"),
+    [("cuda", False, "bf16", 1), ("cuda", True, "bf16", 0), ("cuda", False, "fp32", 0), ("cpu", False, "bf16", 0)],
+)
+def test_a_gpu_without_bf16_units_is_named_once(
     tiny: dict[str, Any],
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
+    device: str,
     units: bool,
     precision: str,
     lines: int,
 ) -> None:
-    from ssa.training import step
+    import torch
 
-    monkeypatch.setattr(step, "has_bf16", lambda device: units)
+    from ssa.training import bf16
+
+    monkeypatch.setattr(bf16, "has_units", lambda device: units)
+    monkeypatch.setattr(devices, "choose", lambda *_: torch.device(device))
     stages._warn_of_emulation.cache_clear()
     tiny["parents"]["small"]["precision"] = precision
     for _ in range(2):

@@ -1,0 +1,95 @@
+"""bf16 without bf16 units against exact sums of rounded factors, and against autocast."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from ssa.training import bf16, step
+from ssa.training.networks.resnet_small import SmallResNet
+
+ULP = 2.0**-7  # between neighbours of bf16, of the lower one
+Product = Callable[[Tensor, Tensor, Tensor], Tensor]
+
+
+def _nearest(values: Tensor) -> Tensor:
+    return values.to(torch.bfloat16).double()
+
+
+def test_factors_are_rounded_and_sums_are_not_until_their_end() -> None:
+    weight = torch.ones(1, 3)
+    with bf16.Rounded():
+        fine = functional.linear(torch.tensor([[1 + 2.0**-9, 0, 0]]), weight)
+        ones = functional.linear(torch.tensor([[256.0, 1, 1]]), weight)
+        odd = functional.linear(torch.tensor([[256.0, 1, 0]]), weight)
+    assert fine.item() == 1  # the factor's neighbours are 1 and 1 + 2^-7
+    assert ones.item() == 258  # were each partial sum rounded, 256 + 1 would stay 256
+    assert odd.item() == 256  # 257 lies between 256 and 258, and goes to the even one
+    assert {fine.dtype, ones.dtype, odd.dtype} == {torch.bfloat16}
+
+
+@pytest.mark.parametrize(
+    ("product", "shapes"),
+    [
+        (lambda x, w, b: functional.conv2d(x, w, b, padding=1), ((8, 16, 8, 8), (32, 16, 3, 3), (32,))),
+        (lambda x, w, b: functional.conv2d(x, w, bias=b, stride=2), ((8, 16, 8, 8), (32, 16, 1, 1), (32,))),
+        (functional.linear, ((64, 128), (10, 128), (10,))),
+    ],
+)
+def test_products_and_gradients_are_the_nearest_to_exact_ones(product: Product, shapes: list[tuple[int, ...]]) -> None:
+    torch.manual_seed(0)
+    factors = [torch.randn(shape) for shape in shapes]
+    ours = [factor.clone().requires_grad_() for factor in factors]
+    exact = [_nearest(factor).requires_grad_() for factor in factors]
+    with bf16.Rounded():
+        found = product(*ours)
+    wanted = product(*exact)
+    towards = torch.randn(wanted.shape).to(torch.bfloat16)
+    found.backward(towards)
+    wanted.backward(towards.double())
+    pairs = [(found, wanted), *((a.grad, b.grad) for a, b in zip(ours, exact, strict=True))]
+    for got, want in pairs:
+        assert got is not None
+        assert want is not None
+        assert (got.double() != _nearest(want)).double().mean() < 0.01  # sums in fp32 fall to a tie's other side
+        assert torch.allclose(got.double(), _nearest(want), rtol=ULP, atol=1e-3 * float(want.detach().abs().max()))
+    assert all(factor.grad is not None and factor.grad.dtype == torch.float32 for factor in ours)
+
+
+@pytest.mark.parametrize(
+    ("units", "precision", "ours"), [(False, "bf16", True), (True, "bf16", False), (False, "fp32", False)]
+)
+def test_it_takes_autocasts_place_if_a_cpu_has_no_units(
+    monkeypatch: pytest.MonkeyPatch, units: bool, precision: str, ours: bool
+) -> None:
+    monkeypatch.setattr(bf16, "CPU_HAS_UNITS", units)
+    assert isinstance(step.autocast(precision, torch.device("cpu")), bf16.Rounded) == ours
+
+
+def test_a_network_has_the_loss_and_the_gradients_that_autocast_gives(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    network = SmallResNet(3, 10, width=8, stages=2)
+    images, labels = torch.randn(32, 3, 8, 8), torch.randint(0, 10, (32,))
+    losses, gradients = [], []
+    for units in (False, True):
+        monkeypatch.setattr(bf16, "CPU_HAS_UNITS", units)
+        network.zero_grad()
+        loss = step.loss(network, images, labels, "bf16")
+        loss.backward()
+        losses.append(float(loss.detach()))
+        gradients.append(torch.cat([p.grad.flatten() for p in network.parameters() if p.grad is not None]))
+    exact = step.loss(network, images, labels, "fp32")
+    assert losses[0] == pytest.approx(losses[1], abs=0.02)
+    assert losses[0] != float(exact.detach())
+    assert functional.cosine_similarity(*gradients, dim=0) > 0.99
+
+
+def test_an_error_leaves_autocast_as_it_was() -> None:
+    with pytest.raises(RuntimeError), bf16.Rounded():
+        functional.linear(torch.ones(1, 2), torch.ones(1, 3))
+    assert not torch.is_autocast_enabled("cpu")
+    assert functional.linear(torch.ones(1, 1), torch.ones(1, 1)).dtype == torch.float32
