@@ -196,6 +196,11 @@ def p_text(p: float) -> str:
     return "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
+def decimals(bound: float, *levels: float) -> int:
+    """How many decimals ``bound`` is printed with: two, or up to four to tell it from any of ``levels`` but itself."""
+    return next((n for n in (2, 3) if not any(round(bound, n) == level != bound for level in levels)), 4)
+
+
 def capitalise(text: str) -> str:
     """``text`` with its first letter large, the others as they are."""
     return text[:1].upper() + text[1:]

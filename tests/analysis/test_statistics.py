@@ -188,6 +188,24 @@ def test_the_interval_is_scipys() -> None:
     assert found.p == pytest.approx(theirs.pvalue, abs=1e-14)
 
 
+@pytest.mark.parametrize(
+    ("bound", "levels", "printed"),
+    [
+        (-0.003, [0], "-0.003"),  # two decimals would say that the interval ends at 0
+        (-0.0003, [0], "-0.0003"),
+        (-0.00003, [0], "-0.0000"),
+        (0.0, [0], "0.00"),
+        (0.198, [0, 0.2], "0.198"),
+        (0.2, [0, 0.2], "0.20"),
+        (1.004, [1.0], "1.004"),
+        (1.004, [0], "1.00"),
+        (math.nan, [0], "nan"),
+    ],
+)
+def test_a_bound_is_not_rounded_onto_what_it_is_judged_by(bound: float, levels: list[float], printed: str) -> None:
+    assert f"{bound:.{statistics.decimals(bound, *levels)}f}" == printed
+
+
 def test_pairs_share_all_but_the_method():
     frame = children(parents=2)
     paired = differences_to(frame[frame["reference"]], "one-shot")

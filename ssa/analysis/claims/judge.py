@@ -17,10 +17,10 @@ from ssa.analysis.claims.comparison import JUDGED, NONE, SINGLE, Comparison, Unt
 from ssa.analysis.claims.standing import note, planned_parents, rules, standing
 from ssa.analysis.claims.tests import TESTS
 from ssa.analysis.claims.verdicts import NOT_TESTABLE
-from ssa.analysis.statistics import DASH, capitalise, p_text
+from ssa.analysis.statistics import DASH, capitalise, decimals, p_text
 from ssa.results.children import CELL, collapsed, trained_on
 from ssa.results.ensembles import groups
-from ssa.study.claims import CLAIMS, rule_of, settings_of_claim, ssa_settings, top_of
+from ssa.study.claims import CLAIMS, rule_of, settings_of_claim, ssa_settings, thresholds, top_of
 from ssa.study.methods import label
 
 OVERALL = "overall"
@@ -141,7 +141,7 @@ def claims_in_markdown(section: Mapping[str, Any], rows: list[ClaimRow]) -> str:
 
 
 def _markdown_claim(section: Mapping[str, Any], name: str, rows: list[ClaimRow]) -> Iterator[str]:
-    claim = CLAIMS[name]
+    claim, smallest = CLAIMS[name], top_of(section).smallest_difference
     yield f"## {name}: {claim.statement}\n"
     yield f"Source: {claim.source}. {rule_of(section, name)}\n"
     for row in rows:
@@ -158,7 +158,7 @@ def _markdown_claim(section: Mapping[str, Any], name: str, rows: list[ClaimRow])
             cells = (
                 row.arm,
                 words,
-                _estimate(row),
+                _estimate(row, smallest),
                 n,
                 p_against(row.p, row.against, row.measure),
                 p_text(row.p_holm),
@@ -173,11 +173,12 @@ def _sentences(row: ClaimRow) -> Iterator[str]:
     yield from (f"{capitalise(text)}." for text in (row.standing, row.earlier, row.note) if text)
 
 
-def _estimate(row: ClaimRow) -> str:
+def _estimate(row: ClaimRow, smallest: float) -> str:
     if math.isnan(row.estimate):
         return DASH
-    bounds = "" if math.isnan(row.low) else f" [{row.low:.2f}, {row.high:.2f}]"
-    return f"{row.estimate:.2f}{bounds}"
+    levels = (no_effect(row.measure), *thresholds(row.claim, row.against, smallest))
+    low, high = (f"{end:.{decimals(end, *levels)}f}" for end in (row.low, row.high))
+    return f"{row.estimate:.2f}" + ("" if math.isnan(row.low) else f" [{low}, {high}]")
 
 
 def p_against(p: float, against: float, measure: str) -> str:

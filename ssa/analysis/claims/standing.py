@@ -12,6 +12,7 @@ import pandas as pd
 
 from ssa.analysis.claims.comparison import JUDGED, SINGLE, Comparison
 from ssa.analysis.claims.verdicts import BELOW, FEW, UNDECIDED
+from ssa.analysis.statistics import decimals
 from ssa.results.children import COLLAPSE
 from ssa.study.claims import Section
 
@@ -79,7 +80,8 @@ def _losses(found: list[Comparison]) -> Iterator[str]:
     for one in found:
         if one.role == SINGLE and one.verdict == BELOW:
             at = one.interval
-            numbers = f"{at.mean:+.2f} [{at.low:+.2f}, {at.high:+.2f}]".replace("-", "−")
+            mean, low, high = (f"{value:+.{decimals(value, 0)}f}" for value in (at.mean, at.low, at.high))
+            numbers = f"{mean} [{low}, {high}]".replace("-", "−")
             yield f"A loss in {one.text}: {numbers}"
 
 

@@ -17,7 +17,7 @@ from matplotlib.ticker import MaxNLocator
 from ssa.analysis.claims.comparison import JUDGED, no_effect
 from ssa.analysis.claims.judge import p_against
 from ssa.analysis.claims.verdicts import kind_of
-from ssa.analysis.statistics import DASH, capitalise, is_usual, p_text
+from ssa.analysis.statistics import DASH, capitalise, decimals, is_usual, p_text
 from ssa.report.page.tables import ShownTable, of_lines
 from ssa.report.tables.style import number, signed
 from ssa.study.claims import CLAIMS, rule_of, thresholds, top_of
@@ -244,7 +244,7 @@ def _drawn(row: Mapping[Any, Any], axis: Axis | None) -> DrawnComparison:
     text = number if axis.ratio else signed
     numbers, ends = text(estimate), (estimate, estimate)
     if not math.isnan(low):
-        numbers, ends = f"{numbers} ({text(low)} to {text(high)})", (low, high)
+        numbers, ends = f"{numbers} ({' to '.join(text(end, _decimals(row, end)) for end in (low, high))})", (low, high)
     start, end = (axis.percent(value) for value in ends)
     beyond = {"left": ends[0] < axis.low, "right": ends[1] > axis.high}
     levels = tuple(axis.percent(level) for level in row["levels"])
@@ -254,6 +254,11 @@ def _drawn(row: Mapping[Any, Any], axis: Axis | None) -> DrawnComparison:
     )
 
 
+def _decimals(row: Mapping[Any, Any], bound: float) -> int:
+    """How many decimals tell a bound of an interval from no effect and from the thresholds that judge it."""
+    return decimals(bound, no_effect(row["measure"]), *row["levels"])
+
+
 def _count(row: Mapping[Any, Any]) -> str:
     """How many parents or seeds an estimate is over; empty for a ratio of costs, which is over none."""
     return "" if math.isnan(row["n"]) else f"{row['n']:g}"
@@ -261,10 +266,11 @@ def _count(row: Mapping[Any, Any]) -> str:
 
 def _line(row: Mapping[Any, Any], measure: str, interval: str) -> dict[str, str]:
     """A line of the table; ``measure``: of all lines, empty if each has its own."""
+    ends = row["low"], row["high"]
     return {
         "Comparison": row["comparison"] if measure else f"{capitalise(row['measure'])}: {row['comparison']}",
         capitalise(measure) or "Estimate": number(row["estimate"]),
-        interval: DASH if math.isnan(row["low"]) else f"{number(row['low'])} to {number(row['high'])}",
+        interval: DASH if math.isnan(row["low"]) else " to ".join(number(end, _decimals(row, end)) for end in ends),
         "n": _count(row) or DASH,
         "p": p_against(row["p"], row["against"], row["measure"]),
         HOLM: p_text(row["p_holm"]),

@@ -7,9 +7,9 @@ from typing import Any
 
 import pandas as pd
 
-from ssa.analysis.claims.comparison import JUDGED
+from ssa.analysis.claims.comparison import JUDGED, no_effect
 from ssa.analysis.claims.verdicts import LOSS, NOT_TESTABLE
-from ssa.analysis.statistics import DASH, n_text
+from ssa.analysis.statistics import DASH, decimals, n_text
 from ssa.report.readme.records import Page, records
 from ssa.report.tables.sanity import printed_line
 from ssa.report.tables.style import markdown_grid, number, signed
@@ -85,10 +85,10 @@ def _estimates(known: pd.DataFrame) -> str:
 
 def _numbers(row: dict[Any, Any]) -> str:
     """Mean and interval, with the unit where it is not points."""
-    ratio, nats = "ratio" in row["measure"], "nats" in row["measure"]
-    text = number if ratio else signed
-    numbers = mean_and_interval(*(text(row[key]) for key in ("estimate", "low", "high")))
-    return numbers + " as a ratio" * ratio + " hundredths of a nat" * nats
+    none, nats = no_effect(row["measure"]), "nats" in row["measure"]
+    text = number if none else signed
+    numbers = mean_and_interval(*(text(row[key], decimals(row[key], none)) for key in ("estimate", "low", "high")))
+    return numbers + " as a ratio" * bool(none) + " hundredths of a nat" * nats
 
 
 def mean_and_interval(mean: str, low: str, high: str) -> str:

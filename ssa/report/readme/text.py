@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 import jinja2
 import pandas as pd
 
-from ssa.analysis.statistics import n_text
+from ssa.analysis.statistics import decimals, n_text
 from ssa.errors import UserError
 from ssa.files import write_atomically
 from ssa.report.readme import claims, records, speed
@@ -51,7 +51,7 @@ class CommittedRow:
 
     def cell(self, column: str = "estimate") -> str:
         """``+0.88 [+0.12, +1.64]``, for a table."""
-        return claims.mean_and_interval(*(signed(value) for value in self._interval(column)))
+        return claims.mean_and_interval(*(signed(value, decimals(value, 0)) for value in self._interval(column)))
 
     def factor(self, column: str) -> str:
         """``1.20 (1.10 to 1.30)`` from a difference of log10; ``UserError`` if its interval holds 1."""
@@ -64,7 +64,8 @@ class CommittedRow:
 
     def _told(self, mean: float, low: float, high: float, unit: str) -> str:
         text = number if low > 0 else signed
-        return f"{text(mean)} {unit} ({text(low)} to {text(high)}, n = {self['n']:g})"
+        told = [text(value, decimals(value, 0)) for value in (mean, low, high)]
+        return f"{told[0]} {unit} ({told[1]} to {told[2]}, n = {self['n']:g})"
 
     def _fails(self, column: str, claimed: str) -> NoReturn:
         mean, low, high = self._interval(column)
