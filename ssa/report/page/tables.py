@@ -102,7 +102,10 @@ def table_of_parents(parents: pd.DataFrame) -> ShownTable:
 
 
 def table_of_blocks(children: pd.DataFrame) -> ShownTable:
-    """One line for each block of the study and kind of parent: the grid that was run, and what it took."""
+    """One line for each block of the study and kind of parent: the grid that was run, and what it took.
+
+    A setting that all blocks share is said in the caption, and has no column.
+    """
     lines = []
     for (block, kind), rows in children.groupby(["block", "parent"], sort=False):
         lines.append(
@@ -123,7 +126,18 @@ def table_of_blocks(children: pd.DataFrame) -> ShownTable:
                 "Child seeds": _listed(rows["seed"]),
             }
         )
-    return of_lines("The grid of each block, the children that it trained, and the time that they took.", lines)
+    shared = _shared(lines)
+    caption = "The grid of each block, the children that it trained, and the time that they took."
+    if shared:
+        caption += f" The same in all: {'; '.join(f'{head.lower()} {text}' for head, text in shared.items())}."
+    return of_lines(caption, [{head: line[head] for head in line if head not in shared} for line in lines])
+
+
+def _shared(lines: list[dict[str, str]]) -> dict[str, str]:
+    """The settings that are equal in all of several ``lines`` of blocks, by their heads."""
+    first, *others = lines
+    settings = list(first)[list(first).index("Time") + 1 :] if others else []
+    return {head: first[head] for head in settings if all(line[head] == first[head] != DASH for line in others)}
 
 
 def _listed(values: pd.Series) -> str:

@@ -520,6 +520,16 @@ def test_what_was_run_is_told_block_by_block(folder: Path) -> None:
     assert line["Sparsity (%)"] == "0, 50, 90, 95, 98"
 
 
+def test_what_all_blocks_share_is_said_in_the_caption(folder: Path) -> None:
+    children = read_children(folder)
+    several = pd.concat([children, children.assign(block="longer", epochs=40.0)])
+    table = report_tables.table_of_blocks(several)
+    assert table.caption.endswith("; learning rate constant 0.01, one-cycle 0.1; child seeds 0, 1.")
+    assert {"Epochs", "Children"} <= set(table.head)
+    assert {"Sparsity (%)", "Learning rate", "Child seeds"}.isdisjoint(table.head)
+    assert "The same in all" not in report_tables.table_of_blocks(children[children["block"] == "main"]).caption
+
+
 @pytest.mark.parametrize(
     ("hours", "text"),
     [
