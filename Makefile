@@ -39,7 +39,7 @@ test: $(READY)
 	$(BIN)/python -m pytest -n $(CORES) --dist loadfile
 
 slow: $(READY)
-	$(BIN)/python -m pytest -m slow -rs -n $(CORES) --dist loadfile
+	$(BIN)/python -m pytest -m slow -rs -n $(CORES) --dist loadfile --no-loadscope-reorder
 
 # What the engine's speed is on this machine, the plain way beside it; QUICK=1 takes five minutes at most.
 bench: $(READY)

@@ -14,6 +14,8 @@ pytest_plugins = ["shared", "tracked", "faults"]
 ROOT = Path(__file__).resolve().parent.parent
 torch.set_num_threads(1)
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # tests run side by side, and so do the commands that they run
+# Files of minutes, the longest first: begun last, one of them would keep one process busy while the others are done.
+LONG = ("test_nullgpu.py", "test_faults.py", "test_slurm.py", "test_findings.py", "test_pipeline.py", "test_browser.py")
 
 TINY: dict[str, Any] = {
     "name": "tiny",
@@ -31,6 +33,12 @@ TINY: dict[str, Any] = {
         {"name": "main", "parents": "small", "method": ["one-shot", "temperature"], "sparsity": [50, 80]},
     ],
 }
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Sort tests by their files, those of :data:`LONG` first."""
+    place = {name: number for number, name in enumerate(LONG)}
+    items.sort(key=lambda item: place.get(item.path.name, len(place)))
 
 
 @pytest.fixture
