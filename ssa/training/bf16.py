@@ -37,8 +37,8 @@ class Rounded(TorchFunctionMode):
     """bf16 autocast of a CPU without bf16 units, at the speed of fp32.
 
     Factors are rounded to bf16, products summed in fp32 and their sums rounded to bf16, forwards and backwards, as
-    oneDNN does with units; without, it is many times slower than in fp32. So are what :data:`PRODUCTS` leaves out, such
-    as attention, which stay as autocast has them. Sums run in another order than with units, as between any two CPUs.
+    oneDNN does with units; without, it is many times slower than in fp32. What :data:`PRODUCTS` leaves out, such as
+    attention, stays as autocast has it. Sums run in another order than with units, as between any two CPUs.
     """
 
     def __init__(self) -> None:
