@@ -57,9 +57,9 @@ class Rounded(TorchFunctionMode):
     def __torch_function__(
         self, func: Callable[..., Any], types: Sequence[type], args: Sequence[Any] = (), kwargs: Any = None
     ) -> Any:
-        """The value of ``func``, in bf16 if it is one of :data:`PRODUCTS`."""
+        """The value of ``func``, in bf16 if it is one of :data:`PRODUCTS` and the network leaves autocast on."""
         kwargs = kwargs or {}
-        if func not in PRODUCTS:
+        if func not in PRODUCTS or not torch.is_autocast_enabled("cpu"):
             return func(*args, **kwargs)
         with torch.autocast("cpu", enabled=False):
             product = func(*map(_rounded, args), **{name: _rounded(value) for name, value in kwargs.items()})

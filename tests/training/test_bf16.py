@@ -88,6 +88,16 @@ def test_a_network_has_the_loss_and_the_gradients_that_autocast_gives(monkeypatc
     assert functional.cosine_similarity(*gradients, dim=0) > 0.99
 
 
+def test_what_turns_autocast_off_stays_exact() -> None:
+    fine = torch.tensor([[1 + 2.0**-9]])
+    with bf16.Rounded():
+        with torch.autocast("cpu", enabled=False):
+            inside = functional.linear(fine, torch.ones(1, 1))
+        after = functional.linear(fine, torch.ones(1, 1))
+    assert inside.item() == 1 + 2.0**-9
+    assert after.item() == 1
+
+
 def test_an_error_leaves_autocast_as_it_was() -> None:
     with pytest.raises(RuntimeError), bf16.Rounded():
         functional.linear(torch.ones(1, 2), torch.ones(1, 3))
