@@ -1,18 +1,26 @@
-"""bf16 on every device: by its units, or by the same rounding around fp32 products on a CPU that has none."""
+"""bf16 on every CPU: by its units, or by the same rounding around fp32 products where it has none."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional
-from torch.overrides import TorchFunctionMode
+from torch.library import Library
 
-PRODUCTS = {torch.conv2d, functional.linear}
+PRODUCTS = (
+    *("linear", "conv1d", "conv1d.padding", "conv2d", "conv2d.padding", "conv3d", "conv3d.padding"),
+    *("matmul", "mm", "bmm", "addmm", "baddbmm"),
+)
+CAST = (torch.float32, torch.bfloat16, torch.float16)  # what autocast casts: others stay as they are
+
+
+def has_units(device: torch.device) -> bool:
+    """Whether ``device`` multiplies bf16 in hardware."""
+    return torch.cuda.get_device_capability(device) >= (8, 0) if device.type == "cuda" else CPU_HAS_UNITS
 
 
 def _cpu_has_units() -> bool:
@@ -23,49 +31,51 @@ def _cpu_has_units() -> bool:
     return not {"avx512_bf16", "amx_bf16", "bf16"}.isdisjoint(words)  # the last is Arm's
 
 
-CPU_HAS_UNITS = _cpu_has_units()  # once, since each step asks
+@cache
+def prepare() -> Library | None:
+    """Let this process's autocast round by itself if the CPU has no units: see :func:`by_rounding`."""
+    return None if CPU_HAS_UNITS else by_rounding()
 
 
-def has_units(device: torch.device) -> bool:
-    """Whether ``device`` multiplies bf16 in hardware."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_capability(device) >= (8, 0)
-    return CPU_HAS_UNITS
-
-
-class Rounded(TorchFunctionMode):
-    """bf16 autocast of a CPU without bf16 units, at the speed of fp32.
+def by_rounding() -> Library:
+    """Let autocast to bf16 on a CPU take as long as fp32, as long as what is returned is kept.
 
     Factors are rounded to bf16, products summed in fp32 and their sums rounded to bf16, forwards and backwards, as
     oneDNN does with units; without, it is many times slower than in fp32. What :data:`PRODUCTS` leaves out, such as
-    attention, stays as autocast has it. Sums run in another order than with units, as between any two CPUs.
+    attention, stays as autocast has it, and so does a compiled step, since Inductor would leave out the rounding. Sums
+    run in another order than with units, as between any two CPUs.
     """
+    library = Library("aten", "IMPL")
+    for name in PRODUCTS:
+        packet, _, overload = name.partition(".")
+        product = getattr(getattr(torch.ops.aten, packet), overload or "default")
+        library.impl(name, _rounded(product), "AutocastCPU", allow_override=True)
+    return library
 
-    def __init__(self) -> None:
-        self._autocast = torch.autocast("cpu", dtype=torch.bfloat16)
 
-    def __enter__(self) -> Rounded:
-        self._autocast.__enter__()
-        return super().__enter__()
+def _rounded(product: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """The function that autocast calls in the place of ``product``."""
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        super().__exit__(kind, error, trace)
-        self._autocast.__exit__(kind, error, trace)
+    def rounded(*args: Any, **kwargs: Any) -> Tensor:
+        values = [*args, *kwargs.values()]
+        wanted = torch.get_autocast_dtype("cpu")
+        by_fp32 = wanted == torch.bfloat16 and not torch.compiler.is_compiling() and all(map(_is_plain, values))
 
-    def __torch_function__(
-        self, func: Callable[..., Any], types: Sequence[type], args: Sequence[Any] = (), kwargs: Any = None
-    ) -> Any:
-        """The value of ``func``, in bf16 if it is one of :data:`PRODUCTS` and the network leaves autocast on."""
-        kwargs = kwargs or {}
-        if func not in PRODUCTS or not torch.is_autocast_enabled("cpu"):
-            return func(*args, **kwargs)
+        def cast(value: Any) -> Any:
+            if not isinstance(value, Tensor) or value.dtype not in CAST:
+                return value
+            lower = value.to(wanted)
+            return lower.to(torch.float32) if by_fp32 else lower
+
         with torch.autocast("cpu", enabled=False):
-            product = func(*map(_rounded, args), **{name: _rounded(value) for name, value in kwargs.items()})
-            return product.to(torch.bfloat16)
+            found = product(*map(cast, args), **{name: cast(value) for name, value in kwargs.items()})
+            return found.to(wanted) if by_fp32 else found
+
+    return rounded
 
 
-def _rounded(value: Any) -> Any:
-    """A tensor's values of bf16 as float32, and so its gradient's; anything else as it is."""
-    return value.to(torch.bfloat16).to(torch.float32) if isinstance(value, Tensor) else value
+def _is_plain(value: Any) -> bool:
+    return not isinstance(value, Tensor) or (value.dtype in CAST and value.layout == torch.strided)
+
+
+CPU_HAS_UNITS = _cpu_has_units()

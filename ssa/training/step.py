@@ -7,7 +7,6 @@ import shutil
 import sys
 import sysconfig
 from collections.abc import Callable, Hashable
-from contextlib import AbstractContextManager
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -42,10 +41,10 @@ def cross_entropy(outputs: Tensor, labels: Tensor) -> Tensor:
     return functional.cross_entropy(outputs, labels)
 
 
-def autocast(precision: str, device: torch.device) -> AbstractContextManager[object]:
+def autocast(precision: str, device: torch.device) -> torch.autocast:
     """bf16 autocast, or none for fp32. Masks multiply the fp32 weights before any cast."""
-    if precision == "bf16" and device.type == "cpu" and not bf16.has_units(device):
-        return bf16.Rounded()
+    if precision == "bf16" and device.type == "cpu" and not torch.compiler.is_compiling():
+        bf16.prepare()
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bf16")
 
 
