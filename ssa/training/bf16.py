@@ -49,7 +49,7 @@ def by_rounding() -> Library:
     for name in PRODUCTS:
         packet, _, overload = name.partition(".")
         product = getattr(getattr(torch.ops.aten, packet), overload or "default")
-        library.impl(name, _rounded(product), "AutocastCPU", allow_override=True)
+        library.impl(name, _rounded(product), "AutocastCPU")
     return library
 
 
