@@ -135,8 +135,10 @@ def table_of_blocks(children: pd.DataFrame) -> ShownTable:
 
 def _shared(lines: list[dict[str, str]]) -> dict[str, str]:
     """The settings that are equal in all of several ``lines`` of blocks, by their heads."""
+    if len(lines) < 2:
+        return {}
     first, *others = lines
-    settings = list(first)[list(first).index("Time") + 1 :] if others else []
+    settings = list(first)[list(first).index("Time") + 1 :]
     return {head: first[head] for head in settings if all(line[head] == first[head] != DASH for line in others)}
 
 

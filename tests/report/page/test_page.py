@@ -528,6 +528,7 @@ def test_what_all_blocks_share_is_said_in_the_caption(folder: Path) -> None:
     assert {"Epochs", "Children"} <= set(table.head)
     assert {"Sparsity (%)", "Learning rate", "Child seeds"}.isdisjoint(table.head)
     assert "The same in all" not in report_tables.table_of_blocks(children[children["block"] == "main"]).caption
+    assert report_tables.table_of_blocks(children[:0]).rows == []  # a study of ensembles alone
 
 
 @pytest.mark.parametrize(
