@@ -135,11 +135,16 @@ def instructions(device: torch.device) -> str:
 
     if device.type == "cuda":
         return "sm_{}{}".format(*torch.cuda.get_device_capability(device))
+    flags = cpu_flags()
+    return next((name for name in INSTRUCTIONS if name in flags), platform.machine())
+
+
+def cpu_flags() -> set[str]:
+    """The words of /proc/cpuinfo, the CPU's instruction sets among them; none where there is no such file."""
     try:
-        words = set(Path("/proc/cpuinfo").read_text(encoding="utf-8").split())
+        return set(Path("/proc/cpuinfo").read_text(encoding="utf-8").split())
     except OSError:
-        words = set()
-    return next((name for name in INSTRUCTIONS if name in words), platform.machine())
+        return set()
 
 
 def _cpu_name() -> str:

@@ -4,37 +4,33 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.library import Library
 
+from ssa.process import provenance
+
 PRODUCTS = (
     *("linear", "conv1d", "conv1d.padding", "conv2d", "conv2d.padding", "conv3d", "conv3d.padding"),
     *("matmul", "mm", "bmm", "addmm", "baddbmm"),
 )
+UNITS = {"avx512_bf16", "amx_bf16", "bf16"}  # as /proc/cpuinfo calls them; the last is Arm's
 CAST = (torch.float32, torch.bfloat16, torch.float16)  # what autocast casts: others stay as they are
 
 
 def has_units(device: torch.device) -> bool:
     """Whether ``device`` multiplies bf16 in hardware."""
-    return torch.cuda.get_device_capability(device) >= (8, 0) if device.type == "cuda" else CPU_HAS_UNITS
-
-
-def _cpu_has_units() -> bool:
-    try:
-        words = Path("/proc/cpuinfo").read_text(encoding="utf-8").split()
-    except OSError:
-        return False
-    return not {"avx512_bf16", "amx_bf16", "bf16"}.isdisjoint(words)  # the last is Arm's
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= (8, 0)
+    return not provenance.cpu_flags().isdisjoint(UNITS)
 
 
 @cache
 def prepare() -> Library | None:
     """Let this process's autocast round by itself if the CPU has no units: see :func:`by_rounding`."""
-    return None if CPU_HAS_UNITS else by_rounding()
+    return None if has_units(torch.device("cpu")) else by_rounding()
 
 
 def by_rounding() -> Library:
@@ -76,6 +72,3 @@ def _rounded(product: Callable[..., Tensor]) -> Callable[..., Tensor]:
 
 def _is_plain(value: Any) -> bool:
     return not isinstance(value, Tensor) or (value.dtype in CAST and value.layout == torch.strided)
-
-
-CPU_HAS_UNITS = _cpu_has_units()

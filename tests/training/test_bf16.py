@@ -90,7 +90,7 @@ def test_it_is_done_once_if_a_cpu_has_no_units(
     monkeypatch: pytest.MonkeyPatch, units: bool, precision: str, ours: int
 ) -> None:
     made: list[bool] = []
-    monkeypatch.setattr(bf16, "CPU_HAS_UNITS", units)
+    monkeypatch.setattr(bf16, "has_units", lambda device: units)
     monkeypatch.setattr(bf16, "by_rounding", lambda: made.append(True))
     bf16.prepare.cache_clear()
     for _ in range(2):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -244,7 +244,7 @@ def _drawn(row: Mapping[Any, Any], axis: Axis | None) -> DrawnComparison:
     text = number if axis.ratio else signed
     numbers, ends = text(estimate), (estimate, estimate)
     if not math.isnan(low):
-        numbers, ends = f"{numbers} ({' to '.join(text(end, _decimals(row, end)) for end in (low, high))})", (low, high)
+        numbers, ends = f"{numbers} ({_ends(row, text)})", (low, high)
     start, end = (axis.percent(value) for value in ends)
     beyond = {"left": ends[0] < axis.low, "right": ends[1] > axis.high}
     levels = tuple(axis.percent(level) for level in row["levels"])
@@ -254,9 +254,10 @@ def _drawn(row: Mapping[Any, Any], axis: Axis | None) -> DrawnComparison:
     )
 
 
-def _decimals(row: Mapping[Any, Any], bound: float) -> int:
-    """How many decimals tell a bound of an interval from no effect and from the thresholds that judge it."""
-    return decimals(bound, no_effect(row["measure"]), *row["levels"])
+def _ends(row: Mapping[Any, Any], text: Callable[[float, int], str]) -> str:
+    """The bounds of an interval, told from no effect and the thresholds that judge it; ``text`` writes a number."""
+    levels = no_effect(row["measure"]), *row["levels"]
+    return " to ".join(text(end, decimals(end, *levels)) for end in (row["low"], row["high"]))
 
 
 def _count(row: Mapping[Any, Any]) -> str:
@@ -266,11 +267,10 @@ def _count(row: Mapping[Any, Any]) -> str:
 
 def _line(row: Mapping[Any, Any], measure: str, interval: str) -> dict[str, str]:
     """A line of the table; ``measure``: of all lines, empty if each has its own."""
-    ends = row["low"], row["high"]
     return {
         "Comparison": row["comparison"] if measure else f"{capitalise(row['measure'])}: {row['comparison']}",
         capitalise(measure) or "Estimate": number(row["estimate"]),
-        interval: DASH if math.isnan(row["low"]) else " to ".join(number(end, _decimals(row, end)) for end in ends),
+        interval: DASH if math.isnan(row["low"]) else _ends(row, number),
         "n": _count(row) or DASH,
         "p": p_against(row["p"], row["against"], row["measure"]),
         HOLM: p_text(row["p_holm"]),
