@@ -37,8 +37,8 @@ class Checkpoint:
     def resume(self, training: Training, latest: int) -> dict[str, Any]:
         """Let ``training`` go on from the checkpoint and return what was said with it; empty without one.
 
-        A damaged one, or one of another origin, is left aside, since the run can start again; so is one from after
-        epoch ``latest``.
+        A damaged one is named and removed, since the run can start again. One of another origin, or from after epoch
+        ``latest``, is not taken.
         """
         if not self.path.exists():
             return {}

@@ -1,4 +1,4 @@
-"""Options of ``--config``, or of a workflow profile, beside the study; none of them changes a result."""
+"""Options of ``--config``, or of a workflow profile, beside the study; none of them changes what is trained."""
 
 from __future__ import annotations
 

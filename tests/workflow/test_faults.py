@@ -17,12 +17,19 @@ import pandas as pd
 import pytest
 from faults import compare, finish, jobs, lines, middle_of_a_child, snakemake, ssa, wait, write_study
 from PIL import Image
+from shared import once
 from sklearn.datasets import load_digits
 
 from ssa.files import read_tensors
 
 pytestmark = pytest.mark.slow
 LONG_PARENTS = {"small": {**faults.STUDY["parents"]["small"], "epochs": 120}}
+
+
+@pytest.fixture(scope="session")
+def long(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The study with parents long enough to stop, run to its end with nothing in its way."""
+    return once(tmp_path_factory, "long", lambda folder: finish(write_study(folder, parents=LONG_PARENTS)))
 
 
 @pytest.fixture
@@ -59,11 +66,11 @@ def test_snakemake_and_its_job_killed(tmp_path: Path, undisturbed: Path) -> None
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
-def test_a_parent_that_is_warned_saves_its_epoch_and_the_next_attempt_goes_on(tmp_path: Path, number: Any) -> None:
-    whole = write_study(tmp_path / "whole", parents=LONG_PARENTS)
-    parent_id = plan(whole)[0]
-    assert ssa(whole, "parent", "--parent", parent_id).returncode == 0
+def test_a_parent_that_is_warned_saves_its_epoch_and_the_next_attempt_goes_on(
+    tmp_path: Path, long: Path, number: Any
+) -> None:
     folder = write_study(tmp_path / "study", parents=LONG_PARENTS)
+    parent_id = plan(folder)[0]
     checkpoint = folder / "results" / "parents" / parent_id / "checkpoint.safetensors"
     job, log = training_parent(folder, parent_id)
     job.send_signal(number)
@@ -75,13 +82,13 @@ def test_a_parent_that_is_warned_saves_its_epoch_and_the_next_attempt_goes_on(tm
     again = ssa(folder, "parent", "--parent", parent_id)
     assert again.returncode == 0
     assert not checkpoint.exists()
-    same = weights(folder, parent_id) == weights(whole, parent_id)
+    same = weights(folder, parent_id) == weights(long, parent_id)
     print(f"warned by {number.name}: saved epoch {epoch} of 120, went on from there; weights equal: {same}")
     assert 0 < epoch < 120
     assert same
 
 
-def test_a_damaged_checkpoint_is_named_and_left_aside(tmp_path: Path) -> None:
+def test_a_damaged_checkpoint_is_named_and_removed(tmp_path: Path) -> None:
     folder = write_study(tmp_path / "study", parents=LONG_PARENTS)
     parent_id = plan(folder)[0]
     job, _ = training_parent(folder, parent_id)
@@ -159,9 +166,7 @@ def fill(folder: Path, leave: int) -> Path:
     return ballast
 
 
-def test_a_full_disk_is_one_line_and_the_study_goes_on_when_there_is_room(small_disk: Path, tmp_path: Path) -> None:
-    whole = write_study(tmp_path / "whole", parents=LONG_PARENTS)
-    finish(whole)
+def test_a_full_disk_is_one_line_and_the_study_goes_on_when_there_is_room(small_disk: Path, long: Path) -> None:
     folder, results, parent_id = small_disk, small_disk / "results", plan(small_disk)[0]
 
     def fails(stage: str, name: str) -> None:
@@ -193,7 +198,7 @@ def test_a_full_disk_is_one_line_and_the_study_goes_on_when_there_is_room(small_
     kept = lines(folder)
     ballast.unlink()
     finish(folder)
-    compare(folder, whole, kept)
+    compare(folder, long, kept)
 
 
 @pytest.mark.parametrize("how", ["truncated", "flipped"])
