@@ -57,11 +57,16 @@ def t_interval(values: ArrayLike, confidence: float = 0.95, against: float = 0.0
     if n == 0:
         return Interval(math.nan, math.nan, math.nan, math.nan, 0)
     mean = float(x.mean())
-    if n == 1 or np.ptp(x) <= ROUNDING * max(1.0, float(np.abs(x).max())):
+    if n == 1 or _equal(x):
         return Interval(mean, math.nan, math.nan, math.nan, n)
     error = float(x.std(ddof=1)) / math.sqrt(n)
     half = float(special.stdtrit(n - 1, (1 + confidence) / 2)) * error
     return Interval(mean, mean - half, mean + half, 2 * float(special.stdtr(n - 1, -abs(mean - against) / error)), n)
+
+
+def _equal(values: NDArray[np.float64]) -> bool:
+    """Whether all ``values`` are one, but for rounding."""
+    return bool(np.ptp(values) <= ROUNDING * max(1.0, float(np.abs(values).max())))
 
 
 def share_above(values: ArrayLike, confidence: float = 0.95) -> Interval:
@@ -163,15 +168,14 @@ def variance_ratio(x: ArrayLike, y: ArrayLike, confidence: float = 0.95) -> Inte
     """
     a, b = np.asarray(x, dtype=float), np.asarray(y, dtype=float)
     n = len(a)
-    if n < 3 or np.ptp(a) == 0 or np.ptp(b) == 0:
+    if n < 3 or _equal(a) or _equal(b):
         return Interval(math.nan, math.nan, math.nan, math.nan, n)
     ratio = float(a.var(ddof=1) / b.var(ddof=1))
     r = float(np.corrcoef(a, b)[0, 1])
     t = float(stats.t.ppf((1 + confidence) / 2, n - 2))
     k = 1 + 2 * max(0.0, 1 - r * r) * t * t / (n - 2)
     root = math.sqrt(k * k - 1)
-    same = np.ptp(a - b) == 0 or np.ptp(a + b) == 0
-    p = 1.0 if same else float(stats.pearsonr(a + b, a - b).pvalue)
+    p = 1.0 if _equal(a - b) or _equal(a + b) else float(stats.pearsonr(a + b, a - b).pvalue)
     return Interval(ratio, ratio * (k - root), ratio * (k + root), p, n)
 
 
@@ -180,8 +184,14 @@ def spread_ratio(paired: pd.DataFrame, confidence: float = 0.95) -> Interval:
 
     ``paired``: rows of :func:`ssa.results.children.pairs`.
     """
+    means = beside_partners(paired)
+    return variance_ratio(means["accuracy"], means["partner"], confidence)
+
+
+def beside_partners(paired: pd.DataFrame) -> pd.DataFrame:
+    """Each parent's mean ``accuracy``, and that of its children's partners as ``partner``; of rows as above."""
     means = paired.groupby(PARENT)[["accuracy", "difference"]].mean().dropna()
-    return variance_ratio(means["accuracy"], means["accuracy"] - means["difference"], confidence)
+    return means.assign(partner=means["accuracy"] - means["difference"])
 
 
 def is_usual(width: pd.Series) -> pd.Series:

@@ -46,7 +46,7 @@ def by_score(
 
 def _with_floor(score: Tensor, floor: float) -> Tensor:
     """The scores in float64, the highest fraction of them, rounded up, above all others."""
-    stay = math.ceil(floor * score.numel())
+    stay = math.ceil(Fraction(str(floor)) * score.numel())  # 0.07 of 100 is 7; in floats it is a bit more
     return score.double().masked_fill(~lowest(score, score.numel() - stay), math.inf)
 
 

@@ -26,9 +26,18 @@ class Mask(dict[str, Tensor]):
         return Mask(self, self.tied)
 
     def __or__(self, other: Mapping[str, Tensor]) -> Mask:  # type: ignore[override]
-        """The entries of both, the right one's where both have one."""
+        """The entries of both, the right one's where both have one. What is tied follows its weight's mask.
+
+        A tie to a weight whose mask no longer goes by whole neurons is dropped, with its entry.
+        """
         kept = {name: of for name, of in self.tied.items() if name not in other}
-        return Mask({**self, **other}, {**kept, **getattr(other, "tied", {})})
+        joined = Mask({**self, **other}, {**kept, **getattr(other, "tied", {})})
+        for name, of in list(joined.tied.items()):
+            if len(joined[of]) == joined[of].numel():
+                joined[name] = joined[of].flatten()
+            else:
+                del joined[name], joined.tied[name]
+        return joined
 
     def __ror__(self, other: Mapping[str, Tensor]) -> Mask:  # type: ignore[override]
         """As above, from the left."""
@@ -37,6 +46,7 @@ class Mask(dict[str, Tensor]):
     def __ior__(self, other: Mapping[str, Tensor]) -> Mask:  # type: ignore[override]
         """As above, in place."""
         joined = self | other
+        self.clear()
         self.update(joined)
         self.tied = joined.tied
         return self
@@ -59,13 +69,16 @@ def check(model: nn.Module, mask: Mapping[str, Tensor]) -> None:
         if not isinstance(entry, Tensor):
             raise TypeError(f"mask of {name!r} is {entry!r}; it is a bool tensor: leave out what is not pruned")
         shape = parameters[name].shape
-        rows = (shape[0], *[1] * (len(shape) - 1))
+        rows = (*shape[:1], *[1] * (len(shape) - 1))
         if tuple(entry.shape) not in (tuple(shape), rows):
             raise ValueError(
                 f"mask of {name!r} has shape {tuple(entry.shape)}; expected {tuple(shape)}, or {rows} for neurons"
             )
         if entry.dtype != torch.bool:
             raise ValueError(f"mask of {name!r} has dtype {entry.dtype}; expected torch.bool")
+    for name, of in getattr(mask, "tied", {}).items():
+        if not (name in mask and of in mask and torch.equal(mask[name], mask[of].flatten())):
+            raise ValueError(f"mask of {name!r} is tied to that of {of!r}, and is not the same; tied ones go together")
 
 
 def apply(model: nn.Module, mask: Mapping[str, Tensor]) -> None:

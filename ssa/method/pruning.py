@@ -78,9 +78,12 @@ def prune(
     if floor:
         count = partial(count, floor=floor)
     scaled = structure == "neurons" if normalise is None else normalise
-    if scaled and allocation == "global" and criterion not in ("random", "anti-random"):
+    scaled = scaled and allocation == "global" and criterion not in ("random", "anti-random")
+    if scaled:
         count = partial(_count_normalised, count)
     scores = _scores(model, weights, shapes, criterion, sparsity, count, seed, example, batches, loss)
+    if scaled and not isinstance(criterion, str):
+        _check_signs(scores)
     counts = count(scores, sparsity)
     _check(scores, counts, sparsity, allocation)
     mask = Mask({name: ~lowest(score, counts[name]) for name, score in scores.items()})
@@ -186,6 +189,15 @@ def _count_normalised(count: Callable[[Tensors, float], Counts], scores: Tensors
     return count(normalised(scores), sparsity)
 
 
+def _check_signs(scores: Tensors) -> None:
+    """``ValueError`` for scores below 0, whose mean says nothing of their size."""
+    for name, score in scores.items():
+        if (score < 0).any():
+            raise ValueError(
+                f"the scores of {name!r} go below 0: no mean can scale them; normalise=False takes them as they are"
+            )
+
+
 def _check_floor(floor: float, allocation: str) -> None:
     if not (isinstance(floor, Real) and 0 <= floor < 1):
         raise ValueError(f"floor is {floor!r}; allowed: a fraction in [0, 1)")
@@ -236,14 +248,17 @@ def _following_norms(model: nn.Module, example: Any) -> dict[int, list[nn.Module
     probe = scratch(model)
     norms: list[nn.Module] = [m for m in probe.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
     own = dict(zip(probe.modules(), model.modules(), strict=True))
-    producers: dict[int, tuple[nn.Module, Tensor]] = {}
+    producers: dict[int, tuple[nn.Module, Tensor, int]] = {}
     read: dict[nn.Module, set[int]] = {norm: set() for norm in norms}  # ids of layers, 0 for anything else
 
     def produced(layer: nn.Module, _: object, output: Tensor) -> None:
-        producers[id(output)] = (layer, output)  # holding the output keeps its id from being used again
+        if isinstance(output, Tensor):  # held, so that its id is not used again
+            producers[id(output)] = (layer, output, output._version)
 
     def consumed(norm: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        read[norm].add(id(own[producers[id(inputs[0])][0]]) if id(inputs[0]) in producers else 0)
+        layer, output, version = producers.get(id(inputs[0]), (None, inputs[0], 0))
+        unchanged = layer is not None and output._version == version  # a residual may have been added in place
+        read[norm].add(id(own[layer]) if layer is not None and unchanged else 0)
 
     for module in probe.modules():
         if isinstance(module, PRUNABLE):

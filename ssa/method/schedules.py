@@ -43,6 +43,9 @@ def as_function(schedule: str | Schedule) -> Schedule:
 
 def check(schedule: str | Schedule) -> None:
     """``ValueError`` if ``schedule`` is no known name, nor a map of the unit interval onto itself from 0 to 1."""
-    start, middle, end = map(as_function(schedule), (0.0, 0.5, 1.0))
-    if not (abs(start) < TINY and abs(end - 1) < TINY and 0 <= middle <= 1):
-        raise ValueError(f"schedule {schedule!r} goes from {start:g} over {middle:g} to {end:g}; allowed: from 0 to 1")
+    values = [as_function(schedule)(x / 100) for x in range(101)]
+    start, end = values[0], values[-1]
+    if not (abs(start) < TINY and abs(end - 1) < TINY):
+        raise ValueError(f"schedule {schedule!r} goes from {start:g} to {end:g}; allowed: from 0 to 1")
+    if out := [(x / 100, value) for x, value in enumerate(values) if not -TINY < value < 1 + TINY]:
+        raise ValueError(f"schedule {schedule!r} is {out[0][1]:g} at {out[0][0]:g}; allowed: 0 to 1 all the way")

@@ -391,7 +391,7 @@ class Subnetwork(Annealed):
         The child itself stays as it is.
         """
         probe = copy.deepcopy(self)
-        probe.seed = seed
+        probe.reseed(seed)
         probe.at(t)
         with torch.no_grad():
             for name in probe._layers:

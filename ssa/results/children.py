@@ -8,6 +8,8 @@ from typing import Any
 
 import pandas as pd
 
+from ssa.errors import UserError
+
 PARENT = ["parent", "parent_seed"]
 # A grid cell of one study; with PARENT's seed and the child's seed, what two paired children share.
 CELL = ["parent", "criterion", "structure", "allocation", "stem", "sparsity", "augment", "epochs", "lr_schedule", "lr"]
@@ -50,6 +52,19 @@ def join_epochs(history: pd.DataFrame, children: pd.DataFrame) -> pd.DataFrame:
 def having(frame: pd.DataFrame, values: Mapping[Any, Any]) -> pd.DataFrame:
     """The rows of ``frame`` with these ``values``."""
     return frame[(frame[list(values)] == pd.Series(values)).all(axis=1)]
+
+
+def best(frame: pd.DataFrame, column: str) -> Any:
+    """The value of ``column`` with the highest mean validation accuracy, of equals the lowest; None without children.
+
+    ``UserError`` for children without validation images.
+    """
+    if frame.empty:
+        return None
+    validation = frame.groupby(column)["validation_accuracy"].mean()
+    if validation.isna().any():
+        raise UserError("nothing can be chosen without validation images: set validation in the study's datasets")
+    return validation.idxmax()
 
 
 def pairs(rows: pd.DataFrame, base: pd.DataFrame, column: str = "accuracy") -> pd.DataFrame:

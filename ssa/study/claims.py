@@ -340,6 +340,14 @@ def _variants(values: Any, claim: Claim, where: str) -> Iterator[tuple[Mapping[s
         yield more, f"{where}.exploratory[{i}]"
 
 
+def tuned(section: Mapping[str, Any]) -> Iterator[tuple[str, Collection[str]]]:
+    """The claims of ``section`` that choose each method's rate, and the kinds of parents that they name."""
+    for name, claim in CLAIMS.items():
+        for values, here in _variants(section.get(name) or {}, claim, name):
+            if values.get("tuned"):
+                yield here, values.get("parents") or ()
+
+
 def _check_settings(
     values: Any, kind: type, mappings: tuple[str, ...], known: Mapping[str, Collection[str] | None], where: str
 ) -> None:
@@ -404,10 +412,15 @@ def thresholds(name: str, against: float, smallest: float) -> list[float]:
     return sorted({against, smallest if CLAIMS[name].knows_smallest else 0.0} - {0.0})
 
 
+def percent(share: float) -> str:
+    """``share`` as it is told: 0.975 is 97.5%."""
+    return f"{100 * share:g}%"
+
+
 def rule_of(section: Mapping[str, Any], name: str) -> str:
     """The rule of claim ``name`` in words, with the numbers of ``section``."""
     top = top_of(section)
     alpha = 1 - top.confidence
     numbers = {"smallest": top.smallest_difference, "alpha": round(alpha, 6), "tail": round(alpha / 2, 6)}
     own = {"small": 0.0, **settings_of_claim(section, name)}
-    return CLAIMS[name].rule.format(**numbers, level=f"{top.confidence:.0%}", small=own["small"])
+    return CLAIMS[name].rule.format(**numbers, level=percent(top.confidence), small=own["small"])

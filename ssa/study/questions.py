@@ -19,6 +19,7 @@ FINDINGS = (
     "gradients",
     "calibration",
 )
+CHOOSING = ("rates", "lengths")  # which choose on validation images
 
 
 def check(names: object, where: str) -> list[str]:

@@ -19,7 +19,7 @@ from ssa.study import blocks, law_source, questions
 from ssa.study import ensembles as ensemble_study
 from ssa.study import wandb as tracking_settings
 from ssa.study.blocks import Child
-from ssa.study.claims import ssa_settings, validate_claims
+from ssa.study.claims import ssa_settings, tuned, validate_claims
 from ssa.study.ensembles import Ensemble
 from ssa.study.methods import CATALOGUE, Method
 from ssa.training import models, rates
@@ -209,6 +209,7 @@ def expand(raw: Any, path: Path) -> Study:
     }
     defaults = blocks.checked(raw.get("children") or {}, methods, f"{where}children")
     validate_claims(raw.get("claims") or {}, methods, parents, _names(raw.get("ensembles")), f"{where}claims")
+    _check_choices(raw, parents, where)
     reference = ssa_settings(raw.get("claims") or {})
     children: dict[str, Child] = {}
     for i, block in enumerate(raw["blocks"]):
@@ -225,6 +226,21 @@ def expand(raw: Any, path: Path) -> Study:
     return Study(
         str(raw["name"]), path, raw, _with_members(parents, ensembles), tuple(children.values()), tuple(ensembles)
     )
+
+
+def _check_choices(raw: Mapping[str, Any], parents: Mapping[str, tuple[ParentSpec, ...]], where: str) -> None:
+    """``UserError`` where something is chosen on validation images, and kinds of parents have none."""
+    found: list[tuple[str, Collection[str]]] = [
+        (f"findings: {name}", ()) for name in raw.get("findings") or () if name in questions.CHOOSING
+    ]
+    found += [(f"claims.{name}.tuned", kinds) for name, kinds in tuned(raw.get("claims") or {})]
+    for what, kinds in found:
+        for kind in kinds or parents:
+            if any(spec.data.validation == 0 for spec in parents[kind]):
+                raise UserError(
+                    f"{where}{what} chooses on validation images, and parents {kind!r} have none; allowed: validation "
+                    "above 0 in their data set"
+                )
 
 
 def _names(entries: Any) -> list[str]:

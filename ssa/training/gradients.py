@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ssa.data.batches import Batches
 from ssa.method.subnetwork import Subnetwork
-from ssa.seeds import derive
+from ssa.seeds import derive, seed_layers
 from ssa.training import step
 
 
@@ -35,30 +35,35 @@ UNKNOWN = Noise(math.nan, math.nan, math.nan)
 def measure_noise(child: Subnetwork, batches: Batches, time: float, count: int, seed: int) -> Noise:
     """The noise at ``time``, in epochs, over ``count`` whole batches (fewer if there are fewer) with two masks each.
 
-    Two gradients of one batch differ by their masks alone: half their squared distance is unbiased for the part of the
-    variance that masks make. Nothing of ``child`` changes; ``variance`` is NaN for less than two batches.
+    Two gradients of one batch differ by their masks alone, since dropout draws the same for both: half their squared
+    distance is unbiased for the part of the variance that masks make. Nothing of ``child`` changes; ``variance`` is NaN
+    for less than two batches.
     """
     probe = copy.deepcopy(child).train()
     first, second = (_Sum() for _ in range(2))
     apart, pairs = 0.0, 0
     whole = (batch for batch in batches.epoch(seed, 0) if len(batch[1]) == batches.recipe.batch_size)
-    for number, batch in enumerate(islice(whole, count)):
-        one, two = (_gradient(probe, batch, batches, time, derive("noise", seed, number, mask)) for mask in (0, 1))
-        first.add(one)
-        second.add(two)
-        apart += float((one - two).square().sum()) / 2
-        pairs += 1
+    with torch.random.fork_rng([child.target.device] if child.target.is_cuda else []):
+        for number, batch in enumerate(islice(whole, count)):
+            one, two = (_gradient(probe, batch, batches, time, (seed, number), mask) for mask in (0, 1))
+            first.add(one)
+            second.add(two)
+            apart += float((one - two).square().sum()) / 2
+            pairs += 1
     if not pairs:
         return UNKNOWN
     variance = (first.variance() + second.variance()) / 2
     return Noise(variance, apart / pairs, (first.squares + second.squares) / (2 * pairs))
 
 
-def _gradient(probe: Subnetwork, batch: tuple[Tensor, Tensor], batches: Batches, time: float, mask_seed: int) -> Tensor:
-    """float64: the gradient of one batch's loss under one mask, all parameters end to end."""
-    probe.seed = mask_seed
+def _gradient(
+    probe: Subnetwork, batch: tuple[Tensor, Tensor], batches: Batches, time: float, of: tuple[int, int], mask: int
+) -> Tensor:
+    """float64: the gradient of the loss of batch ``of`` (seed, number) under one mask, all parameters end to end."""
+    probe.reseed(derive("noise", *of, mask))
     probe.at(time)
-    parameters = list(probe.weights.values())
+    seed_layers("noise of layers", *of)
+    parameters = [parameter for parameter in probe.weights.values() if parameter.requires_grad]
     loss = step.loss(probe, *batch, batches.recipe.precision)
     gradients = torch.autograd.grad(loss, parameters, materialize_grads=True)
     return torch.cat([gradient.flatten().double() for gradient in gradients])

@@ -155,8 +155,8 @@ def effective_sparsity(model: nn.Module, mask: Mask, example: Tensor) -> float:
     """The fraction of weights that are pruned or on no path from input to output; NaN if paths cannot be traced.
 
     With all weights replaced by their mask, BatchNorm and biases by the identity, a weight's gradient counts the
-    paths through it (SynFlow, Tanaka et al., 2020, arXiv 2006.05467). Attention, and scales other than BatchNorm's,
-    cannot be traced so.
+    paths through it (SynFlow, Tanaka et al., 2020, arXiv 2006.05467). Attention, scales other than BatchNorm's, and
+    networks that answer to an input of 0, as through a softmax, cannot be traced so.
     ``example``: one image, (1, channels, height, width).
     """
     if any(isinstance(m, UNTRACED) or hasattr(m, "attn") for m in model.modules()):
@@ -167,8 +167,11 @@ def effective_sparsity(model: nn.Module, mask: Mask, example: Tensor) -> float:
     weights = {name: p for name, p in traced.named_parameters() if name in mask and name not in mask.tied}
     if not weights:
         return 0.0
-    # A sum over paths, far inside double's range; the scale keeps it there for deep and wide networks.
-    paths = traced(torch.ones_like(example, dtype=torch.float64)).sum()
+    # A sum over paths, far inside double's range; the scale keeps it there for deep and wide networks. Of an input so
+    # small that no gate saturates, whose gradient would be 0.
+    paths, offset = (traced(torch.full_like(example, x, dtype=torch.float64)).sum() for x in (2.0**-20, 0.0))
+    if offset != 0:
+        return math.nan
     gradients = torch.autograd.grad(paths, list(weights.values()), allow_unused=True)
     alive = sum(
         int(((weight > 0) & (gradient > 0)).sum())
@@ -189,5 +192,5 @@ def _path_counter(model: nn.Module, mask: Mask) -> nn.Module:
             if isinstance(child, (*NORMS, nn.Dropout)):
                 setattr(module, name, nn.Identity())
             elif isinstance(child, nn.MaxPool2d):  # an average reads every place, as some input would
-                setattr(module, name, nn.AvgPool2d(child.kernel_size, child.stride, child.padding))
-    return traced
+                setattr(module, name, nn.AvgPool2d(child.kernel_size, child.stride, child.padding, child.ceil_mode))
+    return traced.requires_grad_()

@@ -156,6 +156,7 @@ def test_variance_ratio_of_equal_values_is_one():
     assert statistics.variance_ratio([1, 2, 4], [1, 2, 4]) == Interval(1, 1, 1, 1, 3)
     assert math.isnan(statistics.variance_ratio([1, 1, 1], [1, 2, 4]).mean)
     assert math.isnan(statistics.variance_ratio([1, 2], [2, 4]).mean)
+    assert math.isnan(statistics.variance_ratio([1, 2, 4], [0.1 + 0.2, 0.3, 0.3]).mean)  # equal but for rounding
 
 
 def test_interval_over_parents_covers_at_its_rate_and_one_over_children_does_not():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -239,6 +240,22 @@ def test_connections_of_untrained_networks_too_where_scores_are_normalised_or_ha
     floored = pruning.prune(untrained(), 0.97, allocation="global", floor=0.01)
     assert int(floored["4.weight"].sum()) == 656  # ceil(0.01 * 65,536), where without a floor none would stay
     assert sum(int((~entry).sum()) for entry in floored.values()) == round(0.97 * 344064)
+
+
+def test_a_floor_is_exact_whatever_floats_make_of_it() -> None:
+    """0.07 * 100 is 7.000000000000001 in floats."""
+    assert by_score({}, {"a": torch.arange(100.0)}, 0.93, floor=0.07) == {"a": 93}
+
+
+def test_scores_of_ones_own_that_have_no_size_are_not_scaled() -> None:
+    model = nn.Sequential(nn.Linear(2, 4), nn.Linear(4, 4), nn.Linear(4, 2))
+    scores = {"0.weight": torch.tensor([-4, -3, -2, 0.001]), "1.weight": torch.tensor([-40.0, -30, -20, 10])}
+    own = {name: score.view(4, 1) for name, score in scores.items()}
+    options: dict[str, Any] = {"criterion": own, "structure": "neurons", "allocation": "global"}
+    with pytest.raises(ValueError, match=r"the scores of '0\.weight' go below 0.*normalise=False"):
+        pruning.prune(model, 3 / 8, **options)
+    mask = pruning.prune(model, 3 / 8, **options, normalise=False)
+    assert mask["1.weight"].flatten().tolist() == [False, False, False, True]
 
 
 def test_a_floor_by_hand() -> None:

@@ -33,6 +33,13 @@ def images() -> Tensor:
     return torch.randn(4, 12, generator=torch.Generator().manual_seed(1))
 
 
+def ease_in_out_back(x: float) -> float:
+    """A common easing, which overshoots on both sides."""
+    if x < 0.5:
+        return (2 * x) ** 2 * (7.19 * x - 2.59) / 2
+    return ((2 * x - 2) ** 2 * (3.59 * (x * 2 - 2) + 2.59) + 2) / 2
+
+
 def child_of(law: Law, sparsity: float = 0.9, **more: Any) -> Subnetwork:
     model = mlp()
     return Subnetwork(model, ssa.prune(model, sparsity), law, **more)
@@ -315,6 +322,46 @@ def test_copies_and_unions_of_a_mask_know_what_goes_together() -> None:
     assert other.tied == mask.tied
 
 
+def test_a_union_keeps_ties_only_where_they_hold() -> None:
+    model = mlp()
+    neurons, others = (ssa.prune(model, 0.5, structure="neurons", seed=seed) for seed in (1, 2))
+    name, of = next(iter(neurons.tied.items()))
+    entry = others[of]
+    joined = neurons | {of: entry}
+    assert torch.equal(joined[name], entry.flatten())
+    connections = ssa.prune(model, 0.5)
+    plain = neurons | connections
+    assert not plain.tied
+    assert plain.keys() == connections.keys()
+    neurons |= connections
+    assert neurons.keys() == connections.keys()
+    Subnetwork(model, plain, OneShot())(images())
+    torn = Mask({of: entry, name: ~entry.flatten()}, {name: of})
+    with pytest.raises(ValueError, match=f"mask of '{name}' is tied to that of '{of}', and is not the same"):
+        Subnetwork(mlp(), torn, OneShot())
+
+
+def test_masks_that_are_handed_out_stay_as_they_are() -> None:
+    child = child_of(Iterative(epochs=4, order="reranked"))
+    with torch.no_grad():
+        child.weights["0.weight"].normal_()
+    masks = [child.mask, child.sample(torch.Generator())]
+    before = [mask["0.weight"].clone() for mask in masks]
+    child.at(3)
+    masks[0]["0.weight"].fill_(True)
+    assert not torch.equal(child.mask["0.weight"], before[0])
+    assert ssa.sparsity(child).sparsity == pytest.approx(0.9, abs=0.01)
+    assert torch.equal(masks[1]["0.weight"], before[1])
+
+
+def test_another_seed_of_a_step_leaves_a_regenerated_order_as_it_is() -> None:
+    child = child_of(Iterative(epochs=4, order="random"), regenerate=True)
+    child.at(2)
+    shown = child._expand(child.multiplier.bool())["0.weight"]
+    for seed in (child.seed, 99):
+        assert torch.equal(child.as_used(2, seed).get_parameter("0.weight") != 0, shown)
+
+
 def test_files_may_be_read_by_whom_the_user_lets(tmp_path: Path) -> None:
     before = os.umask(0o027)
     try:
@@ -370,8 +417,13 @@ def weight_norm() -> None:
         (lambda: child_of(TemperatureAnnealing(tau=0.5)), ValueError, "anneals for 0 epochs"),
         (lambda: TemperatureAnnealing(epochs="5"), ValueError, "epochs is '5'; it is a length"),
         (lambda: TemperatureAnnealing(epochs=5, tau=None), ValueError, "tau is None; it is a probability"),
-        (lambda: TemperatureAnnealing(epochs=5, schedule=lambda x: 1 - x), ValueError, "goes from 1 over 0.5 to 0"),
-        (lambda: TemperatureAnnealing(epochs=5, schedule=lambda x: 2 * x), ValueError, "goes from 0 over 1 to 2"),
+        (lambda: TemperatureAnnealing(epochs=5, schedule=lambda x: 1 - x), ValueError, "goes from 1 to 0"),
+        (lambda: TemperatureAnnealing(epochs=5, schedule=lambda x: 2 * x), ValueError, "goes from 0 to 2"),
+        (
+            lambda: TemperatureAnnealing(epochs=5, schedule=ease_in_out_back),
+            ValueError,
+            "is -.* at 0.01; allowed: 0 to 1",
+        ),
         (lambda: child_of(Wrong(epochs=2)), ValueError, r"Wrong.anneal\(\) at a = 0 gave 2 to 2; probabilities are in"),
         (lambda: child_of(Single(epochs=2)), TypeError, "returned float; it returns a pair"),
         (lambda: child_of(Unknown(epochs=2)), ValueError, "gave nan to nan"),

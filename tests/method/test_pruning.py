@@ -118,6 +118,31 @@ def test_of_an_odd_number_of_weights_opposite_masks_share_or_miss_one(size: int,
     assert (int((random & anti).sum()), int((~random & ~anti).sum())) == (both, neither)
 
 
+class InPlace(nn.Module):
+    """A layer whose output a residual is added to, in place or not, before BatchNorm reads it."""
+
+    def __init__(self, in_place: bool) -> None:
+        super().__init__()
+        self.stem, self.conv, self.norm = nn.Conv2d(1, 4, 1), nn.Conv2d(4, 4, 1), nn.BatchNorm2d(4)
+        self.alone, self.head, self.in_place = nn.BatchNorm2d(4), nn.Linear(4, 2), in_place
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.alone(self.stem(x))
+        out = self.conv(x)
+        if self.in_place:
+            out += x
+        else:
+            out = out + x
+        return self.head(self.norm(out).mean((2, 3)))
+
+
+@pytest.mark.parametrize("in_place", [False, True])
+def test_batchnorm_that_reads_a_residual_too_is_not_tied(in_place: bool) -> None:
+    mask = pruning.prune(InPlace(in_place), 0.5, structure="neurons", example=torch.zeros(1, 1, 2, 2))
+    tied = {"stem.bias": "stem.weight", "alone.weight": "stem.weight", "alone.bias": "stem.weight"}
+    assert mask.tied == {**tied, "conv.bias": "conv.weight"}
+
+
 class Attention(nn.Module):
     """Attention between two linear layers."""
 

@@ -28,6 +28,15 @@ def test_by_hand() -> None:
     assert kept.int().tolist() == [[1, 0, 1, 1, 1, 1, 1], [1, 0, 1, 0, 0, 1, 1], [0, 0, 0, 0, 0, 0, 0]]
 
 
+def test_of_a_child_that_diverged_as_many_weights_go_as_of_any() -> None:
+    layout = layout_of(torch.zeros(5))
+    ranked = ranking.Ranking(layout, {"w0": torch.zeros(5)}, CPU)
+    score, alive = torch.tensor([math.nan, 1.0, math.nan, 2.0, math.nan]), torch.tensor([False, True, True, True, True])
+    kept = ranked.cut(score, alive, [[2], [4]])
+    assert kept[0].tolist() == [False, False, True, True, True]
+    assert int((~kept[1]).sum()) == 4
+
+
 def test_equals_go_in_the_order_of_entries_whatever_the_memory_is() -> None:
     layout = layout_of(channels_last(1, 2, 1, 2))  # memory holds entries 0, 2, 1, 3
     kept = ranking.Selection(layout, CPU)(torch.zeros(4), torch.tensor([[2]]))

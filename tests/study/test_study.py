@@ -82,6 +82,18 @@ def test_an_id_follows_every_field_of_a_specification(tiny: dict[str, Any], path
         assert (changed(child, keys, field).id == child.id) is (field in PERMITS), field
 
 
+def test_what_is_chosen_on_validation_images_needs_some(tiny: dict[str, Any]) -> None:
+    next(iter(tiny["datasets"].values()))["validation"] = 0
+    expand(copy.deepcopy(tiny))
+    for more, named in (
+        ({"findings": ["controls", "lengths"]}, "findings: lengths"),
+        ({"claims": {"C1": {"tuned": True}}}, "claims.C1.tuned"),
+        ({"claims": {"C1": {"exploratory": [{"tuned": True}]}}}, r"claims.C1.exploratory\[0\].tuned"),
+    ):
+        with pytest.raises(UserError, match=f"{named} chooses on validation images, and parents 'small' have none"):
+            expand({**copy.deepcopy(tiny), **more})
+
+
 def test_an_id_follows_every_setting_but_the_methods_name(tiny: dict[str, Any]) -> None:
     base = {child.spec.id for child in expand(copy.deepcopy(tiny)).children}
     changes: list[tuple[str, str, Any]] = [

@@ -14,10 +14,11 @@ from studies import expand
 from torch import Tensor, nn
 from torch.nn import functional
 
+import ssa
 from ssa.data import splits
 from ssa.data.batches import Batches
 from ssa.data.splits import Data
-from ssa.method.laws import Law, OneShot, RandomAnnealing, TemperatureAnnealing
+from ssa.method.laws import Iterative, Law, OneShot, RandomAnnealing, TemperatureAnnealing
 from ssa.method.subnetwork import Subnetwork
 from ssa.process.deadline import Deadline
 from ssa.specs.specs import DataSpec, Recipe
@@ -92,6 +93,17 @@ def test_random_annealing_keeps_its_own_draw_and_only_samples_anew(batches: Batc
     before = drawn.clone()
     assert gradients.measure_noise(child, batches, 0.0, 5, seed=5).mask_variance > 0
     assert torch.equal(drawn, before)
+
+
+def test_what_dropout_and_regenerated_orders_draw_is_no_variance_of_masks(batches: Batches) -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Flatten(), nn.Dropout(0.5), nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 10))
+    model[2].weight.requires_grad_(False)
+    mask = ssa.prune(model, 0.5)
+    noise = gradients.measure_noise(Subnetwork(copy.deepcopy(model), mask, OneShot()), batches, 0.0, 3, seed=5)
+    assert noise.mask_variance == 0 < noise.variance
+    ordered = Subnetwork(model, mask, Iterative(epochs=4, order="random"), regenerate=True)
+    assert gradients.measure_noise(ordered, batches, 2.0, 3, seed=5).mask_variance == 0  # one order, whatever is drawn
 
 
 def test_measuring_changes_nothing_of_the_child(batches: Batches) -> None:

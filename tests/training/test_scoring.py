@@ -103,6 +103,27 @@ def test_effective_sparsity_is_blank_where_paths_cannot_be_traced() -> None:
     assert math.isnan(scoring.effective_sparsity(members, pruning.prune(members, 0.5), torch.zeros(1, 2)))
 
 
+class Gated(nn.Module):
+    """A gate that is shut or open, where its slope is 0, from an input of 3 on."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x * nn.functional.hardsigmoid(100 * x)
+
+
+def test_effective_sparsity_sees_through_gates_frozen_weights_and_pools_of_another_shape() -> None:
+    model = nn.Sequential(nn.Linear(2, 2), Gated(), nn.Linear(2, 2)).requires_grad_(False)
+    assert scoring.effective_sparsity(model, pruning.prune(model, 0.0), torch.zeros(1, 2)) == 0.0
+    pooled = nn.Sequential(nn.Conv2d(1, 2, 1), nn.MaxPool2d(2, ceil_mode=True), nn.Flatten(), nn.Linear(8, 2))
+    assert scoring.effective_sparsity(pooled, pruning.prune(pooled, 0.0), torch.zeros(1, 1, 3, 3)) == 0.0
+
+
+@pytest.mark.parametrize("head", [nn.LogSoftmax(dim=1), nn.Softmax(dim=1)])
+def test_effective_sparsity_is_blank_after_a_softmax(head: nn.Module) -> None:
+    """Its gradient is 0 but for rounding where all classes are alike."""
+    model = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 4), head)
+    assert math.isnan(scoring.effective_sparsity(model, pruning.prune(model, 0.5), torch.zeros(1, 2)))
+
+
 class Constant(nn.Module):
     """A channel that is 1.003 everywhere beside one that is the image, each with BatchNorm; bf16 rounds 1.003 to 1."""
 

@@ -27,11 +27,14 @@ def epochs_of(key: str, e: float) -> range:
 def with_drop(rows: pd.DataFrame, history: pd.DataFrame, e: float, key: str) -> pd.DataFrame:
     """``rows`` with ``drop``: the parent's accuracy minus the mean of the used network's over the epochs of ``key``.
 
-    ``UntestableError`` if the network as used was not scored; blank for a child that was not at each of these epochs.
+    A child that diverged was trained no further: it has its final accuracy in the epochs after. ``UntestableError`` if
+    the network as used was not scored; blank for a child that was not at each of these epochs.
     """
     wanted = epochs_of(key, e)
     if USED not in history or history[USED].isna().all():
         raise UntestableError("the network as training uses it was not scored (score_used)")
-    known = history[history["epoch"].isin(wanted)].dropna(subset=USED).groupby("child_id")[USED].agg(["mean", "size"])
-    mean = known["mean"].where(known["size"] == len(wanted))
-    return rows.assign(drop=rows["parent_accuracy"] - rows["child_id"].map(mean))
+    known = history[history["epoch"].isin(wanted)].dropna(subset=USED).groupby("child_id")[USED].agg(["sum", "size"])
+    scored = rows[["child_id"]].join(known, on="child_id").fillna({"sum": 0.0, "size": 0})
+    left = len(wanted) - scored["size"]
+    mean = (scored["sum"] + left * rows["accuracy"]) / len(wanted)
+    return rows.assign(drop=(rows["parent_accuracy"] - mean).where(rows["diverged"] | (left == 0)))

@@ -18,9 +18,9 @@ from ssa.analysis.claims.standing import note, planned_parents, rules, standing
 from ssa.analysis.claims.tests import TESTS
 from ssa.analysis.claims.verdicts import NOT_TESTABLE
 from ssa.analysis.statistics import DASH, capitalise, decimals, p_text
-from ssa.results.children import CELL, collapsed, trained_on
+from ssa.results.children import CELL, best, collapsed, trained_on
 from ssa.results.ensembles import groups
-from ssa.study.claims import CLAIMS, rule_of, settings_of_claim, ssa_settings, thresholds, top_of
+from ssa.study.claims import CLAIMS, percent, rule_of, settings_of_claim, ssa_settings, thresholds, top_of
 from ssa.study.methods import label
 
 OVERALL = "overall"
@@ -128,7 +128,7 @@ def claims_in_markdown(section: Mapping[str, Any], rows: list[ClaimRow]) -> str:
     parts = [
         "# Claims\n",
         f"SSA stands for {label(ssa['method'])} with tau {ssa['tau']:g}, {ssa['anneal_schedule']}, annealed over "
-        f"{ssa['anneal_fraction']:g} of the epochs, fixed beforehand. Intervals are at {top.confidence:.0%}, over "
+        f"{ssa['anneal_fraction']:g} of the epochs, fixed beforehand. Intervals are at {percent(top.confidence)}, over "
         "parents or, of ensembles, seeds (n); p is two-sided, against no difference (a ratio of 1) if no other value "
         "stands beside it.\n",
         f"{rules()} {planned_parents(top)}\n",
@@ -266,6 +266,5 @@ def _select(children: pd.DataFrame, settings: Mapping[str, Any]) -> pd.DataFrame
 def _tuned(children: pd.DataFrame) -> pd.DataFrame:
     """The children at the peak rate that is best for their method and cell on validation images, as if of one rate."""
     cell = [*(key for key in CELL if key != "lr"), "method", "tau", "anneal_epochs", "anneal_schedule"]
-    means = children.groupby([*cell, "lr"], dropna=False)["validation_accuracy"].transform("mean")
-    best = means.groupby([children[key] for key in cell], dropna=False).transform("max")
-    return children[means == best].assign(lr=0.0)
+    tuned = [part[part["lr"] == best(part, "lr")] for _, part in children.groupby(cell, dropna=False)]
+    return pd.concat([children[:0], *tuned]).sort_index().assign(lr=0.0)

@@ -14,7 +14,7 @@ from ssa.analysis.claims.comparison import JUDGED, SINGLE, Comparison
 from ssa.analysis.claims.verdicts import BELOW, FEW, UNDECIDED
 from ssa.analysis.statistics import decimals
 from ssa.results.children import COLLAPSE
-from ssa.study.claims import Section
+from ssa.study.claims import Section, percent
 
 RULES = Path(__file__).resolve().parents[3] / "docs" / "rules.md"
 EARLIER = "earlier_verdicts.csv"  # claim, arm, verdict, changed: of a record that was judged by other rules before
@@ -35,7 +35,7 @@ def planned_parents(top: Section) -> str:
         return "The number of parents was not fixed beforehand."
     looks = " and ".join(str(n) for n in top.looks)
     looked = (
-        f", with a look at the results after {looks}: intervals at {top.confidence:.0%}"
+        f", with a look at the results after {looks}: intervals at {percent(top.confidence)}"
         if looks
         else ", no interim look"
     )

@@ -19,10 +19,11 @@ from ssa.analysis.claims.drop import MEASURES, with_drop
 from ssa.analysis.claims.ensembles import compare_ensembles
 from ssa.analysis.claims.verdicts import NOT_TESTABLE
 from ssa.analysis.statistics import Interval, parent_means, share_above, t_interval
-from ssa.results.children import PAIRING, PARENT, pairs
+from ssa.results.children import PAIRING, pairs
 from ssa.study.claims import ENOUGH, QUOTED_OF
 from ssa.study.methods import CONTROLS, in_order, label
 
+NO_PARENT = f"{NOT_TESTABLE}: no parent has every cell"
 Measure = Callable[..., pd.Series]  # of a cell, against a baseline: one value for each parent
 
 
@@ -58,7 +59,7 @@ class Pool:
         values = self.values
         more: dict[str, Any] = {"measure": measure, "against": against, "group": self.group}
         if values.empty:
-            reason = next(iter(self.missing.values()), f"{NOT_TESTABLE}: no parent has every cell")
+            reason = next(iter(self.missing.values()), NO_PARENT)
             return Comparison(self.head, NONE, reason, **more)
         said = verdicts.known(rule(values), len(values))
         better = share_above(values, confidence)
@@ -215,6 +216,8 @@ def _best_length(case: Case) -> list[Comparison]:
     heads, intervals, reasons = [], [], []
     for other, against in found.items():
         reason = next((why for pool in against for why in pool.missing.values()), "")
+        if any(pool.values.empty for pool in against):
+            reason = reason or NO_PARENT
         heads.append(replace(against[0], text=text.format(other)))
         intervals.append(
             NONE if reason else verdicts.gain_over_better([pool.values for pool in against], case.confidence)
@@ -308,9 +311,7 @@ def _stability(case: Case) -> list[Comparison]:
     method = case.ssa["method"]
 
     def accuracies(cell: pd.DataFrame, baseline: str) -> pd.DataFrame:
-        paired = pairs(at_reference(cell, method), at_reference(cell, baseline))
-        means = paired.groupby(PARENT)[["accuracy", "difference"]].mean().dropna()
-        return means.assign(partner=means["accuracy"] - means["difference"])
+        return statistics.beside_partners(pairs(at_reference(cell, method), at_reference(cell, baseline)))
 
     def measure(cell: pd.DataFrame, baseline: str) -> pd.Series:
         means = accuracies(cell, baseline)

@@ -105,6 +105,12 @@ class Annealed(nn.Module):
         seed = int(torch.randint(1 << 62, (), generator=generator, device=generator.device))
         return self._expand(self._draw(0.0 if self.time is None else self.time, seed))
 
+    def reseed(self, seed: int) -> None:
+        """Draw the coming steps' masks with ``seed``; what the law draws once for all steps stays as it is."""
+        if self.regenerate:
+            self.drawn, self.regenerate = self._prepare(), False
+        self.seed = seed
+
     def keep_probability(self, name: str) -> Tensor:
         """p of each weight (of each neuron) of ``name`` at the present time: float32 of the mask's shape."""
         leader = self.tied.get(name, name)
@@ -212,6 +218,8 @@ class Annealed(nn.Module):
         return values.repeat_interleave(self._layout.sizes(self.target.device), output_size=self._layout.count)
 
     def _expand(self, flat: Tensor) -> Mask:
+        """The mask that ``flat`` holds, in memory of its own."""
+        flat = flat.clone()
         leaders = {name: self._layout.view(flat, name) for name in self._layout}
         return Mask({**leaders, **{name: leaders[of].flatten() for name, of in self.tied.items()}}, self.tied)
 

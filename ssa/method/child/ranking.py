@@ -60,10 +60,12 @@ class Ranking:
     def cut(self, score: Tensor, alive: Tensor, counts: Sequence[Sequence[int]]) -> list[Tensor]:
         """Without the ``alive`` weights of lowest ``score``, for each of ``counts``: bool, laid end to end.
 
-        A count has a number for each tensor: how many of its weights are gone then, those that are not ``alive`` first.
+        A count has a number for each tensor: how many of its weights are gone then, those that are not ``alive`` first
+        and those that are NaN last, so that a child that diverged has as many as any.
         """
         ranked = score.masked_fill(~alive, -math.inf)
         if self._selection is None:
+            ranked.nan_to_num_(math.inf, math.inf, -math.inf)
             return [cut(self._layout, ranked, each) for each in counts]
         gone = torch.tensor(counts).pin_memory().to(self.device, non_blocking=True)  # no step waits for the copy
         return list(self._selection(ranked, gone))

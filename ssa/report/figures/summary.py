@@ -23,7 +23,7 @@ from ssa.analysis.claims.verdicts import kind_of
 from ssa.analysis.statistics import is_usual
 from ssa.report.figures.panels import arrows, round_ticks
 from ssa.report.figures.style import COLUMN, THRESHOLD, blank
-from ssa.study.claims import CLAIMS, thresholds, top_of
+from ssa.study.claims import CLAIMS, percent, thresholds, top_of
 from ssa.study.methods import label
 
 MOST = 25  # rows that can be read in one figure
@@ -88,7 +88,7 @@ def summary(claims: pd.DataFrame, study: dict[str, Any]) -> Figure | None:
     figure = blank(COLUMN, 1.0 + PITCH * end)
     gains, shares = figure.subplots(1, 2, sharey=True, width_ratios=[2, 1])
     gains.set_ylim(end, 0)
-    gains.set_xlabel(f"Difference (points),\nmean and {top.confidence:.0%} interval", loc="left", fontsize=SIZE)
+    gains.set_xlabel(f"Difference (points),\nmean and {percent(top.confidence)} interval", loc="left", fontsize=SIZE)
     shares.set_xlim(-0.07, 1.07)
     shares.set_xlabel("Probability of\nimprovement", loc="right", fontsize=SIZE)
     shares.set_xticks([0, 0.5, 1], ["0", "0.5", "1"])

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, cast
 import pandas as pd
 
 from ssa.report.findings.finding import Finding
-from ssa.report.findings.parts import best, estimate, parents, pruned_cells, triple
+from ssa.report.findings.parts import estimate, parents, pruned_cells, triple
 from ssa.report.selection import BASELINE, SSA
-from ssa.results.children import CELL, having, pairs
+from ssa.results.children import CELL, best, having, pairs
 from ssa.results.planned import Planned
 
 if TYPE_CHECKING:

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from ssa.errors import UserError
 from ssa.results.children import PARENT
 
 if TYPE_CHECKING:
@@ -22,16 +21,6 @@ def pruned_cells(frame: pd.DataFrame, keys: list[str]) -> list[tuple[dict[str, A
     """The pruned children of ``frame`` by the values of ``keys``, in order."""
     pruned = frame[frame["sparsity"] > 0]
     return [(dict(zip(keys, values, strict=True)), part) for values, part in pruned.groupby(keys)]
-
-
-def best(frame: pd.DataFrame, column: str) -> Any:
-    """The value of ``column`` with the highest mean validation accuracy; None if there are no children."""
-    if frame.empty:
-        return None
-    validation = frame.groupby(column)["validation_accuracy"].mean()
-    if validation.isna().any():
-        raise UserError("nothing can be chosen without validation images: set validation in the study's datasets")
-    return validation.idxmax()
 
 
 def estimate(name: str, frame: pd.DataFrame, column: str = "difference") -> dict[str, float]:

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from ssa.report.findings.finding import Finding
-from ssa.report.findings.parts import best, estimate, parents, pruned_cells, same_seeds, triple
+from ssa.report.findings.parts import estimate, parents, pruned_cells, same_seeds, triple
 from ssa.report.selection import BASELINE, SSA, pruned, split
 from ssa.results.children import CELL as EVERY
-from ssa.results.children import having
+from ssa.results.children import best, having
 from ssa.study.methods import label
 
 if TYPE_CHECKING:

@@ -20,7 +20,7 @@ from ssa.analysis.claims.verdicts import kind_of
 from ssa.analysis.statistics import DASH, capitalise, decimals, is_usual, p_text
 from ssa.report.page.tables import ShownTable, of_lines
 from ssa.report.tables.style import number, signed
-from ssa.study.claims import CLAIMS, rule_of, thresholds, top_of
+from ssa.study.claims import CLAIMS, percent, rule_of, thresholds, top_of
 
 HOLM = "p (Holm)"
 TEXT = dict.fromkeys(("role", "verdict", "standing", "note", "earlier"), "str")
@@ -216,7 +216,7 @@ def _verdict(
     found = rows[rows["comparison"] != "overall"]
     last = rows[rows["comparison"] == "overall"].iloc[0]
     overall = str(last["verdict"])
-    lines = [_line(row, measure, f"{confidence:.0%} CI") for row in found.to_dict("records")]
+    lines = [_line(row, measure, f"{percent(confidence)} CI") for row in found.to_dict("records")]
     if found["p_holm"].isna().all():
         lines = [{head: text for head, text in line.items() if head != HOLM} for line in lines]
     panels = [

@@ -13,7 +13,7 @@ from ssa.analysis.statistics import DASH, decimals, n_text
 from ssa.report.readme.records import Page, records
 from ssa.report.tables.sanity import printed_line
 from ssa.report.tables.style import markdown_grid, number, signed
-from ssa.study.claims import top_of
+from ssa.study.claims import percent, top_of
 
 ALT = "Difference, interval, threshold and probability of improvement of each comparison; the table has the numbers"
 FEW = 3  # comparisons that are listed one by one
@@ -63,7 +63,7 @@ def _claim_row(claim: str, arm: str, rows: pd.DataFrame, level: float) -> dict[s
     return {
         "claim": f"{claim}: {last['statement']}",
         "arm": arm,
-        f"our estimate ({level:.0%} CI)": _estimates(judged.dropna(subset="estimate")),
+        f"our estimate ({percent(level)} CI)": _estimates(judged.dropna(subset="estimate")),
         "n": n_text(judged["n"]),
         "verdict": f"{last['verdict']}" if last["verdict"] != NOT_TESTABLE else str(judged["verdict"].iloc[0]),
         "standing": last["standing"].split(":")[0],

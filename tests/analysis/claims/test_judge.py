@@ -18,7 +18,7 @@ from ssa.analysis.statistics import PARENT, t_interval
 from ssa.errors import UserError
 from ssa.report.record import Record
 from ssa.report.write import write_verdicts
-from ssa.study.claims import CLAIMS, rule_of, settings_of_claim, validate_claims
+from ssa.study.claims import CLAIMS, percent, rule_of, settings_of_claim, validate_claims
 
 
 def judged(section, frame=None, past=None):
@@ -128,6 +128,10 @@ def test_a_claims_own_keys_come_before_the_shared_ones():
     assert found["fixed"] == "2026-01-01"
     assert settings_of_claim(section, "C9", {"epochs": 5})["fixed"] is None  # beside the arm that was fixed
     assert settings_of_claim({}, "C3") == {"ensembles": None, "baselines": None, "fixed": None, "remark": None}
+
+
+def test_a_level_is_told_as_it_is():
+    assert [percent(level) for level in (0.95, 0.97, 0.975, 0.995)] == ["95%", "97%", "97.5%", "99.5%"]
 
 
 def test_rules_in_words_carry_the_studys_numbers():
@@ -330,6 +334,16 @@ def test_a_quoted_gain_of_its_network_and_data(quoted, verdict):
     assert verdict in (expected, "undecided")
 
 
+def test_lengths_that_no_parent_has_all_of_are_not_testable():
+    frame = children(parents=2)
+    frame = frame[(frame["lr_schedule"] == "one-cycle") & (frame["sparsity"] == 90)]
+    first = frame["parent_seed"] == frame["parent_seed"].min()
+    rows = judged(
+        only(C4={"best": [5, 10], "sparsities": None}), frame.assign(sparsity=first.map({True: 80, False: 90}))
+    )
+    assert set(compared(rows)["verdict"]) == {"not testable: no parent has every cell"}
+
+
 def test_a_quoted_gain_is_not_testable_on_another_network():
     rows = judged(only(C5={"quoted": {"one-cycle": 4.0}}))
     assert compared(rows)["verdict"].item() == "not testable: quoted of ResNet-18 on CIFAR-100, not of digits"
@@ -394,6 +408,27 @@ def test_the_drop_needs_scores_at_every_epoch():
     past = history(frame)
     holes = past.assign(test_accuracy_used=past["test_accuracy_used"].where(past["epoch"] != 3))
     assert judged(only(C6=cell), frame, holes).iloc[0]["verdict"] == "not testable: no pairs of children with scores"
+
+
+def test_a_child_that_diverged_counts_in_the_drop_at_the_accuracy_that_it_has_left():
+    frame = children()
+    past = history(frame)
+    cell = {"sparsities": [98], "lr_schedules": ["constant"]}
+    lost = frame[(frame["method"] == "temperature") & (frame["sparsity"] == 98) & (frame["lr_schedule"] == "constant")]
+    lost = lost[(lost["criterion"] == "random") & (lost["parent_seed"] == lost["parent_seed"].min())]
+    ill = frame.assign(
+        diverged=frame["child_id"].isin(lost["child_id"]),
+        accuracy=frame["accuracy"].where(~frame["child_id"].isin(lost["child_id"]), 10.0),
+    )
+    seen = past[~(past["child_id"].isin(lost["child_id"]) & (past["epoch"] > 1))]
+    rows = compared(judged(only(C6=cell), ill, seen)).iloc[0]
+    whole = past.assign(  # the same, had it been scored at 10% in each epoch after
+        test_accuracy_used=past["test_accuracy_used"].where(
+            ~(past["child_id"].isin(lost["child_id"]) & (past["epoch"] > 1)), 10.0
+        )
+    )
+    assert rows["estimate"] == pytest.approx(compared(judged(only(C6=cell), ill, whole)).iloc[0]["estimate"])
+    assert rows["n"] == compared(judged(only(C6=cell), frame, past)).iloc[0]["n"]
 
 
 def test_controls_are_those_that_were_run_and_temperature_on_all_weights():
@@ -522,6 +557,15 @@ def test_tuned_methods_are_compared_each_at_the_rate_that_is_best_on_validation_
     plain = judged(only(C1=cell), frame)
     assert rows["arm"].iloc[0] == "small, random masks, 98%, each method at its tuned rate"
     assert rows["estimate"].iloc[0] == pytest.approx(plain["estimate"].iloc[0] - 5)  # one-shot at 0.2, SSA at 0.1
+
+
+def test_of_rates_that_are_equally_good_the_lowest_is_taken():
+    frame = children()
+    cell = {"sparsities": [98], "lr_schedules": ["one-cycle"], "tuned": True}
+    faster = frame[frame["lr_schedule"] == "one-cycle"].assign(lr=0.2)
+    twice = pd.concat([frame, faster.assign(accuracy=faster["accuracy"] - 5)], ignore_index=True)
+    rows = judged(only(C1=cell), twice, history(frame))
+    pd.testing.assert_frame_equal(rows, judged(only(C1=cell), frame))
 
 
 def test_ablation_variants_do_not_stand_for_ssa():
