@@ -61,7 +61,7 @@ class Record:
     @cached_property
     def parents(self) -> pd.DataFrame:
         """A row for each parent."""
-        return pd.read_csv(self.folder / "parents.csv")
+        return pd.read_csv(self.folder / "parents.csv", dtype={"parent": "str"})
 
     @cached_property
     def children(self) -> pd.DataFrame:

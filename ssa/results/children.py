@@ -15,6 +15,7 @@ PARENT = ["parent", "parent_seed"]
 CELL = ["parent", "criterion", "structure", "allocation", "stem", "sparsity", "augment", "epochs", "lr_schedule", "lr"]
 PAIRING = [*CELL, "parent_seed", "seed"]
 TEXT = [
+    "block",
     "parent",
     "criterion",
     "structure",

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 from ssa.errors import UserError
 
+BLANKS = ("na", "n/a", "#na", "#n/a", "<na>", "nan", "-nan", "null", "none")  # what pandas and R read as no value
 SOURCES = ("paper", "summary", "reviews", "PAT", "author-code", "assumed")
 T = TypeVar("T")
 
@@ -91,6 +92,8 @@ def check_list(value: Any, words: str, where: str) -> list[Any]:
 
 def check_name(value: object, where: str) -> str:
     """``value`` if it can name a thing in tables, pages and files; else a ``UserError`` that begins with ``where``."""
+    if isinstance(value, str) and value.lower() in BLANKS:
+        raise UserError(f"{where}: {value!r} is not allowed as a name; a table with it reads as if there were none")
     if not (isinstance(value, str) and value.isprintable() and value.strip() == value and value and "/" not in value):
         raise UserError(
             f"{where}: {value!r} is not allowed as a name; allowed: text on one line without / (quote a number)"
@@ -129,6 +132,8 @@ def _holds(meta: Mapping[str, Any], value: Any) -> bool:
     """Whether a field with this metadata may hold ``value``."""
     if value is None and meta.get("listed"):
         return True
+    if isinstance(value, tuple):
+        return all(_holds(meta, item) for item in value)
     if value is dataclasses.MISSING or (meta.get("choices") and value not in meta["choices"]):
         return False
     if isinstance(value, bool) or not isinstance(value, (int, float)):

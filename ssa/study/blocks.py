@@ -195,6 +195,9 @@ def expand(
         raise UserError(f"{where}.method: missing; allowed: {', '.join(methods)}")
     exclude = settings.check_list(block.get("exclude") or [], "a list of mappings", f"{where}.exclude")
     excluded = [checked(entry, methods, f"{where}.exclude[{i}]") for i, entry in enumerate(exclude)]
+    for i, entry in enumerate(excluded):
+        for key in entry:
+            settings.check_key(key, axes, f"{where}.exclude[{i}]")
     seeds = block.get("parent_seeds")
     children: dict[str, Child] = {}
     for kind in kinds:
@@ -211,8 +214,8 @@ def _of_seeds(parents: tuple[ParentSpec, ...], seeds: Any, where: str) -> tuple[
         return parents
     known = {parent.seed: parent for parent in parents}
     wanted = settings.check_list(seeds, f"a list of seeds of its parents ({', '.join(map(str, known))})", where)
-    for seed in wanted:
-        if seed not in known:
+    for seed in wanted or [None]:
+        if not isinstance(seed, int) or seed not in known:
             raise UserError(f"{where}: {seed!r} is not allowed; allowed: {', '.join(map(str, known))}")
     return tuple(known[seed] for seed in wanted)
 

@@ -59,14 +59,20 @@ class Said:
 
 
 @dataclass(frozen=True)
-class Gain(Cells, Said):
-    """A claim about differences to ``baselines``.
+class Compared(Cells, Said):
+    """A claim about differences to baselines.
 
     ``tuned``: each method at the peak rate at which its mean validation accuracy over all parents is highest.
     """
 
     tuned: bool = setting(False)
-    baselines: tuple[str, ...] | None = setting(("one-shot", "iterative"), listed=True)
+
+
+@dataclass(frozen=True)
+class Gain(Compared):
+    """A claim about differences to ``baselines``."""
+
+    baselines: tuple[str, ...] = setting(("one-shot", "iterative"), listed=True)
 
 
 @dataclass(frozen=True)
@@ -80,18 +86,18 @@ class OverBoth(Gain):
 class OverRandom(Gain):
     """The gain over random annealing."""
 
-    baselines: tuple[str, ...] | None = setting(("random",), listed=True)
+    baselines: tuple[str, ...] = setting(("random",), listed=True)
 
 
 @dataclass(frozen=True)
 class OverOneShot(Gain):
     """A difference to one-shot pruning."""
 
-    baselines: tuple[str, ...] | None = setting(("one-shot",), listed=True)
+    baselines: tuple[str, ...] = setting(("one-shot",), listed=True)
 
 
 @dataclass(frozen=True)
-class OverControls(Gain):
+class OverControls(Compared):
     """The gain over the controls; null stands for those that were run."""
 
     baselines: tuple[str, ...] | None = setting(None, listed=True)
@@ -124,7 +130,7 @@ class SmallGain(Gain):
     """A claim that a gain is below ``small`` points."""
 
     criteria: tuple[str, ...] | None = setting(("magnitude",), choices=CRITERIA, listed=True)
-    baselines: tuple[str, ...] | None = setting(("iterative",), listed=True)
+    baselines: tuple[str, ...] = setting(("iterative",), listed=True)
     small: float = setting(0.5, low=0)
 
 
@@ -133,7 +139,10 @@ class SmallInMost(SmallGain):
     """A claim that a gain is small in most cells."""
 
     criteria: tuple[str, ...] | None = setting(("random", "magnitude"), choices=CRITERIA, listed=True)
-    baselines: tuple[str, ...] | None = setting(("one-shot",), listed=True)
+    baselines: tuple[str, ...] = setting(("one-shot",), listed=True)
+
+
+BY_SCHEDULE = f"a mapping from {', '.join(LR_SCHEDULES)} to a number above 0"
 
 
 @dataclass(frozen=True)
@@ -362,6 +371,8 @@ def _check_settings(
     _check_date(getattr(read, "fixed", None), where)
     for key in mappings:
         _check_by_schedule(values.get(key), f"{where}.{key}")
+    if "quoted" in values and not values["quoted"]:
+        raise UserError(f"{where}.quoted: {values['quoted']!r} is not allowed; allowed: {BY_SCHEDULE}")
 
 
 def _check_names(values: Collection[str], allowed: Collection[str] | None, where: str) -> None:
@@ -378,8 +389,7 @@ def _check_date(text: str | None, where: str) -> None:
 
 def _check_by_schedule(values: Any, where: str) -> None:
     """A mapping from learning-rate schedules to positive numbers, or nothing."""
-    words = f"a mapping from {', '.join(LR_SCHEDULES)} to a number above 0"
-    for key, value in settings.check_mapping({} if values is None else values, words, where).items():
+    for key, value in settings.check_mapping({} if values is None else values, BY_SCHEDULE, where).items():
         settings.check_key(key, LR_SCHEDULES, where)
         if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < float("inf"):
             raise UserError(f"{where}.{key}: {value!r} is not allowed; allowed: a number above 0")

@@ -122,6 +122,8 @@ def _read(entry: Any, where: str) -> tuple[EnsembleSettings, dict[str, Any]]:
     own = settings.read(EnsembleSettings, {key: value for key, value in entry.items() if key in names}, where)
     settings.check_name(own.name, f"{where}.name")
     rest = {key: value for key, value in entry.items() if key not in names}
+    if "seed" in rest:
+        raise UserError(f"{where}: unknown key 'seed'; each member has its own")
     if own.method not in CHILDREN:
         allowed = {"name", "method", "parents"}
         allowed |= {"independent": {"members"}, "mc-dropout": {"samples"}}.get(own.method, set())

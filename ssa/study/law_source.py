@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import hashlib
 import sys
+import tokenize
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -61,7 +62,11 @@ def _names(module: str, path: Path) -> Iterator[str]:
     if path.suffix != ".py":
         return
     package = module.split(".") if path.name == "__init__.py" else module.split(".")[:-1]
-    for node in ast.walk(ast.parse(_text(path))):
+    try:
+        tree = ast.parse(_text(path))
+    except SyntaxError:  # a project may hold one that is never run, or imported in a try
+        return
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -84,4 +89,7 @@ def _files(root: Path, name: str) -> Iterator[tuple[str, Path]]:
 
 def _text(path: Path) -> str:
     """The file's text, whatever its line ends; what is no Python source as the numbers of its bytes."""
-    return path.read_text(encoding="utf-8") if path.suffix == ".py" else path.read_bytes().hex()
+    if path.suffix != ".py":
+        return path.read_bytes().hex()
+    with tokenize.open(path) as file:  # in the encoding that it says
+        return file.read()

@@ -44,7 +44,7 @@ class ParentSettings:
 
     dataset: str = setting(meaning="one of `datasets`, by name")
     model: str = setting(meaning="a built-in model, `timm/<name>`, or the import path of one of your own")
-    seeds: tuple[int, ...] = setting(meaning="one parent is trained for each")
+    seeds: tuple[int, ...] = setting(low=0, meaning="one parent is trained for each")
 
 
 @dataclass(frozen=True)
@@ -176,7 +176,7 @@ def load(path: Path, **overrides: Any) -> Study:
         raw = yaml_files.load(path)
     except FileNotFoundError as error:
         raise UserError(f"study {path} does not exist; config/ holds those that ship with the project") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError) as error:  # of a date that there is not, or bytes that are no text
         raise UserError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
     if isinstance(raw, dict):
         raw |= {key: value for key, value in overrides.items() if value is not None}
@@ -229,7 +229,7 @@ def expand(raw: Any, path: Path) -> Study:
 
 
 def _check_choices(raw: Mapping[str, Any], parents: Mapping[str, tuple[ParentSpec, ...]], where: str) -> None:
-    """``UserError`` where something is chosen on validation images, and kinds of parents have none."""
+    """``UserError`` if something is chosen on validation images, and kinds of parents have none."""
     found: list[tuple[str, Collection[str]]] = [
         (f"findings: {name}", ()) for name in raw.get("findings") or () if name in questions.CHOOSING
     ]
@@ -387,7 +387,7 @@ def _options(options: Mapping[str, Any], where: str) -> tuple[tuple[str, Any], .
     for key, value in found.items():
         settings.check_name(key, f"{where}.model_options")
         for item in value if isinstance(value, tuple) else (value,):
-            if isinstance(item, (list, dict)):
+            if not isinstance(item, (str, int, float, type(None))):
                 here = f"{where}.model_options.{key}"
                 raise UserError(f"{here}: {item!r} is not allowed; allowed: a value or a list of values")
     return tuple(sorted(found.items()))

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ssa.study.study import Study
-from ssa.tracking.runs import TrackedRun
+from ssa.tracking.runs import TrackedRun, run_id
 
 if TYPE_CHECKING:
     import wandb
@@ -45,18 +45,23 @@ def of_study(study: Study, files: StudyFiles) -> TrackedRun:
     resolved = json.loads((files.results / "study.json").read_text(encoding="utf-8"))
     config = {"study": study.name, "settings": study.raw, "record": resolved["record"], "files": digests}
     name = f"{JOB_TYPE}-{study.name}"
-    return TrackedRun(name, JOB_TYPE, name, (study.name,), config, [], {**resolved["counts"], **_verdicts(files)})
+    return TrackedRun(
+        name, JOB_TYPE, name, (study.name,), config, [], {**resolved["counts"], **verdicts(files.tables / "claims.csv")}
+    )
 
 
-def _verdicts(files: StudyFiles) -> dict[str, str]:
-    """The overall verdict on each claim, by arm."""
+def verdicts(path: Path) -> dict[str, str]:
+    """The overall verdict on each claim of claims.csv, if it is there, by arm; one not named beforehand says so."""
     import pandas as pd
 
-    if not (files.tables / "claims.csv").is_file():
+    from ssa.analysis.claims.standing import ASIDE, EXPLORATORY
+
+    if not path.is_file():
         return {}
-    rows = pd.read_csv(files.tables / "claims.csv")
+    rows = pd.read_csv(path)
     overall = rows[rows["comparison"] == "overall"]
-    return {f"claims/{row['claim']}/{row['arm']}": str(row["verdict"]) for row in overall.to_dict("records")}
+    aside = (overall["standing"] == ASIDE).map({True: f", {EXPLORATORY}", False: ""})
+    return dict(zip("claims/" + overall["claim"] + "/" + overall["arm"] + aside, overall["verdict"], strict=True))
 
 
 def log(handle: wandb.Run, study: Study, files: StudyFiles) -> dict[str, str]:
@@ -66,7 +71,9 @@ def log(handle: wandb.Run, study: Study, files: StudyFiles) -> dict[str, str]:
 
     found = dict(files.found())
     media: dict[str, Any] = {}
-    artifact = wandb.Artifact(f"study-{study.name}", type=JOB_TYPE, description=str(study.raw.get("title") or ""))
+    artifact = wandb.Artifact(
+        run_id(f"study-{study.name}"), type=JOB_TYPE, description=str(study.raw.get("title") or "")
+    )
     for name, path in found.items():
         artifact.add_file(str(path), name, skip_cache=True)
         key = name.rpartition(".")[0]

@@ -14,13 +14,17 @@ from ssa.study.study import Study
 def study_file(recorded: str | None, configfiles: Sequence[str | Path], default: Path) -> Path:
     """The file of the study: of the folder of recorded/ so called, else the one ``--configfile``, else ``default``.
 
-    ``UserError`` if there are several. A study is read from its file, since Snakemake merges two into one.
+    ``UserError`` if there are several, or braces in its path. A study is read from its file, since Snakemake merges
+    two into one.
     """
     if recorded:
         return Path("recorded") / recorded / "study.yaml"
     if len(configfiles) > 1:
         raise UserError("one study at a time: give one --configfile")
-    return Path(os.path.relpath(configfiles[0] if configfiles else default))
+    path = os.path.relpath(configfiles[0] if configfiles else default)
+    if "{" in path or "}" in path:
+        raise UserError(f"{path}: Snakemake takes braces in a path for wildcards; rename the folder or the file")
+    return Path(path)
 
 
 @dataclass(frozen=True)

@@ -54,6 +54,17 @@ def test_it_is_the_text_of_the_module(project: Path) -> None:
     assert digest(project, "own_law") != first
 
 
+def test_a_source_is_read_in_the_encoding_that_it_says_and_one_that_does_not_parse_imports_nothing(
+    project: Path,
+) -> None:
+    law = f"# -*- coding: latin-1 -*-\n# gr\xf6\xdfe\ntry:\n    import own_helper\nexcept SyntaxError:\n    pass\n{LAW}"
+    (project / "own_law.py").write_bytes(law.encode("latin-1"))
+    (project / "own_helper.py").write_text("print 'of Python 2'\n", encoding="utf-8")
+    first = digest(project, "own_law")
+    (project / "own_helper.py").write_text("print 'edited'\n", encoding="utf-8")
+    assert digest(project, "own_law") != first
+
+
 @pytest.mark.parametrize(
     "line",
     [

@@ -7,6 +7,7 @@ import dataclasses
 import functools
 import subprocess
 import sys
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -226,6 +227,22 @@ def long_law(raw: dict[str, Any]) -> None:
         (change("datasets.5", {"source": "digits"}), "datasets: 5 is not allowed as a name"),
         (change("parents", {None: {}}), "parents: None is not allowed as a name"),
         (change("blocks.1.name", None), "blocks[1].name: None is not allowed as a name"),
+        (change("methods", {"None": {"law": "OneShot"}}), "methods: 'None' is not allowed as a name; a table with it"),
+        (change("blocks.1.name", "n/a"), "blocks[1].name: 'n/a' is not allowed as a name; a table with it"),
+        (change("blocks.1.exclude", [{"lr": 0.1}]), "blocks[1].exclude[0]: unknown key 'lr'; allowed: "),
+        (change("blocks.1.parent_seeds", []), "blocks[1].parent_seeds: None is not allowed; allowed: 0"),
+        (change("blocks.1.parent_seeds", [[0]]), "blocks[1].parent_seeds: [0] is not allowed; allowed: 0"),
+        (change("children.score_epochs", [-3, 1]), "children.score_epochs: [-3, 1] is not allowed"),
+        (change("parents.small.seeds", [-1, 0]), "parents.small.seeds: [-1, 0] is not allowed"),
+        (change("claims", {"confidence": 0.97, "looks": [0]}), "claims.looks: [0] is not allowed"),
+        (change("claims", {"C1": {"baselines": None}}), "claims.C1.baselines: None is not allowed; allowed: a list"),
+        (change("claims", {"C5": {"quoted": {}}}), "claims.C5.quoted: {} is not allowed; allowed: a mapping from"),
+        (change("claims", {"C5": {"quoted": None}}), "claims.C5.quoted: None is not allowed; allowed: a mapping from"),
+        (change("ensembles", [ENSEMBLE | {"seed": 5}]), "ensembles[0]: unknown key 'seed'; each member has its own"),
+        (
+            change("parents.small.model_options", {"width": date(2024, 1, 1)}),
+            "model_options.width: datetime.date(2024, 1, 1) is not allowed; allowed: a value or",
+        ),
         (change("blocks.1.name", 80), "blocks[1].name: 80 is not allowed as a name"),
         (change("blocks.1.name", "two\nlines"), "blocks[1].name: 'two\\nlines' is not allowed as a name"),
         (change("ensembles", [ENSEMBLE | {"name": "a\nb"}]), "ensembles[0].name: 'a\\nb' is not allowed as a name"),

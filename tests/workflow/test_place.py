@@ -20,6 +20,8 @@ def test_the_study_is_the_records_or_the_one_that_is_named_or_the_papers() -> No
     assert study_file(None, [], PAPER.resolve()) == PAPER
     with pytest.raises(UserError, match=r"^one study at a time: give one --configfile$"):
         study_file(None, ["a.yaml", "b.yaml"], PAPER)
+    with pytest.raises(UserError, match=r"^a {b}/tiny.yaml: Snakemake takes braces in a path for wildcards; rename"):
+        study_file(None, ["a {b}/tiny.yaml"], PAPER)
 
 
 def test_a_study_that_is_trained_has_all_in_its_results(tiny: dict[str, Any]) -> None:

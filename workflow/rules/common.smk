@@ -51,7 +51,6 @@ if not RECORDED:
     checked(own_tables.check, study, store)
 NAME, RESULTS, SOURCE, LOGS = PLACE.name, PLACE.results, PLACE.source, PLACE.logs
 HAS_ENSEMBLES = PLACE.has_ensembles
-DATA_ROOT = str(study.data_root)
 LOCK = Path(RESULTS) / ".lock"
 # Holds the digest of the package's source: what the package wrote is made anew where that has changed.
 NOTED = Path("results/.source")
@@ -76,6 +75,11 @@ AGAIN = r"(\.\d+)?"
 
 if workflow.is_main_process and not RECORDED:
     logger.info(ssa_size.in_one_line(study, WORKERS))
+
+
+def data_root(wildcards):
+    """The folder of the data sets' files; as a function, since Snakemake takes braces in a text for wildcards."""
+    return str(study.data_root)
 
 
 def before_masks(wildcards):

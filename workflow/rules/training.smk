@@ -15,7 +15,7 @@ rule data:
     conda:
         "../../envs/ssa.yaml"
     params:
-        root=DATA_ROOT,
+        root=data_root,
     shell:
         "python -m ssa data {input:q} --data-root {params.root:q} 2> {log:q}"
 
@@ -36,7 +36,7 @@ rule parent:
         mem_mb=ATTEMPTS.memory,
         runtime=ATTEMPTS.parent_minutes,
     params:
-        root=DATA_ROOT,
+        root=data_root,
     shell:
         "exec python -m ssa parent {input.study:q} --parent {wildcards.parent:q}"
         " --data-root {params.root:q} --threads {threads} 2> {log:q}"
@@ -57,7 +57,7 @@ rule masks:
     resources:
         gpu=GPU if ONE_MACHINE else 0,
     params:
-        root=DATA_ROOT,
+        root=data_root,
     shell:
         "exec python -m ssa masks {input.study:q} --parent {wildcards.parent:q}"
         " --data-root {params.root:q} --threads {threads} 2> {log:q}"
@@ -80,7 +80,7 @@ rule children:
         mem_mb=ATTEMPTS.memory,
         runtime=ATTEMPTS.children_minutes,
     params:
-        root=DATA_ROOT,
+        root=data_root,
         also=ensembles_too,
     shell:
         "exec python -m ssa children {input.study:q} --parent {wildcards.parent:q} --job {wildcards.job:q} {params.also}"
@@ -104,7 +104,7 @@ rule ensemble:
         mem_mb=ATTEMPTS.memory,
         runtime=ATTEMPTS.ensemble_minutes,
     params:
-        root=DATA_ROOT,
+        root=data_root,
     shell:
         "exec python -m ssa ensemble {input.study:q} --ensemble {wildcards.ensemble:q}"
         " --data-root {params.root:q} --threads {threads} 2> {log:q}"

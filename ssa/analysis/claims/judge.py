@@ -64,6 +64,15 @@ def claims_table(rows: list[ClaimRow]) -> pd.DataFrame:
     return pd.DataFrame([asdict(row) for row in rows], columns=columns).astype({"n": "Int64"})
 
 
+def by_arm(table: pd.DataFrame) -> list[pd.DataFrame]:
+    """The rows of each claim and arm of a :func:`claims_table`, in order; each ends with its overall verdict.
+
+    An exploratory arm may have the name of the one that was named beforehand, which differs in what no name tells.
+    """
+    ends = (table["role"] == OVERALL).shift(fill_value=False).cumsum()
+    return [part for _, part in table.groupby(ends, sort=False)]
+
+
 def write_claims(section: Mapping[str, Any], rows: list[ClaimRow], children: pd.DataFrame, out: Path) -> None:
     """Write the ``rows`` of :func:`judge_claims` on ``children`` to the folder ``out``: claims.csv and claims.md."""
     out.mkdir(parents=True, exist_ok=True)
@@ -190,7 +199,7 @@ def p_against(p: float, against: float, measure: str) -> str:
 def _judge(name: str, arm: str, case: Case, told: str, old: str) -> list[ClaimRow]:
     """The rows of claim ``name`` for one arm."""
     try:
-        found = TESTS[name](case)
+        found = TESTS[name](case) or [Comparison("all", NONE, f"{NOT_TESTABLE}: no cell was run")]
     except UntestableError as reason:
         found = [Comparison("all", NONE, f"{NOT_TESTABLE}: {reason}")]
     claim = CLAIMS[name]

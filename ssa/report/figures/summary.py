@@ -17,7 +17,7 @@ from matplotlib.patches import Rectangle
 from matplotlib.transforms import blended_transform_factory
 
 from ssa.analysis.claims.comparison import JUDGED
-from ssa.analysis.claims.judge import OVERALL
+from ssa.analysis.claims.judge import by_arm
 from ssa.analysis.claims.standing import ASIDE
 from ssa.analysis.claims.verdicts import kind_of
 from ssa.analysis.statistics import is_usual
@@ -117,8 +117,7 @@ def summary(claims: pd.DataFrame, study: dict[str, Any]) -> Figure | None:
 
 def blocks(claims: pd.DataFrame) -> list[Block]:
     """The arms of ``claims`` in their order; each ends with its overall verdict."""
-    ends = (claims["role"] == OVERALL).shift(fill_value=False).cumsum()
-    return [_block(part) for _, part in claims.groupby(ends, sort=False)]
+    return [_block(part) for part in by_arm(claims)]
 
 
 def _block(part: pd.DataFrame) -> Block:

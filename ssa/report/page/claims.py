@@ -15,7 +15,7 @@ import pandas as pd
 from matplotlib.ticker import MaxNLocator
 
 from ssa.analysis.claims.comparison import JUDGED, no_effect
-from ssa.analysis.claims.judge import p_against
+from ssa.analysis.claims.judge import by_arm, p_against
 from ssa.analysis.claims.verdicts import kind_of
 from ssa.analysis.statistics import DASH, capitalise, decimals, is_usual, p_text
 from ssa.report.page.tables import ShownTable, of_lines
@@ -170,7 +170,7 @@ def read_claims(path: Path, section: dict[str, Any]) -> list[ShownClaim]:
         found = rows[rows["comparison"] != "overall"]
         axes = {str(measure): _axis(part) for measure, part in found.groupby("measure", sort=False)}
         unit, measure = CLAIMS[name].unit, "" if len(axes) > 1 else next(iter(axes))
-        verdicts = [_verdict(part, axes, top.confidence, unit, measure) for _, part in rows.groupby("arm", sort=False)]
+        verdicts = [_verdict(part, axes, top.confidence, unit, measure) for part in by_arm(rows)]
         words = (overall["statement"], overall["source"], rule_of(section, name), measure)
         claims.append(ShownClaim(name, *words, unit, sorted(set().union(*levels)), FIGURES.get(name), verdicts))
     return claims

@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from ssa.analysis.claims.comparison import JUDGED, no_effect
+from ssa.analysis.claims.judge import by_arm
 from ssa.analysis.claims.verdicts import LOSS, NOT_TESTABLE
 from ssa.analysis.statistics import DASH, decimals, n_text
 from ssa.report.readme.records import Page, records
@@ -50,19 +51,16 @@ def _list(title: str, lines: list[str]) -> str:
 def _claim_rows(path: Path, level: float) -> list[dict[str, str]]:
     """The cells of one row for each claim and arm of claims.csv, losses first; intervals are at ``level``."""
     table = pd.read_csv(path, dtype=dict.fromkeys(("standing", "note", "earlier"), "str"))
-    rows = [
-        _claim_row(str(claim), str(arm), part, level)
-        for (claim, arm), part in table.groupby(["claim", "arm"], sort=False)
-    ]
+    rows = [_claim_row(part, level) for part in by_arm(table)]
     return sorted(rows, key=lambda row: row["verdict"] != LOSS)
 
 
-def _claim_row(claim: str, arm: str, rows: pd.DataFrame, level: float) -> dict[str, str]:
+def _claim_row(rows: pd.DataFrame, level: float) -> dict[str, str]:
     judged = rows[rows["role"] == JUDGED]
     last = rows[rows["role"] == "overall"].iloc[0].fillna("")
     return {
-        "claim": f"{claim}: {last['statement']}",
-        "arm": arm,
+        "claim": f"{last['claim']}: {last['statement']}",
+        "arm": str(last["arm"]),
         f"our estimate ({percent(level)} CI)": _estimates(judged.dropna(subset="estimate")),
         "n": n_text(judged["n"]),
         "verdict": f"{last['verdict']}" if last["verdict"] != NOT_TESTABLE else str(judged["verdict"].iloc[0]),

@@ -10,7 +10,7 @@ import pandas as pd
 
 from ssa.analysis.statistics import DASH, t_interval
 from ssa.report.tables.published import SOURCES, published
-from ssa.report.tables.style import Part, Table, bracketed, marks, number, plus_minus, printed_p
+from ssa.report.tables.style import UNCOUNTED, Part, Table, bracketed, marks, number, plus_minus, printed_p
 from ssa.results.aggregate_ensembles import COSTS
 from ssa.results.children import trained_on
 from ssa.results.ensembles import by_name, groups, paired, twins
@@ -300,9 +300,10 @@ def _renamed(keys: Iterable[str], suffix: str) -> dict[str, str]:
 
 def _words(cells: pd.DataFrame) -> str:
     """The data, the model and the hardware of what was trained."""
-    images = ", ".join(f"{count:,}" for count in sorted(cells["train_images"].unique()))
+    counts = ", ".join(f"{count:,.0f}" for count in sorted(cells["train_images"].dropna().unique()))
+    images = f"{counts} training images" if counts else UNCOUNTED
     augmented = " or ".join("augmented" if value else "not augmented" for value in sorted(cells["augment"].unique()))
-    trained = f"{cells['dataset'].iloc[0]}, {cells['model'].iloc[0]}, {images} training images, {augmented}"
+    trained = f"{cells['dataset'].iloc[0]}, {cells['model'].iloc[0]}, {images}, {augmented}"
     return f"{trained}; {trained_on(cells)}."
 
 

@@ -10,7 +10,7 @@ import pandas as pd
 
 from ssa.analysis import statistics
 from ssa.analysis.statistics import DASH, FEWEST, capitalise
-from ssa.report.tables.style import Part, Table, bracketed, marks, number, plus_minus, printed_p
+from ssa.report.tables.style import UNCOUNTED, Part, Table, bracketed, marks, number, plus_minus, printed_p
 from ssa.results.children import COLLAPSE, PARENT, collapsed, differences_to, pairs, trained_on
 from ssa.study.methods import in_order, label
 
@@ -41,7 +41,7 @@ MARKS = {
 UNPRUNED = {"parent": "Parents", "dense": "dense children"}
 # What a table is of, in words.
 WORDS = {
-    **{"parent": 'parents "{}"', "dataset": "{}", "model": "{}", "train_images": "{:,} training images"},
+    **{"parent": 'parents "{}"', "dataset": "{}", "model": "{}", "train_images": "{:,.0f} training images"},
     **{"criterion": "{} masks", "structure": "{} pruned", "allocation": "{} allocation", "stem": "{} stem"},
     **{"epochs": "{:g} epochs", "lr_schedule": "{} rate", "lr": "peak rate {:g}"},
 }
@@ -115,7 +115,7 @@ def _table(
 def _groups(rows: pd.DataFrame, keys: list[str]) -> Iterator[tuple[dict[str, Any], pd.DataFrame]]:
     """The groups of pruned children in ``rows`` by ``keys``, in the keys' order."""
     for values, group in rows[rows["method"] != "dense"].groupby(keys, dropna=False):
-        yield dict(zip(keys, values, strict=True)), group
+        yield dict(zip(keys, (None if value != value else value for value in values), strict=True)), group
 
 
 def _by_method(cells: pd.DataFrame) -> Iterator[tuple[str, float, pd.DataFrame]]:
@@ -127,7 +127,8 @@ def _by_method(cells: pd.DataFrame) -> Iterator[tuple[str, float, pd.DataFrame]]
 def _words(group: dict[str, Any]) -> str:
     """The settings of ``group``, in words."""
     augmented = {"augment": "augmented" if group.get("augment") else "not augmented"}
-    words = {key: {**WORDS, **augmented}[key].format(value) for key, value in group.items()}
+    words = {key: {**WORDS, **augmented}[key].format(value) for key, value in group.items() if value is not None}
+    words |= {key: UNCOUNTED for key, value in group.items() if value is None}
     return ", ".join(words[key].removesuffix("s") if key in COUNTS and group[key] == 1 else words[key] for key in group)
 
 

@@ -12,6 +12,8 @@ import pandas as pd
 
 from ssa.analysis.statistics import DASH, FEWEST, p_text
 
+UNCOUNTED = "all training images"  # of a folder that trains on all: only its files tell how many they are
+
 
 @dataclass(frozen=True)
 class Part:

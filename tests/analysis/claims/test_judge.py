@@ -253,6 +253,14 @@ def test_values_that_were_run_but_not_together_make_no_cell():
     assert overall(rows) == {"C2": "supported"}
 
 
+@pytest.mark.parametrize("claim", ["C8", "C10"])
+def test_a_claim_about_cells_that_were_not_run_together_is_not_testable(claim):
+    frame = children()
+    frame = frame[(frame["sparsity"] == 98) != (frame["lr_schedule"] == "constant")]
+    rows = judged(only(**{claim: {"sparsities": [98], "lr_schedules": ["constant"]}}), frame)
+    assert list(rows["verdict"]) == ["not testable: no cell was run", "not testable"]
+
+
 def test_every_parent_needs_every_cell():
     frame = children()
     lacks = (frame["parent_seed"] == 0) & (frame["sparsity"] == 95) & (frame["method"] == "temperature")

@@ -19,6 +19,7 @@ from conftest import ROOT
 from plotly.offline import get_plotlyjs
 from tracked import PIXEL
 
+from ssa.analysis.claims.standing import ASIDE
 from ssa.errors import UserError
 from ssa.report.page import claims as report_claims
 from ssa.report.page import page as report
@@ -31,6 +32,7 @@ from ssa.report.write import write_report, write_tables, write_verdicts
 from ssa.results.children import read_children
 from ssa.study import study as study_files
 from ssa.study.methods import in_order
+from ssa.tracking import study_run
 
 CAPTIONS = {name: entry.caption for name, entry in FIGURES.items() if entry.section == STUDY}
 ENSEMBLE_CAPTIONS = {name: entry.caption for name, entry in FIGURES.items() if entry.section == ENSEMBLES}
@@ -406,6 +408,22 @@ def test_a_claim_that_was_not_tested_says_why(tmp_path: Path) -> None:
     )
     (verdict,) = report_claims.read_claims(path, {})[0].verdicts
     assert (verdict.text, verdict.tally) == ("not testable", "no ensembles in this study")
+
+
+def test_an_exploratory_arm_of_the_same_name_keeps_its_own_verdict(tmp_path: Path) -> None:
+    rows = "".join(
+        f"C1,Better.,paper,small,judged,gain (points),{base},1,0.5,2,3,0.1,,0,{verdict},{standing},,\n"
+        f"C1,Better.,paper,small,overall,gain (points),overall,,,,,,,,{verdict},{standing},,\n"
+        for base, verdict, standing in (("a", "supported", "confirmatory"), ("b", "contradicted", ASIDE))
+    )
+    (tmp_path / "claims.csv").write_text(HEAD + rows, encoding="utf-8")
+    (claim,) = report_claims.read_claims(tmp_path / "claims.csv", {})
+    assert [(verdict.text, len(verdict.numbers.rows)) for verdict in claim.verdicts] == [
+        ("supported", 1),
+        ("contradicted", 1),
+    ]
+    found = study_run.verdicts(tmp_path / "claims.csv")
+    assert found == {"claims/C1/small": "supported", "claims/C1/small, exploratory": "contradicted"}
 
 
 def test_the_ends_of_an_axis_are_plain_numbers() -> None:

@@ -57,6 +57,8 @@ def test_each_recipe_and_criterion_has_a_part():
         ' Settings: parents "small", digits, small-net, 1,000 training images, augmented, 20 epochs, connections '
         "pruned, layerwise allocation, pruned stem."
     )
+    folder = tables.accuracy(children().assign(train_images=np.nan)).note
+    assert ", all training images, " in folder
     assert ", 1 epoch, " in tables.accuracy(children().assign(epochs=1.0)).note
     (alone,) = tables.accuracy(simple()).parts
     assert alone.caption.startswith("Parents 9")  # with one part there is nothing to tell apart
