@@ -90,12 +90,12 @@ def aggregate(study: Study, store: Store) -> None:
 
 
 def write_results(folder: Path, found: Collected) -> None:
-    """Write ``found`` as the tables that all else is made from."""
-    for name, table in {"children": found.children, "parents": found.parents, **found.ensembles}.items():
-        write_atomically(folder / f"{name}.csv", partial(table.to_csv, index=False))
+    """Write ``found`` as the tables that all else is made from; children have their rows when the rest is there."""
+    write_atomically(folder / "history.parquet", partial(found.history.to_parquet, index=False))
     for name in ensemble_results.TABLES.keys() - found.ensembles.keys():  # of ensembles that the study no longer has
         (folder / f"{name}.csv").unlink(missing_ok=True)
-    write_atomically(folder / "history.parquet", partial(found.history.to_parquet, index=False))
+    for name, table in {"parents": found.parents, **found.ensembles, "children": found.children}.items():
+        write_atomically(folder / f"{name}.csv", partial(table.to_csv, index=False))
 
 
 def collect(study: Study, store: Store, known: Collection[str] = ()) -> Collected:

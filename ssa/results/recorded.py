@@ -39,6 +39,8 @@ from ssa.study.study import Study
 
 # Columns of children.csv that are words, whatever they look like.
 TEXT_COLUMNS = (*TEXT, "study", "block", "dataset", "model", "parent_id", "device", "git_commit")
+# What was withdrawn, by the columns that name each run; the first is a row's own.
+WITHDRAWN = {"withdrawn.csv": ("child_id", "parent_id"), "withdrawn_ensembles.csv": ("ensemble_id",)}
 FILES = ("children.csv", "parents.csv", "history.parquet", *(f"{name}.csv" for name in TABLES))
 
 
@@ -66,7 +68,7 @@ def add(study: Study, store: Store, folder: Path, how: str) -> Added:
     # What was withdrawn is known too.
     known, known_ensembles = ({key for run in runs for key in run[kind]} for kind in ("parents", "ensembles"))
     if old is not None:
-        _check_whole(old, known | known_ensembles, folder)
+        _check_whole(old, runs, folder)
         _check_still_there(study, old, folder)
     new = [key for key in study.all_parents() if key not in known and _is_finished(study, store, key)]
     grown = {} if old is None else _grown(study, store, old)
@@ -105,9 +107,11 @@ def _grown(study: Study, store: Store, old: Collected) -> dict[str, list[Child]]
 def withdraw(folder: Path, parent_ids: list[str], reason: str) -> None:
     """Move the rows of these parents and their children to withdrawn.csv, with ``reason``."""
     old, study = _recorded(folder)
-    if old is None or not set(parent_ids) <= set(old.parents.parent_id):
+    if old is None or not set(parent_ids) <= {*old.parents.parent_id, *old.children.parent_id}:
         known = ", ".join(old.parents.parent_id) if old is not None else "nothing"
         raise UserError(f"{folder} has not all of {', '.join(parent_ids)}; recorded there: {known}")
+    runs = _runs(folder)
+    _check_whole(old, runs, folder)
     _set_aside(folder / "withdrawn.csv", old.children[old.children.parent_id.isin(parent_ids)], reason)
     lost = _ensembles_of(study, parent_ids)
     if old.ensembles:
@@ -121,13 +125,18 @@ def withdraw(folder: Path, parent_ids: list[str], reason: str) -> None:
         {},
         {name: table[~table.ensemble_id.isin(lost)] for name, table in old.ensembles.items()},
     )
-    _write(folder, study, found, _runs(folder))
+    if len(found.parents):
+        _write(folder, study, found, runs)
+    else:
+        for name in (*FILES, "study.json"):
+            (folder / name).unlink(missing_ok=True)
 
 
 def _set_aside(path: Path, rows: pd.DataFrame, reason: str) -> None:
-    """Add ``rows`` to those in ``path``."""
+    """Add ``rows`` to those in ``path``, each once: the same may be withdrawn again after it was cut off."""
     gone = rows.assign(reason=reason, withdrawn=provenance.now())
-    gone = pd.concat([_read_csv(path), gone]) if path.exists() else gone
+    if path.exists():
+        gone = pd.concat([_read_csv(path), gone]).drop_duplicates(WITHDRAWN[path.name][0], keep="last")
     write_atomically(path, lambda partial: gone.to_csv(partial, index=False))
 
 
@@ -140,9 +149,11 @@ def read(folder: Path) -> Collected | None:
     """The tables that ``folder`` records; None if it does not exist yet."""
     if not (folder / "children.csv").exists():
         return None
+    children, parents = (_read_csv(folder / f"{name}.csv") for name in ("children", "parents"))
     history = pd.read_parquet(folder / "history.parquet")
+    history = history[history.child_id.isin(children.child_id)]  # an addition that was cut off may have left more
     ensembles = {name: _read_csv(folder / f"{name}.csv") for name in TABLES if (folder / f"{name}.csv").exists()}
-    return Collected(_read_csv(folder / "children.csv"), _read_csv(folder / "parents.csv"), history, {}, ensembles)
+    return Collected(children, parents, history, {}, ensembles)
 
 
 def show(folder: Path, child_id: str) -> dict[str, Any]:
@@ -228,11 +239,15 @@ def _ensemble_ids(found: Collected) -> set[str]:
     return set(found.ensembles["ensembles"].ensemble_id) if found.ensembles else set()
 
 
-def _check_whole(old: Collected, told: set[str], folder: Path) -> None:
-    """``UserError`` if an addition was cut off: runs.json, which is written last, has not ``told`` what has rows."""
-    if cut := sorted({*old.children.parent_id, *old.parents.parent_id, *_ensemble_ids(old)} - told):
+def _check_whole(old: Collected, runs: list[dict[str, Any]], folder: Path) -> None:
+    """``UserError`` if an addition was cut off: the tables have more than ``runs``, which are written after them."""
+    gone = {name: _read_csv(path) for name in WITHDRAWN if (path := folder / name).exists()}
+    there = {*old.children.child_id, *old.parents.parent_id, *_ensemble_ids(old)}
+    there |= {key for name, table in gone.items() for column in WITHDRAWN[name] for key in table[column]}
+    told = sum(sum(run["devices"].values()) for run in runs)
+    if len(there) > told:
         raise UserError(
-            f"{folder} was left unfinished: runs.json does not tell of {cut[0]}, whose rows are there; restore "
+            f"{folder} was left unfinished: its tables have {len(there)} runs, and runs.json tells of {told}; restore "
             "the folder as it was committed (git checkout), or delete it where it never was, and record again"
         )
 
@@ -262,14 +277,10 @@ def _check_same_networks(store: Store, old: Collected, parents: dict[str, Parent
 
 
 def _write(folder: Path, study: Study, found: Collected, runs: list[dict[str, Any]]) -> None:
-    """All files of the record."""
-    if len(found.parents):
-        write_results(folder, found)
-        _write_study(folder, study, found, runs)
-    else:
-        for name in (*FILES, "study.json"):
-            (folder / name).unlink(missing_ok=True)
+    """All files of the record; the study's, which the next addition writes again, after what they are made from."""
+    write_results(folder, found)
     write_json(folder / "runs.json", runs)
+    _write_study(folder, study, found, runs)
 
 
 def _write_study(folder: Path, study: Study, found: Collected, runs: list[dict[str, Any]]) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from conftest import ROOT
 
 from ssa import cli
 from ssa.errors import UserError
+from ssa.process import provenance
 from ssa.process.deadline import Deadline
 from ssa.results import recorded
 from ssa.results.aggregate import aggregate
@@ -73,25 +76,90 @@ def test_only_whole_replicates_are_added_and_each_once(plan: study.Study, store:
     assert made["record"]["planned"] == {"parents": 2, "children": 10, "ensembles": 0}
 
 
-def test_an_addition_that_was_cut_off_is_not_added_a_second_time(
+def content(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def cut_off(patch: pytest.MonkeyPatch, name: str, change: Callable[[], object]) -> None:
+    """Let ``change`` find the disk full when it has written all before ``name``."""
+    replace = Path.replace
+
+    def full(self: Path, target: Path) -> Path:
+        if target.name == name:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return replace(self, target)
+
+    with patch.context() as context:
+        context.setattr(Path, "replace", full)
+        with pytest.raises(UserError, match=f"{name} could not be written: .*No space left on device"):
+            change()
+
+
+def asked_for_more(plan: study.Study) -> study.Study:
+    """The study with two more children of each parent, in a block ``more``."""
+    raw = yaml.safe_load(plan.path.read_text(encoding="utf-8"))
+    raw["blocks"].append({"name": "more", "parents": "small", "method": ["one-shot", "random"], "sparsity": 90})
+    plan.path.write_text(yaml.safe_dump(raw), encoding="utf-8")
+    return study.load(plan.path)
+
+
+def test_an_addition_that_a_full_disk_cut_off_is_whole_the_next_time_or_refused_in_one_line(
     plan: study.Study, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(provenance, "now", lambda: "2026-12-01T00:00:00+00:00")
+    folder, before = tmp_path / "recorded", tmp_path / "before"
+    before.mkdir()
+    for addition, refused in (
+        ("a record", {"runs.json"}),
+        ("a parent", {"children.csv", "runs.json"}),  # of whose row in parents.csv runs.json does not tell
+        ("children of recorded parents", {"runs.json"}),
+    ):
+        if addition == "a parent":
+            finish(plan, store)
+        elif addition != "a record":
+            plan = asked_for_more(plan)
+            finish(plan, store)
+
+        def add(plan: study.Study = plan) -> None:
+            shutil.rmtree(folder, ignore_errors=True)
+            shutil.copytree(before, folder)
+            recorded.add(plan, store, folder, "by hand")
+
+        add()
+        undisturbed = content(folder)
+        for name in FILES:
+            cut_off(monkeypatch, name, add)
+            if name in refused:
+                left = content(folder)
+                with pytest.raises(UserError, match=r"left unfinished: its tables have .* restore the folder as it"):
+                    recorded.add(plan, store, folder, "by hand")
+                assert content(folder) == left
+            else:
+                recorded.add(plan, store, folder, "by hand")
+                assert content(folder) == undisturbed, (addition, name)
+        add()
+        shutil.rmtree(before)
+        shutil.copytree(folder, before)
+    assert len(pd.read_csv(folder / "children.csv")) == 14
+
+
+def test_a_withdrawal_that_a_full_disk_cut_off_is_finished_by_the_same_command(
+    plan: study.Study, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(provenance, "now", lambda: "2026-12-01T00:00:00+00:00")
     folder = tmp_path / "recorded"
-    recorded.add(plan, store, folder, "by hand")
     finish(plan, store)
-
-    def full(*args: Any) -> None:
-        raise UserError("disk full")
-
-    with monkeypatch.context() as patch:
-        patch.setattr(recorded, "write_json", full)
-        with pytest.raises(UserError, match="disk full"):
-            recorded.add(plan, store, folder, "the rest")
-    rows = (folder / "children.csv").read_text(encoding="utf-8")
-    assert len(rows.splitlines()) == 11
-    with pytest.raises(UserError, match=r"left unfinished: runs\.json does not tell of resnet-small-digits-s1"):
-        recorded.add(plan, store, folder, "the rest")
-    assert (folder / "children.csv").read_text(encoding="utf-8") == rows
+    recorded.add(plan, store, folder, "all")
+    shutil.copytree(folder, tmp_path / "before")
+    first = next(iter(plan.all_parents()))
+    recorded.withdraw(folder, [first], "a wrong seed")
+    undisturbed = content(folder)
+    for name in ("withdrawn.csv", "history.parquet", "parents.csv", "children.csv"):
+        shutil.rmtree(folder)
+        shutil.copytree(tmp_path / "before", folder)
+        cut_off(monkeypatch, name, lambda: recorded.withdraw(folder, [first], "a wrong seed"))
+        recorded.withdraw(folder, [first], "a wrong seed")
+        assert content(folder) == undisturbed, name
 
 
 def test_what_a_study_says_of_the_same_children_is_taken_over(plan: study.Study, store: Store, tmp_path: Path) -> None:
@@ -222,10 +290,7 @@ def test_children_that_a_study_asks_for_later_are_added_to_their_parent(
     folder = tmp_path / "recorded"
     assert recorded.add(plan, store, folder, "by hand") == (1, 0, 0)
     before = (folder / "children.csv").read_text(encoding="utf-8")
-    raw = yaml.safe_load(plan.path.read_text(encoding="utf-8"))
-    raw["blocks"].append({"name": "more", "parents": "small", "method": ["one-shot", "random"], "sparsity": 90})
-    plan.path.write_text(yaml.safe_dump(raw), encoding="utf-8")
-    more, first = study.load(plan.path), next(iter(plan.all_parents()))
+    more, first = asked_for_more(plan), next(iter(plan.all_parents()))
     new = [child for child in more.children_of(first) if child.block == "more"]
     assert stages.train_children(more, store, first, new[:1]) == 0
     assert recorded.add(more, store, folder, "half of them") == (0, 0, 0)
