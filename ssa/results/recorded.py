@@ -39,6 +39,10 @@ from ssa.study.study import Study
 
 # Columns of children.csv that are words, whatever they look like.
 TEXT_COLUMNS = (*TEXT, "study", "block", "dataset", "model", "parent_id", "device", "git_commit")
+# Why a record's own study lacks what is recorded.
+CHANGED = (
+    "the source of a law or model of one's own, or how children are trained, has changed since; check out the commit"
+)
 # What was withdrawn, by the columns that name each run; the first is a row's own.
 WITHDRAWN = {"withdrawn.csv": ("child_id", "parent_id"), "withdrawn_ensembles.csv": ("ensemble_id",)}
 FILES = ("children.csv", "parents.csv", "history.parquet", *(f"{name}.csv" for name in TABLES))
@@ -69,7 +73,7 @@ def add(study: Study, store: Store, folder: Path, how: str) -> Added:
     known, known_ensembles = ({key for run in runs for key in run[kind]} for kind in ("parents", "ensembles"))
     if old is not None:
         _check_whole(old, runs, folder)
-        _check_still_there(study, old, folder)
+        _check_still_there(study, old, folder, "record it under another name")
     new = [key for key in study.all_parents() if key not in known and _is_finished(study, store, key)]
     grown = {} if old is None else _grown(study, store, old)
     ensembles = [
@@ -105,13 +109,17 @@ def _grown(study: Study, store: Store, old: Collected) -> dict[str, list[Child]]
 
 
 def withdraw(folder: Path, parent_ids: list[str], reason: str) -> None:
-    """Move the rows of these parents and their children to withdrawn.csv, with ``reason``."""
+    """Move the rows of these parents and their children to withdrawn.csv, with ``reason``.
+
+    ``UserError`` if they are not recorded, an addition was cut off, or the code does not know all that is recorded.
+    """
     old, study = _recorded(folder)
     if old is None or not set(parent_ids) <= {*old.parents.parent_id, *old.children.parent_id}:
         known = ", ".join(old.parents.parent_id) if old is not None else "nothing"
         raise UserError(f"{folder} has not all of {', '.join(parent_ids)}; recorded there: {known}")
     runs = _runs(folder)
     _check_whole(old, runs, folder)
+    _check_still_there(study, old, folder, f"{CHANGED} that its table names")
     _set_aside(folder / "withdrawn.csv", old.children[old.children.parent_id.isin(parent_ids)], reason)
     lost = _ensembles_of(study, parent_ids)
     if old.ensembles:
@@ -162,13 +170,18 @@ def show(folder: Path, child_id: str) -> dict[str, Any]:
     ``commit_is``: whether the repository still has the commit, else a guess by date, which is called so.
 
     The command is for the checkout that holds the record: the specification names the version of the training
-    semantics, so that code which would train it otherwise does not know the child.
+    semantics, so that code which would train it otherwise does not know the child. ``UserError`` if it does not, or if
+    the child is not recorded.
     """
     found, study = _recorded(folder)
     if found is None or child_id not in set(found.children.child_id):
         raise UserError(f"{folder} records no child {child_id!r}; the column child_id of its children.csv names them")
     row = found.children.set_index("child_id", drop=False).loc[child_id]
     specs = {child.spec.id: child.spec for child in study.children}
+    if child_id not in specs:
+        raise UserError(
+            f"{study.path} no longer has {child_id}: {CHANGED} that made it ({row.git_commit or 'unknown'})"
+        )
     again = f"ssa children {folder / 'study.yaml'} --parent {row.parent_id} --child {child_id}"
     return {
         "row": {str(key): _value(str(key), text) for key, text in row.to_dict().items()},
@@ -252,7 +265,7 @@ def _check_whole(old: Collected, runs: list[dict[str, Any]], folder: Path) -> No
         )
 
 
-def _check_still_there(study: Study, old: Collected, folder: Path) -> None:
+def _check_still_there(study: Study, old: Collected, folder: Path, way_out: str) -> None:
     for kind, recorded, known in (
         ("children", set(old.children.child_id), {child.spec.id for child in study.children}),
         ("parents", set(old.parents.parent_id), set(study.all_parents())),
@@ -260,8 +273,8 @@ def _check_still_there(study: Study, old: Collected, folder: Path) -> None:
     ):
         if lost := sorted(recorded - known):
             raise UserError(
-                f"{study.path} has no longer {len(lost)} of the {kind} recorded in {folder}, such as {lost[0]}; record "
-                "it under another name"
+                f"{study.path} has no longer {len(lost)} of the {kind} recorded in {folder}, such as {lost[0]}; "
+                f"{way_out}"
             )
 
 

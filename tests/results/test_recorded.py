@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -23,7 +24,7 @@ from ssa.process.deadline import Deadline
 from ssa.results import recorded
 from ssa.results.aggregate import aggregate
 from ssa.store.store import Store
-from ssa.study import study
+from ssa.study import law_source, study
 from ssa.workflow import stages
 
 FILES = ("children.csv", "parents.csv", "history.parquet", "study.json", "study.yaml", "runs.json")
@@ -227,6 +228,34 @@ def test_a_study_that_lost_a_recorded_child_is_refused(
     other = study.expand(tiny, tmp_path / "tiny.yaml")
     with pytest.raises(UserError, match=r"no longer 2 of the children recorded .* under another name"):
         recorded.add(other, store, tmp_path / "recorded", "changed")
+
+
+def test_a_child_of_an_edited_law_is_named_with_its_commit_and_nothing_of_its_record_is_withdrawn(
+    plan: study.Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    raw = yaml.safe_load(plan.path.read_text(encoding="utf-8"))
+    raw["parents"]["small"]["seeds"] = [0]
+    raw |= {"methods": {"own": {"law": "own_law_recorded.Own"}}}
+    raw["blocks"][1] |= {"method": ["one-shot", "own"], "sparsity": 50}
+    plan.path.write_text(yaml.safe_dump(raw), encoding="utf-8")
+    law = tmp_path / "own_law_recorded.py"
+    law.write_text("import ssa\n\n\nclass Own(ssa.RandomAnnealing):\n    pass\n", encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    plan, store, folder = study.load(plan.path), Store(tmp_path / "results"), tmp_path / "recorded"
+    finish(plan, store)
+    recorded.add(plan, store, folder, "all")
+    dense, *_, own = plan.children
+    recorded.show(folder, own.spec.id)
+    law.write_text(law.read_text(encoding="utf-8") + "# a comment\n", encoding="utf-8")
+    law_source.digest.cache_clear()
+    before = content(folder)
+    commit = re.escape(pd.read_csv(folder / "children.csv").git_commit[0])
+    with pytest.raises(UserError, match=rf"no longer has {own.spec.id}: the source of a law .* made it \({commit}\)$"):
+        recorded.show(folder, own.spec.id)
+    recorded.show(folder, dense.spec.id)
+    with pytest.raises(UserError, match=f"no longer 1 of the children .* such as {own.spec.id}; the source of a law "):
+        recorded.withdraw(folder, [own.spec.parent.id], "a wrong seed")
+    assert content(folder) == before
 
 
 def test_one_recorded_child_shows_all_that_it_takes_to_run_it_again(
