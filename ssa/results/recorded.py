@@ -126,12 +126,13 @@ def withdraw(folder: Path, parent_ids: list[str], reason: str) -> None:
         ensembles = old.ensembles["ensembles"]
         _set_aside(folder / "withdrawn_ensembles.csv", ensembles[ensembles.ensemble_id.isin(lost)], reason)
     children = old.children[~old.children.parent_id.isin(parent_ids)]
+    left = {name: table[~table.ensemble_id.isin(lost)] for name, table in old.ensembles.items()}
     found = Collected(
         children,
         old.parents[~old.parents.parent_id.isin(parent_ids)],
         old.history[old.history.child_id.isin(children.child_id)],
         {},
-        {name: table[~table.ensemble_id.isin(lost)] for name, table in old.ensembles.items()},
+        left if any(map(len, left.values())) else {},
     )
     if len(found.parents):
         _write(folder, study, found, runs)

@@ -21,7 +21,9 @@ from ssa.method.masks import Mask
 from ssa.method.pruning import partition, prunable, prune
 from ssa.method.subnetwork import Subnetwork
 from ssa.process.deadline import Deadline
+from ssa.report.record import Record
 from ssa.results import aggregate, recorded
+from ssa.results.aggregate_ensembles import TABLES
 from ssa.runs import ensemble, ensemble_cost, parent
 from ssa.runs import masks as masking
 from ssa.seeds import derive
@@ -574,6 +576,22 @@ def test_ensembles_are_recorded_added_once_and_withdrawn(tmp_path: Path) -> None
     assert list(pd.read_csv(folder / "ensembles.csv").seed) == [1]
     assert list(pd.read_csv(folder / "withdrawn_ensembles.csv").reason) == ["a wrong seed"]
     assert recorded.add(plan, store, folder, "again") == (0, 0, 0)
+
+
+def test_a_record_whose_last_ensemble_was_withdrawn_has_no_tables_of_ensembles(tmp_path: Path) -> None:
+    raw, folder = raw_study(tmp_path, ENTRIES[0]), tmp_path / "recorded"
+    raw["parents"]["small"]["seeds"] = [0, 1]
+    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(raw), encoding="utf-8")
+    plan, store = study.load(tmp_path / "tiny.yaml"), Store(tmp_path / "results")
+    assert stages.run(plan, store, [0, 1], Deadline()) == 0
+    first, second = plan.ensembles
+    store.ensemble_record(second.spec.id).unlink()
+    assert recorded.add(plan, store, folder, "all but an ensemble") == (2, 1, 0)
+    assert Record(folder).ensembles is not None
+    recorded.withdraw(folder, [first.spec.parents[0].id], "a wrong seed")
+    assert Record(folder).ensembles is None
+    assert not [name for name in TABLES if (folder / f"{name}.csv").exists()]
+    assert json.loads((folder / "study.json").read_text(encoding="utf-8"))["counts"]["ensembles"] == 0
 
 
 def test_what_is_added_without_ensembles_leaves_the_recorded_ones_and_none_is_added_to_what_was_withdrawn(
