@@ -35,3 +35,19 @@ def writing(path: Path) -> Iterator[None]:
         if isinstance(error, OSError) or "I/O error" in str(error) or "No space" in str(error):
             raise UserError(f"{path} could not be written: {error}; free or change the disk and run again") from error
         raise
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Turn damage of a results' or a record's file, or another file in its place, into a ``UserError`` that names it.
+
+    The ``FileNotFoundError`` of a missing one and a ``PermissionError`` stay what they are.
+    """
+    try:
+        yield
+    except (FileNotFoundError, PermissionError):
+        raise
+    except Exception as error:  # pandas and pyarrow raise many kinds
+        recorded = path.with_name("study.yaml").exists()
+        way_out = "restore it as it was committed (git checkout)" if recorded else "run ssa aggregate again"
+        raise UserError(f"{path} is damaged, or another file ({' '.join(str(error).split())}); {way_out}") from error

@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 
 from ssa.analysis.statistics import Interval, over_parents, spread_ratio
-from ssa.errors import UserError
+from ssa.errors import UserError, reading
 from ssa.results.children import CELL, collapsed, pairs, read_children, trained_on
 from ssa.study.methods import CATALOGUE, CONTROLS, label
 
@@ -156,10 +156,8 @@ def _read(path: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
     for file in (path, path.with_name("children.csv")):
         if not file.is_file():
             raise UserError(f"{file} is not a file; ssa aggregate writes a study's history.parquet and children.csv")
-    try:
+    with reading(path):
         history = pd.read_parquet(path, columns=["child_id", "epoch", "test_accuracy"])
-    except ValueError as error:
-        raise UserError(f"{path} is not a history that ssa aggregate wrote: {error}") from error
     return read_children(path.parent), history
 
 

@@ -12,6 +12,7 @@ import pandas as pd
 
 from ssa.analysis.claims.judge import ClaimRow, claims_table, judge_claims
 from ssa.analysis.claims.standing import EARLIER, earlier_verdicts
+from ssa.errors import reading
 from ssa.report.figures.style import Style, styles
 from ssa.report.registry import TABLES, Entry
 from ssa.report.selection import usual_recipe
@@ -23,7 +24,10 @@ KEYS = ["ensemble_id", "ensemble", "dataset", "model", "seed", "corrupted_images
 
 
 class Record:
-    """The files of ``folder``: study.json, and the tables of parents, children, epochs and, if any, ensembles."""
+    """The files of ``folder``: study.json, and the tables of parents, children, epochs and, if any, ensembles.
+
+    ``UserError`` naming one that is damaged where its part is asked for.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -43,7 +47,8 @@ class Record:
     def study(self) -> dict[str, Any]:
         """The study as it was run; an unknown finding is a ``UserError``."""
         path = self.folder / "study.json"
-        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        with reading(path):
+            found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         questions.check(found.get("findings") or [], f"{path}: findings")
         return found
 
@@ -61,7 +66,7 @@ class Record:
     @cached_property
     def parents(self) -> pd.DataFrame:
         """A row for each parent."""
-        return pd.read_csv(self.folder / "parents.csv", dtype={"parent": "str"})
+        return self._rows("parents")
 
     @cached_property
     def children(self) -> pd.DataFrame:
@@ -71,7 +76,9 @@ class Record:
     @cached_property
     def history(self) -> pd.DataFrame:
         """The history of each child, a row for each epoch."""
-        return pd.read_parquet(self.folder / "history.parquet")
+        path = self.folder / "history.parquet"
+        with reading(path):
+            return pd.read_parquet(path)
 
     @cached_property
     def epochs(self) -> pd.DataFrame:
@@ -115,7 +122,12 @@ class Record:
 
     def _of_ensembles(self, table: str) -> pd.DataFrame:
         assert self.ensembles is not None
-        return pd.read_csv(self.folder / f"{table}.csv").merge(self.ensembles[KEYS])
+        return self._rows(table).merge(self.ensembles[KEYS])
+
+    def _rows(self, table: str) -> pd.DataFrame:
+        path = self.folder / f"{table}.csv"
+        with reading(path):
+            return pd.read_csv(path, dtype={"parent": "str"})
 
 
 def made(entry: Entry, record: Record) -> Any:

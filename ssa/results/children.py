@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from ssa.errors import UserError
+from ssa.errors import UserError, reading
 
 PARENT = ["parent", "parent_seed"]
 # A grid cell of one study; with PARENT's seed and the child's seed, what two paired children share.
@@ -41,8 +41,13 @@ def collapsed(children: pd.DataFrame) -> pd.Series:
 
 
 def read_children(results: Path) -> pd.DataFrame:
-    """``results``/children.csv, one row per child; blank cells are NaN, and columns of names are text."""
-    return pd.read_csv(results / "children.csv", dtype=dict.fromkeys(TEXT, "str"))
+    """``results``/children.csv, one row per child; blank cells are NaN, and columns of names are text.
+
+    ``UserError`` if it is damaged.
+    """
+    path = results / "children.csv"
+    with reading(path):
+        return pd.read_csv(path, dtype=dict.fromkeys(TEXT, "str"))
 
 
 def join_epochs(history: pd.DataFrame, children: pd.DataFrame) -> pd.DataFrame:

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pandas as pd
 
+from ssa.errors import reading
+
 FILE = "ensembles.csv"
 TEXT = [
     *("ensemble", "method", "masks", "structure", "tuning", "lr_schedule", "dataset", "model"),
@@ -25,9 +27,10 @@ def has_ensembles(results: Path) -> bool:
 def read_ensembles(results: Path) -> pd.DataFrame:
     """``results``/ensembles.csv, one row per ensemble and seed, in the study's order; blank cells are NaN.
 
-    A name is that of one ensemble for each data set and model.
+    A name is that of one ensemble for each data set and model. ``UserError`` if the file is damaged.
     """
-    return pd.read_csv(results / FILE, dtype=dict.fromkeys(TEXT, "str"))
+    with reading(results / FILE):
+        return pd.read_csv(results / FILE, dtype=dict.fromkeys(TEXT, "str"))
 
 
 def groups(ensembles: pd.DataFrame) -> Iterator[tuple[str, str, pd.DataFrame]]:

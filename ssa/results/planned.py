@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from ssa.errors import reading
 from ssa.method import laws
 from ssa.specs.specs import ChildSpec
 from ssa.study.blocks import Child
@@ -33,7 +34,10 @@ class Planned:
 
 
 def of(study: Study, record: Path | None = None) -> Planned:
-    """The results that ``study`` will have, or of them only those that the folder ``record`` holds."""
+    """The results that ``study`` will have, or of them only those that the folder ``record`` holds.
+
+    ``UserError`` if a table of the record is damaged.
+    """
     used = any(child.spec.score_used for child in study.children)
     children = [settings_of_child(child) | _scored(child.spec, used) for child in study.children]
     ensembles = [settings_of_ensemble(ensemble) | _asked(ensemble) for ensemble in study.ensembles]
@@ -126,4 +130,7 @@ def _held(rows: pd.DataFrame, record: Path | None, table: str, key: str) -> pd.D
     if record is None or rows.empty:
         return rows
     path = record / f"{table}.csv"
-    return rows[rows[key].isin(pd.read_csv(path, usecols=[key])[key])] if path.is_file() else rows[:0]
+    if not path.is_file():
+        return rows[:0]
+    with reading(path):
+        return rows[rows[key].isin(pd.read_csv(path, usecols=[key])[key])]

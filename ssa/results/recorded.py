@@ -25,7 +25,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from ssa.errors import UserError
+from ssa.errors import UserError, reading
 from ssa.files import write_atomically, write_json
 from ssa.process import provenance
 from ssa.results.aggregate import Collected, collect, dense_accuracy, resolved, write_results
@@ -155,11 +155,12 @@ def _ensembles_of(study: Study, parent_ids: list[str]) -> set[str]:
 
 
 def read(folder: Path) -> Collected | None:
-    """The tables that ``folder`` records; None if it does not exist yet."""
+    """The tables that ``folder`` records; None if it does not exist yet. ``UserError`` naming one that is damaged."""
     if not (folder / "children.csv").exists():
         return None
     children, parents = (_read_csv(folder / f"{name}.csv") for name in ("children", "parents"))
-    history = pd.read_parquet(folder / "history.parquet")
+    with reading(folder / "history.parquet"):
+        history = pd.read_parquet(folder / "history.parquet")
     history = history[history.child_id.isin(children.child_id)]  # an addition that was cut off may have left more
     ensembles = {name: _read_csv(folder / f"{name}.csv") for name in TABLES if (folder / f"{name}.csv").exists()}
     return Collected(children, parents, history, {}, ensembles)
@@ -241,7 +242,7 @@ def _stacked(old: pd.DataFrame | None, new: pd.DataFrame) -> pd.DataFrame:
 
 
 def _as_text(table: pd.DataFrame) -> pd.DataFrame:
-    return _read_csv(StringIO(table.to_csv(index=False)))
+    return _cells(StringIO(table.to_csv(index=False)))
 
 
 def _is_finished(study: Study, store: Store, parent_id: str) -> bool:
@@ -316,7 +317,8 @@ def _write_study(folder: Path, study: Study, found: Collected, runs: list[dict[s
 
 def _runs(folder: Path) -> list[dict[str, Any]]:
     path = folder / "runs.json"
-    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
+    with reading(path):
+        return json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
 
 
 def _together(runs: list[dict[str, Any]]) -> dict[str, Any]:
@@ -337,6 +339,11 @@ def _together(runs: list[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-def _read_csv(path: Path | StringIO) -> pd.DataFrame:
+def _read_csv(path: Path) -> pd.DataFrame:
+    with reading(path):
+        return _cells(path)
+
+
+def _cells(table: Path | StringIO) -> pd.DataFrame:
     """Every cell as it is written, so that nothing changes when it is written again."""
-    return pd.read_csv(path, dtype=str, keep_default_na=False)
+    return pd.read_csv(table, dtype=str, keep_default_na=False)

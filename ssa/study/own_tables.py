@@ -32,11 +32,14 @@ def check(study: Study, store: Store) -> None:
 
 
 def _owner(study: Study, store: Store) -> Path | None:
-    """The file of the study whose tables are there, if it is still where it was."""
+    """The file of the study whose tables are there, if it is still where it was and they tell."""
     path = store.study_folder(study.name) / "study.json"
     if not path.exists():
         return None
-    said = Path(json.loads(path.read_text(encoding="utf-8"))["config_file"])
+    try:
+        said = Path(json.loads(path.read_text(encoding="utf-8"))["config_file"])
+    except (ValueError, KeyError, TypeError):  # damaged: its tables are made anew from the records, whose ever it was
+        return None
     places = (said, store.root.parent / said)
     return next((place for place in places if place.exists()), None)
 

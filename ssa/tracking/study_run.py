@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ssa.errors import reading
 from ssa.study.study import Study
 from ssa.tracking.runs import TrackedRun, run_id
 
@@ -40,9 +41,14 @@ class StudyFiles:
 
 
 def of_study(study: Study, files: StudyFiles) -> TrackedRun:
-    """The run of the study whose ``files`` are complete; the files' digests are part of what it says."""
+    """The run of the study whose ``files`` are complete; the files' digests are part of what it says.
+
+    ``UserError`` if study.json is damaged.
+    """
     digests = {name: hashlib.sha256(path.read_bytes()).hexdigest()[:16] for name, path in files.found()}
-    resolved = json.loads((files.results / "study.json").read_text(encoding="utf-8"))
+    path = files.results / "study.json"
+    with reading(path):
+        resolved = json.loads(path.read_text(encoding="utf-8"))
     config = {"study": study.name, "settings": study.raw, "record": resolved["record"], "files": digests}
     name = f"{JOB_TYPE}-{study.name}"
     return TrackedRun(

@@ -206,7 +206,7 @@ def test_missing_and_wrong_files_are_one_line(tmp_path: Path, capsys: pytest.Cap
     frame = children([90.0], [88.0])
     write(tmp_path, frame, history(frame))
     assert main(["diagnose", str(tmp_path / "children.csv")]) == 2
-    assert "is not a history that ssa aggregate wrote" in capsys.readouterr().err
+    assert "children.csv is damaged, or another file (" in capsys.readouterr().err
     (tmp_path / "children.csv").unlink()
     assert main(["diagnose", str(missing)]) == 2
     assert capsys.readouterr().err.startswith(f"ssa: {tmp_path / 'children.csv'} is not a file")

@@ -220,6 +220,19 @@ def test_what_is_withdrawn_stays_away_with_its_reason(plan: study.Study, store: 
         recorded.withdraw(folder, [second], "twice")
 
 
+@pytest.mark.parametrize("name", ["children.csv", "parents.csv", "history.parquet", "runs.json"])
+def test_a_damaged_file_of_a_record_is_named_with_the_way_out(
+    plan: study.Study, store: Store, tmp_path: Path, name: str
+) -> None:
+    folder = tmp_path / "recorded"
+    recorded.add(plan, store, folder, "all")
+    (folder / name).write_bytes((folder / name).read_bytes()[: 0 if name.endswith("csv") else 50])
+    before = content(folder)
+    with pytest.raises(UserError, match=rf"{name} is damaged, or another file \(.*\); restore it as it was committed"):
+        recorded.add(plan, store, folder, "again")
+    assert content(folder) == before
+
+
 def test_a_study_that_lost_a_recorded_child_is_refused(
     plan: study.Study, store: Store, tiny: dict[str, Any], tmp_path: Path
 ) -> None:

@@ -76,6 +76,13 @@ def test_who_took_another_name_since_has_left_the_tables(here: Path, tiny: dict[
     check("copy.yaml")
 
 
+@pytest.mark.parametrize("left", ["", '{"config_file": "ti', "null", "{}"])
+def test_tables_whose_study_json_is_damaged_are_nobodys(here: Path, tiny: dict[str, Any], left: str) -> None:
+    Path("results/tiny/study.json").write_text(left, encoding="utf-8")
+    write("copy.yaml", edited(tiny))
+    check("copy.yaml")
+
+
 def test_a_name_of_its_own_is_allowed(here: Path, tiny: dict[str, Any]) -> None:
     write("copy.yaml", {**edited(tiny), "name": "other"})
     check("copy.yaml")

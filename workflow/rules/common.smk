@@ -158,7 +158,7 @@ def ensemble_results():
 
 def shown():
     """All that the study's results are shown in, with captions where Snakemake's report shows it too."""
-    plan = ssa_planned.of(study, Path(SOURCE) if RECORDED else None)
+    plan = checked(ssa_planned.of, study, Path(SOURCE) if RECORDED else None)
     reported = report  # a line that begins with the word itself is a statement of Snakemake's
     return [
         (

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any, TypeAlias
 import pandas as pd
 
 from ssa.analysis.statistics import DASH
+from ssa.report.record import Record
 
 Accuracies: TypeAlias = "pd.Series[float]"  # by id
 Runs: TypeAlias = dict[str, Accuracies]  # parents' and children's
@@ -31,10 +31,7 @@ class Page:
 
 def records(root: Path) -> dict[str, dict[str, Any]]:
     """study.json of each record by the record's name, the largest first."""
-    found = {
-        path.parent.name: json.loads(path.read_text(encoding="utf-8"))
-        for path in (root / "recorded").glob("*/study.json")
-    }
+    found = {path.parent.name: Record(path.parent).study for path in (root / "recorded").glob("*/study.json")}
     return dict(sorted(found.items(), key=lambda item: (-item[1]["counts"]["children"], item[0])))
 
 
@@ -80,5 +77,5 @@ def _common(runs: Runs, others: dict[str, Runs], same: bool) -> str:
 def _runs(folder: Path) -> Runs:
     """The accuracies of a record's parents and children by id."""
     keys = {"parents": "parent_id", "children": "child_id"}
-    tables = {kind: pd.read_csv(folder / f"{kind}.csv").drop_duplicates(key) for kind, key in keys.items()}
+    tables = {kind: Record(folder)[kind].drop_duplicates(key) for kind, key in keys.items()}
     return {kind: table.set_index(keys[kind])["accuracy"] for kind, table in tables.items()}
