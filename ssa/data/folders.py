@@ -149,19 +149,29 @@ def _listed(folder: Path, seen: Seen) -> list[Path]:
 
 
 def _walk(folder: Path, seen: Seen) -> Iterator[Path]:
-    for place, inner, files in sorted(os.walk(folder, followlinks=True)):
-        if any(_is_hidden(part) for part in Path(place).relative_to(folder).parts):
-            continue
-        for name in inner:
-            seen.hidden[name] += _is_hidden(name)
-        for name in sorted(files):
-            if _is_hidden(name):
-                seen.hidden[name] += 1
-            elif name.lower().endswith(ENDINGS):
+    found = []
+    for place, inner, files in os.walk(folder, onerror=_refuse, followlinks=True):
+        _check_no_way_back(Path(place))
+        seen.hidden.update(name for name in (*inner, *files) if _is_hidden(name))
+        inner[:] = [name for name in inner if not _is_hidden(name)]  # those that are walked
+        found.append((place, sorted(name for name in files if not _is_hidden(name))))
+    for place, files in sorted(found):
+        for name in files:
+            if name.lower().endswith(ENDINGS):
                 yield Path(place) / name
             else:
                 seen.endings[_ending(Path(name))] += 1
-    seen.hidden += Counter()  # forgets what was counted 0 times
+
+
+def _refuse(error: OSError) -> None:
+    raise UserError(f"data set {error.filename}: {error.strerror}; make it readable, or remove it") from error
+
+
+def _check_no_way_back(folder: Path) -> None:
+    """``UserError`` if ``folder`` links to one that it lies in, whose images would be read again and again."""
+    here = folder.resolve()
+    if any(above.resolve() == here for above in folder.absolute().parents):
+        raise UserError(f"data set {folder} is a link to {here}, in which it lies; remove it")
 
 
 def _open(path: Path, seen: Seen) -> Image:

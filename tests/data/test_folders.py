@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
+import os
 import shutil
 import unicodedata
 from pathlib import Path
@@ -86,6 +88,43 @@ def test_what_is_passed_over_turned_or_hidden_is_said_in_one_line(tmp_path: Path
     whole = folders.read(tmp_path / "insects", 3, tmp_path, "refuse")[0].images[1, 0]
     as_it_is = np.asarray(upright.convert("RGB").resize((3, 3), Image.Resampling.BICUBIC))[..., 0]
     assert (whole == as_it_is).all()
+
+
+@pytest.mark.parametrize("target", ["insects/train/ants", "insects/train", "."])
+def test_a_link_to_a_folder_that_it_lies_in_is_refused(tmp_path: Path, target: str) -> None:
+    spec = image_folder(tmp_path)
+    inner = tmp_path / "insects/train/ants/inner"
+    inner.mkdir()
+    (inner / "back").symlink_to(tmp_path / target, target_is_directory=True)
+    with pytest.raises(UserError, match=r"data set .*ants/inner/back is a link to .*, in which it lies; remove it$"):
+        splits.load(spec, tmp_path, 0)
+
+
+def test_a_link_to_another_folder_is_followed(tmp_path: Path) -> None:
+    spec = image_folder(tmp_path)
+    (tmp_path / "insects/train/ants").rename(tmp_path / "insects/ants")
+    (tmp_path / "insects/train/ants").mkdir()
+    (tmp_path / "insects/train/ants/linked").symlink_to(tmp_path / "insects/ants", target_is_directory=True)
+    assert "2 classes, 10 training, 2 validation" in splits.describe(spec, splits.load(spec, tmp_path, 0))
+
+
+def test_a_folder_that_cannot_be_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = image_folder(tmp_path)
+    shut = tmp_path / "insects/train/ants/shut"
+    for name in ("shut", ".hidden"):
+        (shut.parent / name).mkdir()
+    scandir = os.scandir
+
+    def refused(path: str) -> Any:  # as root, tests may read all
+        if Path(path).name in ("shut", ".hidden"):
+            raise PermissionError(errno.EACCES, "Permission denied", path)
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refused)
+    with pytest.raises(UserError, match=r"data set .*ants/shut: Permission denied; make it readable, or remove it$"):
+        splits.load(spec, tmp_path, 0)
+    shut.rmdir()
+    splits.load(spec, tmp_path, 0)
 
 
 def test_one_class_is_refused(tmp_path: Path) -> None:
