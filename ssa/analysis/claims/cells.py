@@ -62,12 +62,13 @@ def refuse_mixture(cell: pd.DataFrame) -> None:
 def arms(children: pd.DataFrame, settings: Mapping[str, Any], together: bool) -> Iterator[tuple[str, pd.DataFrame]]:
     """(name, children) of each arm: a kind of parents, a criterion and, if several are named, a number of epochs.
 
-    ``together``: criteria are one arm. A value that is named makes an arm even without children.
+    ``together``: criteria are one arm. A value that is named makes an arm even without children; without any, there is
+    one arm, "children", since every claim has a verdict.
     """
     epochs = settings["epochs"] if isinstance(settings["epochs"], (list, tuple)) else [None]
-    for kind in settings["parents"] or sorted(children["parent"].unique(), key=natural):
+    for kind in settings["parents"] or sorted(children["parent"].unique(), key=natural) or ["children"]:
         mine = children[children["parent"] == kind]
-        criteria = [None] if together else settings["criteria"] or sorted(mine["criterion"].unique())
+        criteria = [None] if together else settings["criteria"] or sorted(mine["criterion"].unique()) or [None]
         for criterion in criteria:
             for length in epochs:
                 chosen = mine if criterion is None else mine[mine["criterion"] == criterion]

@@ -670,6 +670,16 @@ def test_a_study_without_claims_says_so(tmp_path):
     assert "This study tests no claims." in (tmp_path / "claims.md").read_text(encoding="utf-8")
 
 
+def test_a_claim_of_a_study_without_children_is_not_testable():
+    frame = children()
+    rows = judged({name: {} for name in CLAIMS}, frame[:0], history(frame)[:0])
+    assert overall(rows) == dict.fromkeys(CLAIMS, "not testable")
+    assert {arm.split(", ")[0] for arm in rows["arm"]} == {"children", "ensembles"}
+    rows = judged({"C1": {"parents": ["other"], "criteria": []}}, frame)
+    assert {arm.split(", ")[0] for arm in rows["arm"]} == {"other"}
+    assert overall(rows) == {"C1": "not testable"}
+
+
 def test_pairs_on_two_kinds_of_hardware_count_and_a_second_line_is_without_them():
     frame = children()
     moved = (frame["parent_seed"] == 0) & (frame["method"] == "temperature")
