@@ -117,7 +117,8 @@ def diagnose(path: Path) -> str:
     - *drop at the first epoch*: the interval of :func:`first_epoch` lies below 0. The history's accuracies are the
       target subnetwork's, with BatchNorm statistics re-estimated. One that only guesses before the first step has
       nothing to lose: there the signature cannot show.
-    - *no gain over one-shot*: the interval of :func:`gain` does not lie above 0; that alone is no proof of a loss.
+    - *no gain over one-shot*: the interval of :func:`gain_over_one_shot` does not lie above 0; that alone is no proof
+      of a loss.
     - *high variance over seeds*: the interval of :func:`spread` lies above 1, from 6 parents or more.
 
     Intervals are at 95%, over parents. :func:`examined` says what is looked at. ``UserError`` if ``path``, or

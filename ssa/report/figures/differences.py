@@ -61,7 +61,7 @@ def ablation_heatmap(children: pd.DataFrame) -> Figure | None:
         ]
         for row in rows
     ]
-    largest = max(here["mean"].abs().max() for line in cells for here in line)
+    largest = np.nanmax([here["mean"].abs().max() for line in cells for here in line])  # NaN where none was run
     for (i, j), ax in np.ndenumerate(axes):
         here = cells[i][j]
         ax.set_title(f"{names[i]}\n{schedules[j]} annealing" if len(here) else "")

@@ -119,6 +119,7 @@ def as_used(history: pd.DataFrame) -> pd.DataFrame:
 def keep_probability(history: pd.DataFrame, drawn: dict[str, Style]) -> Figure | None:
     """Mean keep-probability of the pruned weights per epoch, for the arm and sparsity that share the most laws."""
     panels = split(gradual(history).dropna(subset="keep_pruned"), CELL)
+    panels = [panel for panel in panels if (panel["keep_pruned"] > 0).any()]
     if not panels:
         return None
     panel = max(panels, key=lambda part: (part["method"].nunique(), part["child_id"].nunique(), part["sparsity"].max()))
@@ -126,10 +127,10 @@ def keep_probability(history: pd.DataFrame, drawn: dict[str, Style]) -> Figure |
     for method, end in panel.groupby("method")["anneal_epochs"].max().dropna().items():
         means.loc[end, method] = 0.0  # from there on masks are exact; it need not be the end of an epoch
     means = means.sort_index()[in_order(panel["method"])]
-    curves = means.interpolate(method="index").round(3)
-    curves = curves.assign(**{name: means[name].ffill().round(3) for name in CUT if name in means})
+    curves = means.interpolate(method="index")
+    curves = curves.assign(**{name: means[name].ffill() for name in CUT if name in means})
     last = curves.index[(curves > 0).any(axis=1)].max()
-    curves = curves[curves.index <= 1.25 * last + 1]  # where all is zero there is nothing to see
+    curves = curves[curves.index <= 1.25 * last + 1].round(3)  # where all is zero there is nothing to see
     alike = {
         name: [other for other in curves if curves[other].equals(curves[name]) and (other in CUT) == (name in CUT)]
         for name in curves

@@ -14,8 +14,6 @@ from matplotlib.figure import Figure
 from ssa.study.methods import CATALOGUE, Style, in_order
 
 WIDE, COLUMN = 6.8, 3.3  # inches: both columns of a two-column page, and one of them
-SMALLEST_TYPE = 7  # points, at that width
-
 
 STYLES = {name: method.style for name, method in CATALOGUE.items() if method.style}
 USER_STYLES = [

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import subprocess
@@ -256,6 +257,17 @@ def test_keep_probability_ends_where_annealing_does_and_jumps_where_a_law_jumps(
     assert [line.get_drawstyle() for line in (one, two)] == ["default", "steps-post"]
 
 
+def test_keep_probability_is_of_a_cell_in_which_something_is_kept() -> None:
+    annealed = TWO_PARENTS[TWO_PARENTS["method"] == "temperature"]
+    low, high = annealed[annealed["sparsity"] == 50], annealed[annealed["sparsity"] == 98]
+    none = curves(pd.concat([high, high.assign(method="expected")]), {0: 20.0, 1: 60.0}, {0: 0.0, 1: 0.0})
+    assert draw("keep_probability", none) is None
+    some = pd.concat([none, curves(low, {0: 20.0, 1: 60.0}, {0: 0.5, 1: 0.0})])
+    assert lines(draw("keep_probability", some)) == {"#d55e00": [(0.0, 0.5), (1.0, 0.0)]}
+    little = draw("keep_probability", curves(low, {0: 20.0, 1: 60.0}, {0: 0.0001, 1: 0.0}))
+    assert little.axes[0].get_xlim() == (0.0, 1.0)
+
+
 def test_the_forest_shows_the_paired_difference_and_n() -> None:
     figure = draw("forest_differences", TWO_PARENTS)  # differences 1 and 2 at 50%, 3 and 2 at 98%
     assert lines(figure)["#d55e00"] == [(1.5, 1.0), (2.5, 3.0)]
@@ -304,6 +316,16 @@ def test_the_heatmap_is_centred_at_no_difference_and_frames_the_fixed_setting() 
     assert {text.get_position(): text.get_text() for text in ax.texts} == {(0, 1): "+2.0", (1, 0): "\N{MINUS SIGN}0.3"}
     assert [patch.get_xy() for patch in ax.patches] == [(-0.5, 0.5)]
     assert ax._left_title.get_text().replace("\N{NO-BREAK SPACE}", " ") == "random masks, 90%, n = 1\nlinear annealing"
+
+
+def test_a_map_in_which_the_first_panel_was_not_run_has_a_scale() -> None:
+    rows = [child("one-shot", sparsity, 0, 80.0) for sparsity in (50.0, 90.0)]
+    for i, (tau, epochs) in enumerate(itertools.product((0.1, 0.5), (1.0, 2.0))):
+        setting = {"tau": tau, "anneal_epochs": epochs, "reference": False}
+        rows.append(child("temperature", 50.0, 0, 80.0, **setting, anneal_schedule="linear"))
+        rows.append(child("temperature", 90.0, 0, 80.0 + i, **setting, anneal_schedule="cosine"))
+    panels = draw("ablation_heatmap", frame(*rows)).axes[:4]
+    assert [ax.images[0].get_clim() for ax in panels] == 4 * [(-3.0, 3.0)]
 
 
 def test_a_sweep_over_tau_alone_is_a_line_and_the_fixed_setting_is_filled() -> None:

@@ -13,9 +13,10 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 from ssa.report import write
-from ssa.report.figures.style import COLUMN, SMALLEST_TYPE, WIDE
+from ssa.report.figures.style import COLUMN, WIDE
 from ssa.report.record import Record
 
+SMALLEST_TYPE = 7  # points, at those widths
 RECORDS = sorted(path.parent for path in (ROOT / "recorded").glob("*/study.json"))
 
 
