@@ -14,7 +14,7 @@ from importlib import import_module
 import pandas as pd
 
 from ssa.report.findings.finding import Finding
-from ssa.report.selection import SSA, compared, gradual, of_main, over_sparsity, pruned, swept, usual_recipe
+from ssa.report.selection import SSA, compared, gradual, of_main, over_sparsity, swept, usual_recipe
 from ssa.report.tables.published import has_published
 from ssa.results.children import CELL
 from ssa.results.ensembles import twins
@@ -61,7 +61,7 @@ def _scored(plan: Planned) -> bool:
 
 
 def _of_several(plan: Planned) -> bool:
-    return _scored(plan) and bool(plan.ensembles["several"].any())
+    return _scored(plan) and bool((plan.ensembles["members"] > 1).any())
 
 
 def _corrupted(plan: Planned) -> bool:
@@ -134,7 +134,7 @@ FIGURES: dict[str, Entry] = {
         ("usual_epochs", "drawn"),
         "keep-probability over time",
         "Keep-probability of the weights to be pruned, along fine-tuning.",
-        _of_usual(gradual),
+        _of_usual(lambda children: gradual(children).dropna(subset="anneal_epochs").query("sparsity > 0 and tau != 0")),
         numbers="keep_pruned",
         reading=(
             "Mean over these weights and over the children of the arm and sparsity that most methods share, at the "
@@ -232,7 +232,7 @@ TABLES: dict[str, Entry] = {
         ("children",),
         "accuracy by method and sparsity",
         "Test accuracy in percent by method and sparsity.",
-        lambda plan: not pruned(plan).empty,
+        lambda plan: bool((plan.children["reference"] & (plan.children["method"] != "dense")).any()),
     ),
     "table2_ablation": Entry(
         STUDY,

@@ -22,7 +22,7 @@ CELL = [*PANEL, "sparsity"]
 def pruned(plan: Planned) -> pd.DataFrame:
     """The pruned children at the fixed setting."""
     children = plan.children
-    return children[children["reference"] & (children["method"] != "dense")]
+    return children[children["reference"] & (children["sparsity"] > 0)]
 
 
 def usual_recipe(children: pd.DataFrame) -> pd.DataFrame:

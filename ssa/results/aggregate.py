@@ -17,6 +17,7 @@ import pandas as pd
 
 from ssa.files import write_atomically, write_json
 from ssa.results import aggregate_ensembles as ensemble_results
+from ssa.results.children import COLUMNS, MADE
 from ssa.results.planned import settings_of_child
 from ssa.specs.specs import DataSpec, Recipe
 from ssa.store.store import Store
@@ -30,19 +31,11 @@ SCORED = (
     *("accuracy", "nll", "ece", "accuracy_bn", "accuracy_before", "train_loss_clean", "train_accuracy_clean"),
     *("validation_accuracy", "realised_sparsity", "effective_sparsity", "train_seconds", "diverged_step"),
 )
-MADE = ("device", "git_commit", "instructions", "source")
-COLUMNS = (
-    *("study", "block", "parent", "dataset", "model", "train_images", "augment", "parent_seed", "seed"),
-    *("criterion", "structure", "allocation", "stem", "sparsity", "realised_sparsity", "effective_sparsity"),
-    *("method", "tau", "anneal_epochs", "anneal_schedule", "reference", "epochs", "lr_schedule", "lr"),
-    *("accuracy", "nll", "ece", "accuracy_bn", "accuracy_before", "train_loss_clean", "train_accuracy_clean"),
-    *("validation_accuracy", "parent_accuracy", "dense_accuracy", "train_seconds", "diverged", "diverged_step"),
-    *("child_id", "parent_id", *MADE),
-)
 PARENT_COLUMNS = (
     *("study", "parent", "dataset", "model", "parent_seed", "epochs", "accuracy", "nll", "ece", "validation_accuracy"),
     *("train_loss_clean", "train_seconds", "parent_id", *MADE),
 )
+HISTORY = ("epoch", "train_loss", "lr", "keep_pruned", "validation_accuracy", "test_accuracy")  # in every study's
 # What holds for every child of every study, with where it comes from; the tests of the engine show that it does.
 FIXED = (
     ("sampling", "one mask per optimisation step and tensor, applied to the fp32 weight before any cast", "reviews"),
@@ -135,7 +128,7 @@ class _History:
         self.ids: list[str] = []
         self.lengths: list[int] = []
         self.rows = 0
-        self.columns: dict[str, array[float]] = {"epoch": array("d")}
+        self.columns: dict[str, array[float]] = {key: array("d") for key in HISTORY}
 
     def add(self, child_id: str, rows: list[dict[str, Any]]) -> None:
         self.ids.append(child_id)

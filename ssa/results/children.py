@@ -26,7 +26,16 @@ TEXT = [
     "lr_schedule",
     "child_id",
 ]
-
+FLAGS = ["augment", "reference", "diverged"]
+MADE = ("device", "git_commit", "instructions", "source")
+COLUMNS = (
+    *("study", "block", "parent", "dataset", "model", "train_images", "augment", "parent_seed", "seed"),
+    *("criterion", "structure", "allocation", "stem", "sparsity", "realised_sparsity", "effective_sparsity"),
+    *("method", "tau", "anneal_epochs", "anneal_schedule", "reference", "epochs", "lr_schedule", "lr"),
+    *("accuracy", "nll", "ece", "accuracy_bn", "accuracy_before", "train_loss_clean", "train_accuracy_clean"),
+    *("validation_accuracy", "parent_accuracy", "dense_accuracy", "train_seconds", "diverged", "diverged_step"),
+    *("child_id", "parent_id", *MADE),
+)
 
 COLLAPSE = 5.0  # points
 USED = "test_accuracy_used"  # of the history: the accuracy of the network as training uses it
@@ -41,13 +50,13 @@ def collapsed(children: pd.DataFrame) -> pd.Series:
 
 
 def read_children(results: Path) -> pd.DataFrame:
-    """``results``/children.csv, one row per child; blank cells are NaN, and columns of names are text.
+    """``results``/children.csv, one row per child; blank cells are NaN, columns of names are text, and flags bool.
 
     ``UserError`` if it is damaged.
     """
     path = results / "children.csv"
     with reading(path):
-        return pd.read_csv(path, dtype=dict.fromkeys(TEXT, "str"))
+        return pd.read_csv(path, dtype={**dict.fromkeys(TEXT, "str"), **dict.fromkeys(FLAGS, "bool")})
 
 
 def join_epochs(history: pd.DataFrame, children: pd.DataFrame) -> pd.DataFrame:

@@ -10,21 +10,22 @@ import pandas as pd
 
 from ssa.errors import reading
 from ssa.method import laws
+from ssa.results.children import COLUMNS, FLAGS
 from ssa.specs.specs import ChildSpec
 from ssa.study.blocks import Child
 from ssa.study.claims import CLAIMS
 from ssa.study.ensembles import Ensemble
 from ssa.study.study import Study, train_images
 
-HEADS = ("batch-ensemble", "mimo")  # one network of several members
+TUNING = ("structure", "sparsity", "tuning", "tau", "anneal_epochs", "lr_schedule", "lr")
 
 
 @dataclass(frozen=True)
 class Planned:
     """A row for each child and each ensemble that tables and figures will be made of; whether claims are tested.
 
-    Columns are those of children.csv and ensembles.csv that hold settings. In place of what is scored, ``accuracy`` is
-    0 and ``diverged`` False.
+    Columns are those of children.csv, and those of ensembles.csv that hold settings. Scores are blank, but for
+    ``accuracy``, which is 0, and ``diverged``, which is False.
     """
 
     children: pd.DataFrame
@@ -42,8 +43,10 @@ def of(study: Study, record: Path | None = None) -> Planned:
     children = [settings_of_child(child) | _scored(child.spec, used) for child in study.children]
     ensembles = [settings_of_ensemble(ensemble) | _asked(ensemble) for ensemble in study.ensembles]
     findings = tuple(study.raw.get("findings") or ())
+    columns = [*COLUMNS, "gradient_batches", "points"]  # named, and flags bool, where there are no rows too
+    rows = pd.DataFrame(children, columns=columns).astype(dict.fromkeys(FLAGS, bool))
     return Planned(
-        _held(pd.DataFrame(children), record, "children", "child_id"),
+        _held(rows, record, "children", "child_id"),
         _held(pd.DataFrame(ensembles), record, "ensembles", "ensemble_id"),
         findings,
         claims=any(name in CLAIMS for name in study.raw.get("claims") or ()),
@@ -100,9 +103,9 @@ def _scored(spec: ChildSpec, used: bool) -> dict[str, Any]:
 
 
 def _tuning(ensemble: Ensemble) -> dict[str, Any]:
-    """How members are pruned and tuned; nothing for ensembles whose members are no children."""
+    """How members are pruned and tuned; None for ensembles whose members are no children."""
     if not ensemble.spec.children:
-        return {}
+        return dict.fromkeys(TUNING)
     child = ensemble.spec.children[0]
     return {
         **{"structure": child.mask.structure, "sparsity": child.mask.sparsity, "tuning": child.method},
@@ -112,13 +115,16 @@ def _tuning(ensemble: Ensemble) -> dict[str, Any]:
 
 
 def _asked(ensemble: Ensemble) -> dict[str, Any]:
-    """The settings that decide which scores an ensemble will have, and what its training will take."""
+    """The settings that decide which scores an ensemble will have, and what its training will take.
+
+    ``members``: all that answer, each head of a network and each sampled pass.
+    """
     spec = ensemble.spec
-    members = len(spec.members)
+    options = dict(spec.parents[0].model_options)
+    heads = options.get("batch_ensemble") or options.get("mimo") or 1
     runs = {run.id: run.recipe.epochs for run in (*(member.run for member in spec.members), *spec.parents)}
     return {
-        "members": members,
-        "several": members > 1 or spec.samples > 1 or spec.method in HEADS,
+        "members": len(spec.members) * heads * spec.samples,
         "epochs": sum(runs.values()),
         "corrupted_set": spec.corruptions,
         "validated": spec.parents[0].data.validation > 0,

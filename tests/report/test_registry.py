@@ -7,14 +7,23 @@ import subprocess
 import sys
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import pytest
 from conftest import ROOT
+from images import image_folder
+from matplotlib.figure import Figure
 
+from ssa.process.deadline import Deadline
+from ssa.report import write
 from ssa.report.outputs import outputs
 from ssa.report.registry import FIGURES, TABLES
 from ssa.results import planned
+from ssa.results.aggregate import aggregate
+from ssa.store.store import Store
 from ssa.study import study
+from ssa.study.questions import FINDINGS
+from ssa.workflow import stages
 
 RECORDS = sorted(path.parent for path in (ROOT / "recorded").glob("*/children.csv"))
 DRAW = """
@@ -27,6 +36,38 @@ def draw(children):
 """
 ENTRY = '    "toy": Entry(STUDY, "toy.draw", ("children",), "a toy", "Every child in its row.", lambda plan: True),\n'
 HEAD = "FIGURES: dict[str, Entry] = {\n"
+FIXED = {"claims": {"ssa": {"anneal_fraction": 0.5}}}
+NONE, EVERY = {"exclude": [{"sparsity": 50}]}, {"findings": list(FINDINGS)}
+FOLDER = {"source": "imagefolder", "folder": "insects", "image_size": 8, "validation": 2}
+INDEPENDENT = {"method": "independent", "members": 2}
+PAIRED = {"table1_accuracy", "table3_differences", "learning_curves", "forest_differences"}
+SWEPT = {"table2_ablation", "ablation_heatmap"}
+ALONE = {"table1_accuracy", "learning_curves", "keep_probability"} | {
+    f"finding_{name}" for name in ("controls", "losses", "criteria", "rates", "gradients")
+}
+SCORED = {"table_ensembles", "table_ensembles_conventions"} | {
+    f"ensemble_{name}" for name in ("accuracy", "cost", "reliability")
+}
+SEVERAL = {*SCORED, "table_ensembles_diversity", "ensemble_size", "ensemble_diversity"}
+# What a study's block and its ensemble set, its parents' model options, other sections; the tables and figures it has.
+STUDIES: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, Any], dict[str, Any], set[str]]] = {
+    "no children": (NONE, {}, {}, {**EVERY, "claims": {"C1": {}, "C10": {}}}, {"claims", "summary"}),
+    "ensembles alone": (NONE, INDEPENDENT, {}, EVERY, SEVERAL),
+    "members that are no children": ({}, INDEPENDENT, {}, {}, {*PAIRED, *SEVERAL, "keep_probability"}),
+    "no baseline": ({"method": ["iterative", "temperature", "expected"], "gradient_batches": 2}, {}, {}, EVERY, ALONE),
+    "nothing pruned": (
+        {"method": ["one-shot", "temperature", "expected"], "sparsity": 0, "anneal_epochs": [1, 2]}
+        | {"gradient_batches": 2},
+        *({}, {}, EVERY, PAIRED | SWEPT),
+    ),
+    "nothing kept": ({"tau": 0.0}, {}, {}, {"claims": {"ssa": {"tau": 0.0, "anneal_fraction": 0.5}}}, PAIRED),
+    "images that are not counted": (
+        *({}, {}, {}, {"datasets": {"digits": FOLDER}, "findings": ["regime"]}),
+        {*PAIRED, "keep_probability"},
+    ),
+    "one head": ({}, {"method": "mimo"}, {"mimo": 1}, {}, {*PAIRED, *SCORED, "keep_probability"}),
+    "two heads": (NONE, {"method": "batch-ensemble"}, {"batch_ensemble": 2}, {}, SEVERAL),
+}
 
 
 @pytest.mark.parametrize("record", RECORDS, ids=lambda path: path.name)
@@ -36,6 +77,36 @@ def test_what_is_planned_is_what_is_committed(record: Path) -> None:
     folders = [ROOT / top / record.name for top in ("figures", "paper_tables")]
     found = {str(path.relative_to(ROOT)) for folder in folders for path in folder.iterdir() if path.suffix != ".pdf"}
     assert found == expected - {"page.html"}
+
+
+@pytest.mark.parametrize("case", STUDIES)
+def test_what_is_planned_is_what_is_made(
+    case: str, tiny: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    block, ensemble, options, sections, names = STUDIES[case]
+    tiny["parents"]["small"] |= {"seeds": [0], "batch_size": 6, "model_options": {"width": 4, "stages": 1, **options}}
+    tiny["blocks"] = [
+        {"name": "main", "parents": "small", "method": ["one-shot", "temperature"], "sparsity": 50} | block
+    ]
+    tiny["ensembles"] = [{"name": "several", "parents": "small", **ensemble}] if ensemble else []
+    tiny |= {"data_root": tmp_path, **FIXED, **sections}
+    plan = study.expand(tiny, tmp_path / "tiny.yaml")
+    image_folder(tmp_path)
+    store = Store(tmp_path / "results")
+    assert stages.run(plan, store, None, Deadline()) == 0
+    aggregate(plan, store)
+
+    def quick(figure: Figure, stem: Path) -> None:
+        figure.savefig(stem.with_suffix(".png"), dpi=50)
+        stem.with_suffix(".pdf").touch()
+
+    monkeypatch.setattr(write, "save_figure", quick)
+    page, folders = tmp_path / "page.html", [tmp_path / top / "tiny" for top in ("paper_tables", "figures")]
+    write.write_report(store.study_folder("tiny"), *folders, page)
+    expected = {one.path for one in outputs("tiny", "page.html", planned.of(plan))}
+    made = {path for folder in folders for path in folder.iterdir()}
+    assert {str(path.relative_to(tmp_path)) for path in (*made, page)} == expected
+    assert {path.stem for path in made} == names
 
 
 def test_every_entry_names_a_function() -> None:

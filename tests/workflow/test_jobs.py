@@ -23,7 +23,8 @@ from ssa.errors import UserError
 from ssa.files import read_tensors
 from ssa.process import devices, gpus, locks
 from ssa.process.deadline import Deadline
-from ssa.results.aggregate import COLUMNS, aggregate
+from ssa.results.aggregate import aggregate
+from ssa.results.children import COLUMNS
 from ssa.store.store import Store, write_record
 from ssa.study import blocks
 from ssa.workflow import jobs, stages

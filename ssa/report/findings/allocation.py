@@ -10,7 +10,7 @@ from ssa.report.findings.finding import Finding
 from ssa.report.findings.parts import estimate, parents, pruned_cells, same_seeds, triple
 from ssa.report.selection import BASELINE, pruned
 from ssa.results.children import CELL as EVERY
-from ssa.results.children import having, pairs
+from ssa.results.children import differences_to, having, pairs
 from ssa.study.methods import in_order
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ CELL = [key for key in EVERY if key not in ("allocation", "stem")]
 FINDING = Finding(
     question="Is a gain a matter of how sparsity is spread?",
     takes="children",
-    answered=lambda plan: bool((pruned(plan)["method"] != BASELINE).any()),
+    answered=lambda plan: not differences_to(pruned(plan), BASELINE).empty,
     caption="Gain over one-shot, a row for each way to spread sparsity over layers.",
 )
 

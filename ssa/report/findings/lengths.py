@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 def _several(plan: Planned) -> bool:
     """Whether SSA's length alone varies within a cell."""
-    for _, cells in plan.children[plan.children["method"] == SSA].groupby(CELL):
+    for _, cells in pruned_cells(plan.children[plan.children["method"] == SSA], CELL):
         fixed = cells.loc[cells["reference"], ["tau", "anneal_schedule"]].to_dict("records")
         if fixed and having(cells, fixed[0])["anneal_epochs"].nunique() > 1:
             return True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pandas as pd
@@ -11,22 +12,32 @@ from ssa.report.findings.parts import estimate, parents, pruned_cells, triple
 from ssa.report.selection import BASELINE, SSA
 from ssa.results.children import CELL as EVERY
 from ssa.results.children import pairs
+from ssa.results.planned import Planned
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 CELL = ["train_images", *(key for key in EVERY if key != "parent")]
 
+
+def _counted(plan: Planned) -> bool:
+    """Whether SSA is paired with one-shot among children whose number of training images is known."""
+    return paired_with(SSA, BASELINE)(replace(plan, children=plan.children.dropna(subset="train_images")))
+
+
 FINDING = Finding(
     question="Where does the effect live?",
     takes="children",
-    answered=paired_with(SSA, BASELINE),
+    answered=_counted,
     caption="SSA's gain over one-shot against training images, by the number of epochs.",
 )
 
 
 def table(children: pd.DataFrame) -> pd.DataFrame:
-    """SSA's ``gain`` over one-shot by training images and epochs, with one-shot's accuracies in test and training."""
+    """SSA's ``gain`` over one-shot by training images and epochs, with one-shot's accuracies in test and training.
+
+    Children of folders of images whose study does not say how many it trains on are left out.
+    """
     rows = []
     for at, cells in pruned_cells(children[children["reference"]], CELL):
         base = cells[cells["method"] == BASELINE]
