@@ -142,6 +142,9 @@ class SmallInMost(SmallGain):
     baselines: tuple[str, ...] = setting(("one-shot",), listed=True)
 
 
+# What a verdict is: by a rule from before the data, or after; the latter also of an arm beside the one that was named.
+CONFIRMATORY, EXPLORATORY = "confirmatory", "exploratory"
+ASIDE = f"{EXPLORATORY}: beside the arm that was named beforehand"
 BY_SCHEDULE = f"a mapping from {', '.join(LR_SCHEDULES)} to a number above 0"
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ssa.errors import reading
+from ssa.study.claims import ASIDE, EXPLORATORY
 from ssa.study.study import Study
 from ssa.tracking.runs import TrackedRun, run_id
 
@@ -59,8 +60,6 @@ def of_study(study: Study, files: StudyFiles) -> TrackedRun:
 def verdicts(path: Path) -> dict[str, str]:
     """The overall verdict on each claim of claims.csv, if it is there, by arm; one not named beforehand says so."""
     import pandas as pd
-
-    from ssa.analysis.claims.standing import ASIDE, EXPLORATORY
 
     if not path.is_file():
         return {}

@@ -14,12 +14,10 @@ from ssa.analysis.claims.comparison import JUDGED, SINGLE, Comparison
 from ssa.analysis.claims.verdicts import BELOW, FEW, UNDECIDED
 from ssa.analysis.statistics import decimals
 from ssa.results.children import COLLAPSE
-from ssa.study.claims import Section, percent
+from ssa.study.claims import ASIDE, CONFIRMATORY, EXPLORATORY, Section, percent
 
 RULES = Path(__file__).resolve().parents[3] / "docs" / "rules.md"
 EARLIER = "earlier_verdicts.csv"  # claim, arm, verdict, changed: of a record that was judged by other rules before
-CONFIRMATORY, EXPLORATORY = "confirmatory", "exploratory"
-ASIDE = f"{EXPLORATORY}: beside the arm that was named beforehand"
 
 
 def rules() -> str:

@@ -18,12 +18,11 @@ from matplotlib.transforms import blended_transform_factory
 
 from ssa.analysis.claims.comparison import JUDGED
 from ssa.analysis.claims.judge import by_arm
-from ssa.analysis.claims.standing import ASIDE
 from ssa.analysis.claims.verdicts import kind_of
 from ssa.analysis.statistics import is_usual
 from ssa.report.figures.panels import arrows, round_ticks
 from ssa.report.figures.style import COLUMN, THRESHOLD, blank
-from ssa.study.claims import CLAIMS, percent, thresholds, top_of
+from ssa.study.claims import ASIDE, CLAIMS, percent, thresholds, top_of
 from ssa.study.methods import label
 
 MOST = 25  # rows that can be read in one figure

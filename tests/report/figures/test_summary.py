@@ -11,11 +11,11 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 from ssa.analysis.claims.judge import ClaimRow, claims_table, judge_claims
-from ssa.analysis.claims.standing import ASIDE
 from ssa.report.figures import summary as figures
 from ssa.report.figures.style import look
 from ssa.report.registry import FIGURES
 from ssa.results.planned import Planned
+from ssa.study.claims import ASIDE
 
 STUDY = {"claims": {"smallest_difference": 0.2, "confidence": 0.95}}
 CLEAR = {"estimate": 1.5, "low": 1.0, "high": 2.0, "n": 4, "better": 1.0, "better_low": 0.51, "better_high": 1.0}

@@ -19,7 +19,6 @@ from conftest import ROOT
 from plotly.offline import get_plotlyjs
 from tracked import PIXEL
 
-from ssa.analysis.claims.standing import ASIDE
 from ssa.errors import UserError
 from ssa.report.page import claims as report_claims
 from ssa.report.page import page as report
@@ -31,6 +30,7 @@ from ssa.report.registry import ENSEMBLES, FIGURES, STUDY
 from ssa.report.write import write_report, write_tables, write_verdicts
 from ssa.results.children import read_children
 from ssa.study import study as study_files
+from ssa.study.claims import ASIDE
 from ssa.study.methods import in_order
 from ssa.tracking import study_run
 
