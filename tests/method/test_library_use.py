@@ -336,8 +336,8 @@ def test_a_union_keeps_ties_only_where_they_hold() -> None:
     neurons |= connections
     assert neurons.keys() == connections.keys()
     Subnetwork(model, plain, OneShot())(images())
-    torn = Mask({of: entry, name: ~entry.flatten()}, {name: of})
-    with pytest.raises(ValueError, match=f"mask of '{name}' is tied to that of '{of}', and is not the same"):
+    torn = Mask({of: connections[of], name: entry.flatten()}, {name: of})
+    with pytest.raises(ValueError, match=f"mask of '{name}' is tied to that of '{of}', which does not go by whole"):
         Subnetwork(mlp(), torn, OneShot())
 
 
