@@ -119,7 +119,7 @@ def check(cls: type, name: str, value: Any, where: str) -> Any:
     except TypeError:
         converted = dataclasses.MISSING
     items = converted if meta.get("listed") and isinstance(converted, tuple) else (converted,)
-    if not items or len(set(items)) < len(items) or not all(_holds(meta, item) for item in items):
+    if not items or len(set(items)) < len(items) or not _holds(meta, converted):
         raise UserError(f"{where}: {value!r} is not allowed; allowed: {allowed(cls, field)}")
     if meta.get("percent") and 0 < converted < 1:
         raise UserError(

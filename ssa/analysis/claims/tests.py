@@ -23,7 +23,6 @@ from ssa.results.children import PAIRING, pairs
 from ssa.study.claims import ENOUGH, QUOTED_OF
 from ssa.study.methods import CONTROLS, in_order, label
 
-NO_PARENT = f"{NOT_TESTABLE}: no parent has every cell"
 Measure = Callable[..., pd.Series]  # of a cell, against a baseline: one value for each parent
 
 
@@ -47,6 +46,13 @@ class Pool:
         return pd.concat(self.cells.values(), axis=1, join="inner").mean(axis=1)
 
     @property
+    def lacks(self) -> str:
+        """Why the cells have no mean, as a verdict; empty if they have one."""
+        if not self.values.empty:
+            return ""
+        return next(iter(self.missing.values()), f"{NOT_TESTABLE}: no parent has every cell")
+
+    @property
     def head(self) -> str:
         """The comparison that the pooled number makes, in words."""
         words = [*self.cells, *self.missing]
@@ -59,8 +65,7 @@ class Pool:
         values = self.values
         more: dict[str, Any] = {"measure": measure, "against": against, "group": self.group}
         if values.empty:
-            reason = next(iter(self.missing.values()), NO_PARENT)
-            return Comparison(self.head, NONE, reason, **more)
+            return Comparison(self.head, NONE, self.lacks, **more)
         said = verdicts.known(rule(values), len(values))
         better = share_above(values, confidence)
         return Comparison(self.head, t_interval(values, confidence, against), said, better=better, **more)
@@ -215,9 +220,7 @@ def _best_length(case: Case) -> list[Comparison]:
     text = f"e = {{:g}} minus the better of e = {named}"
     heads, intervals, reasons = [], [], []
     for other, against in found.items():
-        reason = next((why for pool in against for why in pool.missing.values()), "")
-        if any(pool.values.empty for pool in against):
-            reason = reason or NO_PARENT
+        reason = next((pool.lacks for pool in against if pool.lacks), "")
         heads.append(replace(against[0], text=text.format(other)))
         intervals.append(
             NONE if reason else verdicts.gain_over_better([pool.values for pool in against], case.confidence)
