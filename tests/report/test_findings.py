@@ -314,15 +314,17 @@ def test_findings_write_a_table_and_a_figure_each_and_again_the_same_bytes(
     (results / "study.json").write_text(json.dumps({**synthetic.study(), "findings": list(FINDINGS)}), encoding="utf-8")
     made = []
     for folder in ("one", "two"):
-        write_tables(Record(results), tmp_path / folder)
-        write_figures(Record(results), tmp_path / folder)
+        record = Record(results)
+        write_tables(record, tmp_path / folder)
+        write_figures(record, tmp_path / folder)
         made.append({path.name: path.read_bytes() for path in (tmp_path / folder).glob("finding_*")})
     assert made[0] == made[1]
     names = set(FINDINGS) - (set() if made_by is synthetic_ensembles else {"calibration"})  # which is of ensembles
     assert sorted(made[0]) == sorted(f"finding_{name}.{end}" for name in names for end in ("csv", "pdf", "png"))
     (results / "study.json").write_text(json.dumps(synthetic.study()), encoding="utf-8")
-    write_tables(Record(results), tmp_path / "one")
-    write_figures(Record(results), tmp_path / "one")
+    unasked = Record(results)
+    write_tables(unasked, tmp_path / "one")
+    write_figures(unasked, tmp_path / "one")
     assert not list((tmp_path / "one").glob("finding_*"))  # the study asks none any more
 
 

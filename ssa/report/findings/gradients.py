@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 
 from ssa.report.findings.finding import Finding
-from ssa.report.findings.parts import estimate, parents, pruned_cells, triple
+from ssa.report.findings.parts import estimate, parents, pruned_cells, same_seeds, triple
 from ssa.report.selection import SSA, pruned, split
-from ssa.results.children import CELL, pairs
+from ssa.results.children import CELL
 from ssa.study.methods import in_order
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def table(epochs: pd.DataFrame) -> pd.DataFrame:
         ssa = cells[cells["method"] == SSA]
         for method in in_order(set(cells["method"])):
             own = cells[cells["method"] == method]
-            lead = {} if method == SSA else estimate("lead", pairs(ssa, own, "variance"))
+            lead = {} if method == SSA else estimate("lead", same_seeds(ssa, own, "variance"))
             levels = [estimate(name, own, name) for name in ("variance", "noise", "masks")]
             numbers = {key: value for level in (*levels, lead) for key, value in level.items()}
             rows.append({**at, "method": method, **numbers, "n": parents(own)})
