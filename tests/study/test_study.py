@@ -322,10 +322,13 @@ def test_what_is_left_empty_is_as_if_it_were_not_there(tiny: dict[str, Any]) -> 
 def test_words_and_numbers_are_read_as_they_are_meant(tmp_path: Path) -> None:
     path = tmp_path / "some.yaml"
     path.write_text(
-        "a: off\nb: no\nc: true\nd: 1e-3\ne: -2.5e4\nf: .5\ng: 12\nh: {<<: &x {i: 1}, i: 2}\nj: 1.2.3", encoding="utf-8"
+        "a: off\nb: no\nc: true\nd: 1e-3\ne: -2.5e4\nf: .5\ng: 12\nh: {<<: &x {i: 1}, i: 2}\nj: 1.2.3\n"
+        "k: 010\nl: 1:30\nm: 1_0\nn: -3\no: 0x1F\np: [0, 1:20]",
+        encoding="utf-8",
     )
     assert yaml_files.load(path) == {
-        **{"a": "off", "b": "no", "c": True, "d": 0.001, "e": -25000.0, "f": 0.5, "g": 12, "h": {"i": 2}, "j": "1.2.3"}
+        **{"a": "off", "b": "no", "c": True, "d": 0.001, "e": -25000.0, "f": 0.5, "g": 12, "h": {"i": 2}, "j": "1.2.3"},
+        **{"k": "010", "l": "1:30", "m": "1_0", "n": -3, "o": "0x1F", "p": [0, "1:20"]},  # not 8, 90, 10, 31 and 80
     }
     for shipped in (ROOT / "config").glob("*.yaml"):  # as any other reader of YAML reads them
         assert yaml_files.load(shipped) == yaml.safe_load(shipped.read_text(encoding="utf-8"))
