@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from ssa.study.study import Study
     from ssa.tracking.tracker import Tracker
 
-PIPE_CLOSED = 128 + 13  # as a shell says of a program that SIGPIPE ended
+INTERRUPTED, PIPE_CLOSED = 128 + 2, 128 + 13  # as a shell says of a program that SIGINT or SIGPIPE ended
 OPTIONAL = {"jinja2", "matplotlib", "pandas", "plotly", "pooch", "pyarrow", "requests", "yaml", "scipy", "seaborn"}
 OPTIONAL |= {"sklearn", "snakemake", "timm", "torchvision", "wandb", "wandb_workspaces"}  # what the extra study brings
 Command = Callable[[argparse.Namespace], "int | None"]
@@ -40,6 +40,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return code
     except UserError as error:
         message = str(error)
+    except KeyboardInterrupt:
+        print("ssa: interrupted; what is finished is kept", file=sys.stderr)
+        return INTERRUPTED
     except BrokenPipeError:  # of ``head``, say, which has read enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return PIPE_CLOSED
@@ -95,7 +98,9 @@ def parser() -> argparse.ArgumentParser:
     children.add_argument("--ensembles", action="store_true", help="then the ensembles of this parent alone, too")
     run.add_argument("--parents", type=int, nargs="+", metavar="SEED", help="parent seeds to run (default: all)")
     run.add_argument("--kinds", nargs="+", metavar="NAME", help="sections under parents: to run (default: all)")
-    run.add_argument("--budget", type=float, default=math.inf, metavar="SECONDS", help="start nothing after this long")
+    run.add_argument(
+        "--budget", type=_seconds, default=math.inf, metavar="SECONDS", help="start nothing after this long"
+    )
     for sub in (fetch, parent, masks, children, ensemble, run):
         training(sub)
     stage("aggregate", _aggregate, "collect the records of a study into children.csv and its companions")
@@ -318,11 +323,12 @@ def _summary(options: argparse.Namespace) -> None:
 
 def _tracker(options: argparse.Namespace) -> Tracker:
     from ssa.store.store import Store
-    from ssa.study import study
+    from ssa.study import own_tables, study
     from ssa.tracking.study_run import StudyFiles
     from ssa.tracking.tracker import Tracker
 
     loaded, store = study.load(options.study), Store(options.results)
+    own_tables.check(loaded, store)
     tables = options.tables or Path("paper_tables") / loaded.name
     figures = options.figures or Path("figures") / loaded.name
     return Tracker(loaded, store, StudyFiles(store.study_folder(loaded.name), tables, figures))

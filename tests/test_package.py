@@ -47,6 +47,15 @@ def test_the_version_is_said(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out == f"ssa {ssa.__version__}\n"
 
 
+def test_an_interrupt_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("ssa.study.study.load", interrupted)
+    assert cli.main(["plan", "any.yaml"]) == 130
+    assert capsys.readouterr().err == "ssa: interrupted; what is finished is kept\n"
+
+
 @pytest.mark.slow
 def test_a_type_checker_sees_the_readmes_example_and_every_public_name(tmp_path: Path) -> None:
     example = (ROOT / "README.md").read_text(encoding="utf-8").split("```python\n")[1].split("```")[0]

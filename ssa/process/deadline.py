@@ -1,4 +1,4 @@
-"""When a job stops before its work is done: after a time, or when the system warns that it will be ended."""
+"""When a job stops before its work is done: after a time, or at a warning that it will be ended."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from types import FrameType
 from typing import TypeVar
 
 T = TypeVar("T")
-WARNINGS = (signal.SIGTERM, signal.SIGUSR1)  # schedulers send one of them some time before they kill
+# Schedulers send one of the first two some time before they kill; the last is Ctrl-C.
+WARNINGS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
 
 
 class GivenUp(BaseException):
@@ -32,7 +33,7 @@ class Deadline:
 
     @contextmanager
     def listening(self) -> Iterator[None]:
-        """Take SIGTERM and SIGUSR1 as warnings, not as the end."""
+        """Take :data:`WARNINGS` as warnings, not as the end; but a second Ctrl-C ends all."""
         before = {number: signal.signal(number, self._warned) for number in WARNINGS}
         try:
             yield
@@ -56,3 +57,5 @@ class Deadline:
         first, self.warning = not self.warning, signal.Signals(number).name
         if first and self._may_give_up:
             raise GivenUp
+        if not first and number == signal.SIGINT:
+            raise KeyboardInterrupt

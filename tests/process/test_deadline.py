@@ -18,7 +18,7 @@ def test_a_deadline_passes_with_its_time() -> None:
     assert Deadline(60).passed(ahead=61)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1, signal.SIGINT])
 def test_a_warning_is_remembered_and_ends_nothing(number: signal.Signals) -> None:
     deadline, before = Deadline(), signal.getsignal(number)
     with deadline.listening():
@@ -44,6 +44,13 @@ def test_an_attempt_is_left_at_once_and_the_next_is_not_begun() -> None:
         os.kill(os.getpid(), signal.SIGTERM)  # the second warning finds nothing more to leave
     assert time.monotonic() - started < 5
     assert begun == [1]
+
+
+def test_a_second_interrupt_ends_all() -> None:
+    with Deadline().listening():
+        os.kill(os.getpid(), signal.SIGINT)
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
 
 
 def test_an_error_in_an_attempt_stays_an_error() -> None:

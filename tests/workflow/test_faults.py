@@ -65,7 +65,7 @@ def test_snakemake_and_its_job_killed(tmp_path: Path, undisturbed: Path) -> None
     wait("the old jobs to end", lambda: not [job for job in left if job in jobs(folder, "children")])
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1, signal.SIGINT])
 def test_a_parent_that_is_warned_saves_its_epoch_and_the_next_attempt_goes_on(
     tmp_path: Path, long: Path, number: Any
 ) -> None:
