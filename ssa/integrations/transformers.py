@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers.trainer_utils import has_length
 
 from ssa.method.subnetwork import Subnetwork
 
@@ -17,6 +18,13 @@ class AnnealingCallback(TrainerCallback):
 
     def __init__(self, child: Subnetwork) -> None:
         self.child = child
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """``ValueError`` for data without a length: the Trainer's epoch is then no pass over them."""
+        if not has_length(kwargs.get("train_dataloader")):
+            raise ValueError("the training data have no length, so that an epoch has none; give the Trainer a data set")
 
     def on_step_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any

@@ -76,6 +76,22 @@ def test_the_trainer_anneals_and_a_resumed_run_ends_as_the_whole_one(law: str, t
     assert all(torch.equal(whole.mask[name], entry) for name, entry in resumed.mask.items())
 
 
+class Stream(torch.utils.data.IterableDataset):
+    """The same texts, of which nobody knows how many come."""
+
+    def __iter__(self) -> Any:
+        return iter(texts())
+
+
+def test_data_without_a_length_are_refused_before_the_first_step(tmp_path: Path) -> None:
+    model = gpt2()
+    run, times = trainer(model, child_of(model, "temperature"), tmp_path, max_steps=8)
+    run.train_dataset = Stream()
+    with pytest.raises(ValueError, match="the training data have no length"):
+        run.train()
+    assert times.times == []
+
+
 def test_what_the_trainer_saves_is_the_child_for_a_plain_model(tmp_path: Path) -> None:
     child = child_of(model := gpt2(), "temperature")
     run, _ = trainer(model, child, tmp_path)
