@@ -13,7 +13,7 @@ from ssa.specs.settings import setting
 
 MODES = ("online", "offline", "disabled")
 OLD_MODES = {"dryrun": "offline", "run": "online"}  # which W&B still takes
-FORBIDDEN = "/\\#?%:"  # in a project's name
+FORBIDDEN, LONGEST = "/\\#?%:", 128  # in a project's name
 
 
 @dataclass(frozen=True)
@@ -36,8 +36,8 @@ def read(section: Any, where: str) -> TrackingSettings:
 
 
 def _check_project(name: str, where: str) -> None:
-    if not name or not name.isprintable() or set(name) & set(FORBIDDEN):
-        raise UserError(f"{where}: {name!r} is not allowed; allowed: a name without {FORBIDDEN}")
+    if not 0 < len(name) <= LONGEST or not name.isprintable() or set(name) & set(FORBIDDEN):
+        raise UserError(f"{where}: {name!r} is not allowed; allowed: 1 to {LONGEST} characters without {FORBIDDEN}")
 
 
 def resolve(raw: Mapping[str, Any], name: str) -> TrackingSettings:

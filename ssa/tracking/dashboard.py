@@ -124,10 +124,15 @@ def save(study: Study, settings: TrackingSettings, folder: Path) -> dict[str, st
     be_brief()
     reach()
     path = folder / "dashboard.json"
-    servers = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    known: dict[str, str] = servers.setdefault(base_url(), {})
+    try:
+        servers = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        if not isinstance(servers, dict):
+            raise ValueError("no object")
+    except ValueError as error:
+        raise UserError(f"{path} is damaged ({error}); delete it, and the dashboard is created anew") from error
     try:
         entity = settings.entity or str(wandb.Api().default_entity)
+        known: dict[str, str] = servers.setdefault(f"{base_url()}/{entity}/{settings.project}", {})
         page, view = report(study, settings, entity), workspace(study, settings, entity)
         if "report" in known:
             new, page = page, wr.Report.from_url(known["report"])

@@ -18,14 +18,15 @@ class Ledger:
         self.path = path
 
     def read(self) -> dict[str, dict[str, Any]]:
-        """The last line of each run; a line that was cut off does not count."""
+        """The last line of each run; a line that was cut off, or names none, does not count."""
         found = {}
         for line in self.path.read_text(encoding="utf-8").splitlines() if self.path.exists() else ():
             try:
                 entry = json.loads(line)
             except ValueError:
                 continue
-            found[entry["run"]] = entry
+            if isinstance(entry, dict) and "run" in entry:
+                found[entry["run"]] = entry
         return found
 
     def add(self, **entry: Any) -> None:

@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ssa.errors import reading
+from ssa.files import finite
+from ssa.results.aggregate import resolved
 from ssa.study.claims import ASIDE, EXPLORATORY
 from ssa.study.study import Study
 from ssa.tracking.runs import TrackedRun, run_id
@@ -35,10 +37,17 @@ class StudyFiles:
         for kind, folder in (("tables", self.tables), ("figures", self.figures)):
             yield from ((f"{kind}/{path.name}", path) for path in sorted(folder.glob("*.*")) if path.is_file())
 
-    def complete(self) -> bool:
-        """Whether the study has been aggregated, and its tables and figures made."""
+    def complete(self, study: Study) -> bool:
+        """Whether ``study`` was aggregated as it is now, and tables and figures made; ``UserError`` for damage."""
         names = {name.split("/")[0] for name, _ in self.found()}
-        return {"study.json", "tables", "figures"} <= names
+        return {"study.json", "tables", "figures"} <= names and self._is_of(study)
+
+    def _is_of(self, study: Study) -> bool:
+        path = self.results / "study.json"
+        with reading(path):
+            found = json.loads(path.read_text(encoding="utf-8"))
+            now = json.loads(json.dumps(finite(resolved(study, found["record"]))))
+            return all(found[key] == now[key] for key in now if key != "config_file")  # the same file, called otherwise
 
 
 def of_study(study: Study, files: StudyFiles) -> TrackedRun:
@@ -49,12 +58,11 @@ def of_study(study: Study, files: StudyFiles) -> TrackedRun:
     digests = {name: hashlib.sha256(path.read_bytes()).hexdigest()[:16] for name, path in files.found()}
     path = files.results / "study.json"
     with reading(path):
-        resolved = json.loads(path.read_text(encoding="utf-8"))
-    config = {"study": study.name, "settings": study.raw, "record": resolved["record"], "files": digests}
-    name = f"{JOB_TYPE}-{study.name}"
-    return TrackedRun(
-        name, JOB_TYPE, name, (study.name,), config, [], {**resolved["counts"], **verdicts(files.tables / "claims.csv")}
-    )
+        found = json.loads(path.read_text(encoding="utf-8"))
+        record, counts = found["record"], found["counts"]
+    config = {"study": study.name, "settings": study.raw, "record": record, "files": digests}
+    name, summary = f"{JOB_TYPE}-{study.name}", {**counts, **verdicts(files.tables / "claims.csv")}
+    return TrackedRun(name, JOB_TYPE, name, (study.name,), config, [], summary)
 
 
 def verdicts(path: Path) -> dict[str, str]:
@@ -63,10 +71,11 @@ def verdicts(path: Path) -> dict[str, str]:
 
     if not path.is_file():
         return {}
-    rows = pd.read_csv(path)
-    overall = rows[rows["comparison"] == "overall"]
-    aside = (overall["standing"] == ASIDE).map({True: f", {EXPLORATORY}", False: ""})
-    return dict(zip("claims/" + overall["claim"] + "/" + overall["arm"] + aside, overall["verdict"], strict=True))
+    with reading(path):
+        rows = pd.read_csv(path)
+        overall = rows[rows["comparison"] == "overall"]
+        aside = (overall["standing"] == ASIDE).map({True: f", {EXPLORATORY}", False: ""})
+        return dict(zip("claims/" + overall["claim"] + "/" + overall["arm"] + aside, overall["verdict"], strict=True))
 
 
 def log(handle: wandb.Run, study: Study, files: StudyFiles) -> dict[str, str]:

@@ -37,12 +37,14 @@ class Tracker:
         self.study, self.store, self.files = study, store, files
         self.settings = resolve(study.raw, study.name)
         if self.settings.mode == "disabled":
-            raise UserError(f"{study.path}: wandb.mode is disabled, so nothing is logged; set it to offline or online")
+            said = "WANDB_MODE" if os.environ.get("WANDB_MODE") else f"{study.path}: wandb.mode"
+            raise UserError(f"{said} is disabled, so nothing is logged; set it to offline or online")
         self.root = store.study_folder(study.name)
         self.uploads = Uploads(self.root / "wandb", self._write_rest)
         self._seen: dict[str, object] = {}  # by run, the state in which its record was written
-        for verbose in ("WANDB_DEBUG", "WANDB_CORE_DEBUG"):  # W&B would write its key to its own logs
-            os.environ.pop(verbose, None)
+        # With the first two W&B would write its key to its own logs, and in a sweep choose its own ids for runs.
+        for unwanted in ("WANDB_DEBUG", "WANDB_CORE_DEBUG", "WANDB_SWEEP_ID"):
+            os.environ.pop(unwanted, None)
 
     def write(self) -> int:
         """Write what is recorded and not yet written; returns how many runs that was.
@@ -66,16 +68,12 @@ class Tracker:
                     count += 1
                 self._seen[run.id] = state
         if failures:
-            raise UserError(f"{failures[0]} No result is affected; run ssa track again to log what is missing")
+            raise UserError(f"{failures[0]}; no result is affected: run ssa track again to log what is missing")
         return count
 
     def _current(self, writer: Writer) -> dict[str, str]:
         """By run, the digest of what is there or was uploaded."""
-        there = {
-            run: entry["digest"]
-            for run, entry in writer.ledger.read().items()
-            if (writer.folder / entry["folder"]).exists()
-        }
+        there = {run: entry["digest"] for run, entry in writer.ledger.read().items() if writer.is_there(entry)}
         return {**{run: entry["digest"] for run, entry in self.uploads.uploaded().items()}, **there}
 
     def _write_rest(self, run_id: str, rows: int) -> Path:
@@ -115,7 +113,7 @@ class Tracker:
             record = _read(partial(self.store.read_ensemble, ensemble.spec))
             if record is not None:
                 yield path.stat().st_mtime_ns, of_ensemble(self.study, ensemble, record), Derived, _nothing
-        if self.files.complete():
+        if self.files.complete(self.study):
             logged = partial(log, study=self.study, files=self.files)
             yield None, of_study(self.study, self.files), Derived, logged
 

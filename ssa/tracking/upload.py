@@ -12,7 +12,9 @@ from typing import Any
 from ssa.errors import UserError
 from ssa.tracking.ledger import Ledger
 from ssa.tracking.server import Served, base_url, be_brief, reach
+from ssa.tracking.writer import log_of
 
+UPLOADED = ("run", "digest", "entity", "project")  # what is noted of an upload, beside the server
 BATCH, PARALLEL = 20, 5  # runs to a call of wandb sync, and at a time: W&B limits the rate of requests
 
 
@@ -31,7 +33,7 @@ class Uploads:
     def uploaded(self) -> dict[str, dict[str, Any]]:
         """The last upload of each run to the server that is in use."""
         server = base_url()
-        return {run: entry for run, entry in self.ledger.read().items() if entry["server"] == server}
+        return {run: entry for run, entry in self.ledger.read().items() if entry.get("server") == server}
 
     def pending(self) -> list[dict[str, Any]]:
         """The runs that were written and are not at W&B as they are now, in the order of writing."""
@@ -51,6 +53,7 @@ class Uploads:
         with self.ledger.held():
             pending = self.pending()
             if pending:
+                self._check_others(pending)
                 reach()
             for start in range(0, len(pending), BATCH):
                 batch = pending[start : start + BATCH]
@@ -60,7 +63,7 @@ class Uploads:
                 said = self._sync(logs)
                 arrived = served.wait()
                 for entry in arrived:
-                    self.ledger.add(run=entry["run"], digest=entry["digest"], server=base_url())
+                    self.ledger.add(**{key: entry[key] for key in UPLOADED}, server=base_url())
                 if len(arrived) < len(batch):
                     left = next(entry["run"] for entry in batch if entry not in arrived)
                     raise UserError(
@@ -68,6 +71,20 @@ class Uploads:
                         f"({said}); nothing is lost: run ssa sync again"
                     )
             return len(pending)
+
+    def _check_others(self, pending: list[dict[str, Any]]) -> None:
+        """``UserError`` if another study has a ``pending`` run in the same project, which would lose it."""
+        wanted = {tuple(entry[key] for key in ("run", "entity", "project")) for entry in pending}
+        for path in sorted(self.folder.parent.parent.glob("*/wandb/uploaded.jsonl")):
+            if path == self.ledger.path:
+                continue
+            for entry in Ledger(path).read().values():
+                place = tuple(entry.get(key) for key in ("run", "entity", "project"))
+                if entry.get("server") == base_url() and place in wanted:
+                    raise UserError(
+                        f"{path.parent.parent} has the run {entry['run']} at W&B in the project {entry['project']}, "
+                        "and would lose it to this study; give this study a project of its own (wandb.project)"
+                    )
 
     def stop(self) -> None:
         """End an upload that another thread waits for."""
@@ -97,4 +114,4 @@ class Uploads:
 
     def _log(self, entry: dict[str, Any], rows: int) -> Path:
         """The log to upload where W&B has so many ``rows`` of the run."""
-        return self.rest(entry["run"], rows) if rows else self.folder / entry["folder"] / f"run-{entry['run']}.wandb"
+        return self.rest(entry["run"], rows) if rows else log_of(self.folder, entry)

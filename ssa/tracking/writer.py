@@ -33,6 +33,11 @@ Extra: TypeAlias = "Callable[[wandb.Run], dict[str, str]]"  # logs more, and ret
 FOLDER = re.compile(r"offline-run-\d+_\d+-(.+)")
 
 
+def log_of(folder: Path, entry: dict[str, Any]) -> Path:
+    """The log that an ``entry`` of the ledger in ``folder`` names."""
+    return folder / str(entry["folder"]) / f"run-{entry['run']}.wandb"
+
+
 class Writer:
     """Writes into ``root``/wandb, where ``written.jsonl`` lists the runs that are whole."""
 
@@ -68,8 +73,14 @@ class Writer:
             shutil.rmtree(log.parent / spare, ignore_errors=True)
         for link in self.folder.glob("debug*.log"):  # W&B's links to the logs that are gone
             link.unlink(missing_ok=True)
+        entry = {"folder": log.parent.name, "bytes": log.stat().st_size, "artifacts": artifacts}
         where = {"entity": self.settings.entity, "project": self.settings.project}
-        self.ledger.add(run=run.id, digest=self.digest(run), folder=log.parent.name, artifacts=artifacts, **where)
+        self.ledger.add(run=run.id, digest=self.digest(run), **entry, **where)
+
+    def is_there(self, entry: dict[str, Any]) -> bool:
+        """Whether the log that an ``entry`` of the ledger names is there with all its bytes."""
+        path = log_of(self.folder, entry)
+        return path.is_file() and path.stat().st_size == entry.get("bytes")
 
     def write_rest(self, run: TrackedRun, derived: Derived, extra: Extra, rows: int) -> Path:
         """A log of ``run`` without the first ``rows`` of its history, and of nothing else, in this writer's folder."""

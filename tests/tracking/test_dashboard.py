@@ -76,6 +76,13 @@ def test_saving_creates_and_then_updates(tmp_path: Path) -> None:
         assert [view["type"] for view in views] == ["runs", "project-view"]
         assert {view["displayName"] for view in views} == {"Tiny, again"}
         assert len(panels(json.loads(views[0]["spec"]))) == len(panels(json.loads(views[1]["spec"]))) == 11
+        server.runs["two"] = ServedRun(ENTITY, "other", "two")
+        moved = {**TINY, "title": "Tiny, again", "wandb": {"project": "other"}}
+        (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(moved), encoding="utf-8")
+        elsewhere = ssa(tmp_path, "dashboard", "tiny.yaml", **server.environment())
+        assert elsewhere.returncode == 0, elsewhere.stderr
+        assert elsewhere.stdout.count("/other") == 2
+        assert len(server.views) == 4  # those of the first project stay
         server.faults = [Fault("/graphql", 1000, 400)]
         failed = ssa(tmp_path, "dashboard", "tiny.yaml", **server.environment())
         assert failed.returncode == 2

@@ -34,7 +34,7 @@ from ssa.tracking.layers import BINS, Derived, ParentMasks
 from ssa.tracking.ledger import Ledger
 from ssa.tracking.log import is_complete
 from ssa.tracking.runs import ID_LENGTH, TrackedRun, of_child, run_id
-from ssa.tracking.writer import Writer
+from ssa.tracking.writer import FOLDER, Writer
 
 
 def inspect(log: Path, *options: str) -> str:
@@ -236,6 +236,7 @@ def test_what_changed_is_written_anew_and_what_was_cut_off_is_cleared(again: Pat
     cut.write_bytes(cut.read_bytes()[:100])  # as a killed writer leaves it: not in the ledger, and not whole
     with (again / "tiny.yaml").open("a", encoding="utf-8") as file:
         file.write("\nquestion: Another?\n")  # the study's run holds the study's settings
+    assert ssa(again, "aggregate", "tiny.yaml").returncode == 0
     done = ssa(again, "track", "tiny.yaml")
     assert done.stdout.startswith("2 W&B runs written")
     assert len(logs(again)) == RUNS
@@ -290,10 +291,45 @@ def test_two_writers_at_once_write_each_run_once(folder: Path) -> None:
 def test_where_it_is_disabled_nothing_is_written(folder: Path) -> None:
     done = ssa(folder, "track", "tiny.yaml", WANDB_MODE="disabled")
     assert done.returncode == 2
-    assert done.stderr == (
-        "ssa: tiny.yaml: wandb.mode is disabled, so nothing is logged; set it to offline or online\n"
-    )
+    assert done.stderr == ("ssa: WANDB_MODE is disabled, so nothing is logged; set it to offline or online\n")
     assert not (folder / "results/tiny/wandb").exists()
+
+
+@pytest.mark.parametrize("damage", ["cut off", "gone"])
+def test_a_run_whose_log_is_not_whole_any_more_is_written_anew(again: Path, damage: str) -> None:
+    log = logs(again)[0]
+    whole = log.stat().st_size
+    if damage == "gone":
+        log.unlink()
+    else:
+        os.truncate(log, 200)
+    done = ssa(again, "track", "tiny.yaml")
+    assert (done.returncode, done.stdout.split()[0]) == (0, "1")
+    assert len(logs(again)) == RUNS
+    assert min(path.stat().st_size for path in logs(again)) > whole / 2
+    assert all(is_complete(path) for path in logs(again))
+
+
+def test_in_a_sweep_runs_keep_their_ids(folder: Path) -> None:
+    assert ssa(folder, "track", "tiny.yaml", WANDB_SWEEP_ID="abc").returncode == 0
+    assert all(log.name == f"run-{FOLDER.fullmatch(log.parent.name).group(1)}.wandb" for log in logs(folder))
+    assert ssa(folder, "track", "tiny.yaml").stdout.startswith("0 W&B runs")
+
+
+def test_the_run_of_a_study_that_was_edited_waits_for_its_tables(folder: Path) -> None:
+    path = folder / "tiny.yaml"
+    path.write_text(path.read_text(encoding="utf-8").replace("title: Tiny", "title: Another"), encoding="utf-8")
+    assert ssa(folder, "track", "tiny.yaml").stdout.startswith(f"{RUNS - 1} W&B runs")
+    assert ssa(folder, "aggregate", "tiny.yaml").returncode == 0
+    assert ssa(folder, "track", "tiny.yaml").stdout.startswith("1 W&B runs")
+
+
+def test_a_copy_with_a_change_does_not_write_over_the_runs_of_the_first(folder: Path) -> None:
+    text = (folder / "tiny.yaml").read_text(encoding="utf-8")
+    (folder / "copy.yaml").write_text(text.replace("title: Tiny", "title: Another"), encoding="utf-8")
+    done = ssa(folder, "track", "copy.yaml")
+    assert done.returncode == 2
+    assert "tiny.yaml is called so too" in done.stderr
 
 
 def test_a_log_is_complete_only_as_a_whole(logged: Path, tmp_path: Path) -> None:

@@ -78,6 +78,19 @@ def test_everything_is_uploaded_once(again: Path) -> None:
 
 
 @pytest.mark.slow
+def test_a_second_study_does_not_take_the_first_ones_runs_in_a_project_of_both(again: Path) -> None:
+    text = (again / "tiny.yaml").read_text(encoding="utf-8")
+    (again / "other.yaml").write_text(text.replace("name: tiny", "name: other"), encoding="utf-8")
+    with Server() as server:
+        shared = {"WANDB_PROJECT": "shared", **server.environment()}
+        assert ssa(again, "sync", "tiny.yaml", **shared).returncode == 0
+        refused = ssa(again, "sync", "other.yaml", **shared)
+        assert refused.returncode == 2
+        assert "give this study a project of its own (wandb.project)" in refused.stderr
+        assert {run.fields["tags"][0] for run in server.runs.values()} == {"tiny"}
+
+
+@pytest.mark.slow
 def test_errors_limits_and_cut_connections_are_survived(again: Path) -> None:
     with Server() as server:
         for path in ("/graphql", "/file_stream", "/storage"):
