@@ -13,7 +13,8 @@ include: "workflow/rules/common.smk"
 
 onstart:
     lock_study()
-    provenance.note_source(NOTED)
+    for path, text in NOTED.items():
+        provenance.note(path, text)
     say_how_far()
     start_following()
 

@@ -42,10 +42,19 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
             raise
 
 
+def write_text(path: Path, text: str) -> None:
+    """Write ``text`` in UTF-8."""
+    write_atomically(path, lambda partial: partial.write_text(text, encoding="utf-8"))
+
+
 def write_json(path: Path, content: Any) -> None:
     """Write ``content`` as JSON; numbers that are not finite become null."""
-    text = json.dumps(finite(content), indent=1, sort_keys=True, allow_nan=False)
-    write_atomically(path, lambda partial: partial.write_text(text + "\n", encoding="utf-8"))
+    write_text(path, json.dumps(finite(content), indent=1, sort_keys=True, allow_nan=False) + "\n")
+
+
+def write_csv(path: Path, table: Any) -> None:
+    """Write a ``table`` of pandas without its index, in eight digits."""
+    write_atomically(path, lambda partial: table.to_csv(partial, index=False, float_format="%.8g", lineterminator="\n"))
 
 
 def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:

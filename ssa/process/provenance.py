@@ -87,27 +87,27 @@ def source() -> str:
     return total.hexdigest()[:16]
 
 
-def note_source(path: Path) -> None:
-    """Let ``path`` hold :func:`source`; where it does already, it is not touched."""
-    if not is_noted(path):
+def note(path: Path, text: str) -> None:
+    """Let ``path`` hold ``text``; where it does already, it is not touched."""
+    if not is_noted(path, text):
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(source(), encoding="utf-8")
+        path.write_text(text, encoding="utf-8")
 
 
-def is_noted(path: Path) -> bool:
-    """Whether ``path`` holds :func:`source` as it is now."""
-    return path.exists() and path.read_text(encoding="utf-8") == source()
+def is_noted(path: Path, text: str) -> bool:
+    """Whether ``path`` holds ``text``."""
+    return path.exists() and path.read_text(encoding="utf-8") == text
 
 
-def noted(path: Path, otherwise: Path) -> Path:
-    """``path`` if it holds :func:`source` as it is now, else the file ``otherwise``, which then does.
+def noted(path: Path, text: str, otherwise: Path) -> Path:
+    """``path`` if it holds ``text``, such as :func:`source`, else the file ``otherwise``, which then does.
 
-    Who only looks sees what would be made anew, and leaves ``path`` as it is; who runs notes the source there as the
-    run starts, so that it is older than what is made of it.
+    Who only looks sees what would be made anew, and leaves ``path`` as it is; who runs notes the text there as the run
+    starts, so that it is older than what is made of it.
     """
-    if is_noted(path):
+    if is_noted(path, text):
         return path
-    note_source(otherwise)
+    note(otherwise, text)
     return otherwise
 
 

@@ -49,8 +49,19 @@ class Record:
         path = self.folder / "study.json"
         with reading(path):
             found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+            lacking = {"claims", "counts", "hyperparameters", "record"} - found.keys()
+            if lacking:
+                raise ValueError(f"{', '.join(sorted(lacking))} missing")
         questions.check(found.get("findings") or [], f"{path}: findings")
         return found
+
+    def check_rows(self) -> None:
+        """``UserError`` if there are not as many parents or children as study.json says: a table was cut off."""
+        for name in ("parents", "children"):
+            there, told = len(getattr(self, name)), self.study["counts"][name]
+            with reading(self.folder / f"{name}.csv"):
+                if there != told:
+                    raise ValueError(f"it has {there} rows, and study.json says {told}")
 
     @cached_property
     def judged(self) -> list[ClaimRow]:

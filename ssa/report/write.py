@@ -10,6 +10,7 @@ import pandas as pd
 
 from ssa.analysis.claims.judge import write_claims
 from ssa.errors import UserError
+from ssa.files import write_csv
 from ssa.report.figures.style import look, save_figure
 from ssa.report.page.page import write_page
 from ssa.report.record import Record, made
@@ -31,6 +32,7 @@ def write_report(results: Path, tables: Path, figures: Path, out: Path, processe
         if not (results / name).is_file():
             raise UserError(f"{results / name} is missing: run ssa aggregate first")
     record = Record(results)
+    record.check_rows()
     write_tables(record, tables)
     write_verdicts(record, tables)
     write_figures(record, figures, processes)
@@ -46,7 +48,7 @@ def write_tables(record: Record, out: Path) -> None:
         if table is None or (isinstance(table, pd.DataFrame) and table.empty):
             _remove(out, name, "csv", "md", "tex")
         elif isinstance(table, pd.DataFrame):
-            table.to_csv(out / f"{name}.csv", index=False, float_format="%.8g", lineterminator="\n")
+            write_csv(out / f"{name}.csv", table)
         else:
             style.write(table, out)
 

@@ -88,6 +88,19 @@ def test_an_edited_study_trains_what_is_new_in_one_run(done: Path, tmp_path: Pat
     assert len(pd.read_csv(tmp_path / "study/results/tiny/children.csv")) == 14
 
 
+def test_an_edited_study_is_told_anew_however_old_its_file_is(done: Path, tmp_path: Path) -> None:
+    """As by cp -p, rsync -a, or a restored backup."""
+    shutil.copytree(done, tmp_path / "study")
+    path = tmp_path / "study" / "tiny.yaml"
+    study = yaml.safe_load(path.read_text(encoding="utf-8"))
+    path.write_text(yaml.safe_dump({**study, "title": "Another title"}), encoding="utf-8")
+    os.utime(path, (0, 0))
+    run = snakemake(tmp_path / "study", "--cores", "2", "--configfile", "tiny.yaml")
+    assert run.returncode == 0, run.stderr[-2000:]
+    assert "Another title" in (tmp_path / "study/results/tiny/report.html").read_text(encoding="utf-8")
+    assert "Nothing to be done" in snakemake(tmp_path / "study", "--cores", "2", "--configfile", "tiny.yaml").stderr
+
+
 def test_a_finished_study_trains_nothing_anew_for_want_of_weights_and_masks(done: Path, tmp_path: Path) -> None:
     shutil.copytree(done, tmp_path / "study")
     for path in (tmp_path / "study" / "results").rglob("*.safetensors"):

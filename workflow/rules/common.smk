@@ -52,9 +52,12 @@ if not RECORDED:
 NAME, RESULTS, SOURCE, LOGS = PLACE.name, PLACE.results, PLACE.source, PLACE.logs
 HAS_ENSEMBLES = PLACE.has_ensembles
 LOCK = Path(RESULTS) / ".lock"
-# Holds the digest of the package's source: what the package wrote is made anew where that has changed.
-NOTED = Path("results/.source")
-CODE = str(provenance.noted(NOTED, workflow.snakemake_tmp_dir / "source"))
+# Tables are made anew where the package's source, or what the study's file says, is not what it was, however old the file.
+SOURCE_NOTED, STUDY_NOTED = Path("results/.source"), Path(RESULTS) / ".study"
+NOTED = {SOURCE_NOTED: provenance.source()}
+if not RECORDED:
+    NOTED[STUDY_NOTED] = Path(STUDY_FILE).read_text(encoding="utf-8")
+CODE, *SAID = (str(provenance.noted(path, NOTED[path], workflow.snakemake_tmp_dir / path.name)) for path in NOTED)
 
 # On one machine each GPU job leases a GPU or, where --resources gpu=N is more than there are, a share of one. On a
 # cluster the scheduler gives each job its own.

@@ -6,6 +6,7 @@ if not RECORDED:
         input:
             marks=job_marks,
             newer=newer_records,
+            said=SAID,
             study=STUDY_FILE,
             code=CODE,
         output:

@@ -18,6 +18,7 @@ from ssa.analysis.claims.standing import note, planned_parents, rules, standing
 from ssa.analysis.claims.tests import TESTS
 from ssa.analysis.claims.verdicts import NOT_TESTABLE
 from ssa.analysis.statistics import DASH, capitalise, decimals, p_text
+from ssa.files import write_csv, write_text
 from ssa.results.children import CELL, best, collapsed, trained_on
 from ssa.results.ensembles import groups
 from ssa.study.claims import CLAIMS, percent, rule_of, settings_of_claim, ssa_settings, thresholds, top_of
@@ -75,10 +76,8 @@ def by_arm(table: pd.DataFrame) -> list[pd.DataFrame]:
 
 def write_claims(section: Mapping[str, Any], rows: list[ClaimRow], children: pd.DataFrame, out: Path) -> None:
     """Write the ``rows`` of :func:`judge_claims` on ``children`` to the folder ``out``: claims.csv and claims.md."""
-    out.mkdir(parents=True, exist_ok=True)
-    claims_table(rows).to_csv(out / "claims.csv", index=False, float_format="%.8g", lineterminator="\n")
-    text = f"{claims_in_markdown(section, rows)}\nHardware: {trained_on(children)}.\n"
-    (out / "claims.md").write_text(text, encoding="utf-8")
+    write_csv(out / "claims.csv", claims_table(rows))
+    write_text(out / "claims.md", f"{claims_in_markdown(section, rows)}\nHardware: {trained_on(children)}.\n")
 
 
 def judge_claims(

@@ -127,7 +127,7 @@ def _generated(
         try:
             with np.load(path, allow_pickle=False) as archive:  # each entry's CRC-32 is checked as it is read
                 return np.asarray(archive[_entry(kind, severity)])
-        except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
             raise UserError(f"{path} is damaged ({error}); delete it and run again to rebuild it") from error
 
     return read

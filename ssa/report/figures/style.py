@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import matplotlib
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from ssa.files import write_atomically
 from ssa.study.methods import CATALOGUE, Style, in_order
 
 WIDE, COLUMN = 6.8, 3.3  # inches: both columns of a two-column page, and one of them
@@ -88,5 +90,6 @@ def blank(width: float, height: float) -> Figure:
 
 def save_figure(figure: Figure, stem: Path) -> None:
     """Write ``stem``.pdf and ``stem``.png without dates, so that the same numbers give the same bytes."""
-    figure.savefig(stem.with_suffix(".pdf"), metadata={"CreationDate": None})
-    figure.savefig(stem.with_suffix(".png"), metadata={"Software": None})
+    for kind, undated in (("pdf", "CreationDate"), ("png", "Software")):
+        draw = partial(figure.savefig, format=kind, metadata={undated: None})
+        write_atomically(stem.with_suffix(f".{kind}"), draw)

@@ -16,6 +16,7 @@ import pandas as pd
 from markupsafe import Markup
 
 from ssa.analysis.claims.standing import planned_parents, rules
+from ssa.files import write_text
 from ssa.report.figures.style import RC
 from ssa.report.page.claims import MARKS, capitalise, read_claims, tally
 from ssa.report.page.explorer import explorer, library
@@ -109,8 +110,7 @@ def write_page(record: Record, tables: Path, figures: Path, out: Path) -> None:
             library=library(),
         )
     )
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(page, encoding="utf-8")
+    write_text(out, page)
 
 
 def hours(study: Mapping[str, Any], parents: pd.DataFrame, children: pd.DataFrame, ensembles: bool) -> dict[str, float]:

@@ -15,7 +15,7 @@ import pandas as pd
 
 from ssa.analysis.statistics import decimals, n_text
 from ssa.errors import UserError
-from ssa.files import write_atomically
+from ssa.files import write_text
 from ssa.report.readme import claims, records, speed
 from ssa.report.readme.records import Page
 from ssa.report.tables.style import markdown_grid, number, signed
@@ -80,7 +80,7 @@ def fill(page: Path, root: Path) -> bool:
     new = filled(Page(root, page))
     changed = not page.exists() or page.read_text(encoding="utf-8") != new
     if changed:
-        write_atomically(page, lambda partial: partial.write_text(new, encoding="utf-8"))
+        write_text(page, new)
     return changed
 
 

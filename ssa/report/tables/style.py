@@ -11,6 +11,7 @@ from pathlib import Path
 import pandas as pd
 
 from ssa.analysis.statistics import DASH, FEWEST, p_text
+from ssa.files import write_csv, write_text
 
 UNCOUNTED = "all training images"  # of a folder that trains on all: only its files tell how many they are
 
@@ -42,9 +43,9 @@ READING = " [How to read it](../../docs/figures.md#tables)."
 
 def write(table: Table, out: Path) -> None:
     """Write ``table`` into the folder ``out`` as .csv, .md and .tex; the same numbers, the same bytes."""
-    table.long.to_csv(out / f"{table.name}.csv", index=False, float_format="%.8g", lineterminator="\n")
-    (out / f"{table.name}.md").write_text(markdown(table), encoding="utf-8")
-    (out / f"{table.name}.tex").write_text(latex(table), encoding="utf-8")
+    write_csv(out / f"{table.name}.csv", table.long)
+    write_text(out / f"{table.name}.md", markdown(table))
+    write_text(out / f"{table.name}.tex", latex(table))
 
 
 def markdown(table: Table) -> str:

@@ -209,12 +209,13 @@ def test_hostile_text_is_shown_and_not_run(folder: Path, tmp_path: Path) -> None
 def test_a_study_without_claims_says_so(folder: Path, tmp_path: Path) -> None:
     for name in RECORD:
         shutil.copy(folder / name, tmp_path)
-    (tmp_path / "study.json").write_text(json.dumps({**synthetic.study(), "claims": {}}), encoding="utf-8")
     tables = tmp_path / "tables"
     tables.mkdir()
     (tables / "claims.csv").touch()  # of an earlier version that tested some
     few = pd.read_csv(folder / "children.csv").query("criterion == 'random' and sparsity == 98 and parent_seed < 2")
     few.to_csv(tmp_path / "children.csv", index=False)
+    told = {**synthetic.study(), "claims": {}, "counts": {**synthetic.study()["counts"], "children": len(few)}}
+    (tmp_path / "study.json").write_text(json.dumps(told), encoding="utf-8")
     write_report(tmp_path, tables, tmp_path / "figures", tmp_path / "report.html")
     assert "This study tests no claims." in said(Page((tmp_path / "report.html").read_text(encoding="utf-8")))
     assert not (tables / "claims.csv").exists()
