@@ -178,11 +178,12 @@ def _status(options: argparse.Namespace) -> None:
         print(status.text(status.read(loaded, store), status.blocks_of(sys.stdout)))
 
 
-def _training(options: argparse.Namespace) -> tuple[Study, Store]:
+def _own(options: argparse.Namespace) -> tuple[Study, Store]:
     from ssa.store.store import Store
     from ssa.study import own_tables, study
 
-    loaded, store = study.load(options.study, data_root=options.data_root), Store(options.results)
+    root = vars(options).get("data_root")  # which only what trains can name
+    loaded, store = study.load(options.study, data_root=root), Store(options.results)
     own_tables.check(loaded, store)
     return loaded, store
 
@@ -209,7 +210,7 @@ def _data(options: argparse.Namespace) -> None:
     from ssa.workflow import stages
 
     stages.use_threads(options.threads)
-    stages.fetch_data(_training(options)[0])
+    stages.fetch_data(_own(options)[0])
 
 
 def _parent(options: argparse.Namespace) -> int:
@@ -224,7 +225,7 @@ def _train_one(
     """Let ``train`` make what is called ``key``, until a warning comes; ``saved`` says what is then kept."""
     from ssa.process.deadline import Deadline
 
-    (study, store), deadline = _training(options), Deadline()
+    (study, store), deadline = _own(options), Deadline()
     _take_machine(study, options)
     with deadline.listening():
         done = train(study, store, key, deadline)
@@ -241,7 +242,7 @@ def _children(options: argparse.Namespace) -> int:
     from ssa.process.deadline import Deadline
     from ssa.workflow import jobs, stages
 
-    (study, store), deadline = _training(options), Deadline()
+    (study, store), deadline = _own(options), Deadline()
     children = jobs.children_of(study, options.parent, options.job)
     if options.child:
         children = [jobs.find_child(children, options.child)]
@@ -273,7 +274,7 @@ def _run(options: argparse.Namespace) -> int:
     from ssa.process.deadline import Deadline
     from ssa.workflow import stages
 
-    (study, store), deadline = _training(options), Deadline(options.budget)
+    (study, store), deadline = _own(options), Deadline(options.budget)
     _take_machine(study, options)
     with deadline.listening():
         left = stages.run(study, store, options.parents, deadline, options.kinds)
@@ -322,13 +323,10 @@ def _summary(options: argparse.Namespace) -> None:
 
 
 def _tracker(options: argparse.Namespace) -> Tracker:
-    from ssa.store.store import Store
-    from ssa.study import own_tables, study
     from ssa.tracking.study_run import StudyFiles
     from ssa.tracking.tracker import Tracker
 
-    loaded, store = study.load(options.study), Store(options.results)
-    own_tables.check(loaded, store)
+    loaded, store = _own(options)
     tables = options.tables or Path("paper_tables") / loaded.name
     figures = options.figures or Path("figures") / loaded.name
     return Tracker(loaded, store, StudyFiles(store.study_folder(loaded.name), tables, figures))

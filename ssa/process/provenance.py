@@ -13,6 +13,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ssa.files import write_text
+
 if TYPE_CHECKING:
     import torch
 
@@ -90,8 +92,7 @@ def source() -> str:
 def note(path: Path, text: str) -> None:
     """Let ``path`` hold ``text``; where it does already, it is not touched."""
     if not is_noted(path, text):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
+        write_text(path, text)
 
 
 def is_noted(path: Path, text: str) -> bool:

@@ -21,7 +21,7 @@ def load(path: Path) -> Any:
 
 
 class _Loader(yaml.SafeLoader):
-    """PyYAML's, which reads YAML 1.1, with the booleans and floats of YAML 1.2."""
+    """PyYAML's, which reads YAML 1.1, with the booleans and decimal numbers of YAML 1.2."""
 
     def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
         node = super().compose_mapping_node(anchor)

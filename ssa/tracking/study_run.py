@@ -37,31 +37,26 @@ class StudyFiles:
         for kind, folder in (("tables", self.tables), ("figures", self.figures)):
             yield from ((f"{kind}/{path.name}", path) for path in sorted(folder.glob("*.*")) if path.is_file())
 
-    def complete(self, study: Study) -> bool:
-        """Whether ``study`` was aggregated as it is now, and tables and figures made; ``UserError`` for damage."""
+    def complete(self) -> bool:
+        """Whether the study has been aggregated, and its tables and figures made."""
         names = {name.split("/")[0] for name, _ in self.found()}
-        return {"study.json", "tables", "figures"} <= names and self._is_of(study)
-
-    def _is_of(self, study: Study) -> bool:
-        path = self.results / "study.json"
-        with reading(path):
-            found = json.loads(path.read_text(encoding="utf-8"))
-            now = json.loads(json.dumps(finite(resolved(study, found["record"]))))
-            return all(found[key] == now[key] for key in now if key != "config_file")  # the same file, called otherwise
+        return {"study.json", "tables", "figures"} <= names
 
 
-def of_study(study: Study, files: StudyFiles) -> TrackedRun:
+def of_study(study: Study, files: StudyFiles) -> TrackedRun | None:
     """The run of the study whose ``files`` are complete; the files' digests are part of what it says.
 
-    ``UserError`` if study.json is damaged.
+    None if they are not of ``study`` as it is now. ``UserError`` if study.json is damaged.
     """
-    digests = {name: hashlib.sha256(path.read_bytes()).hexdigest()[:16] for name, path in files.found()}
     path = files.results / "study.json"
     with reading(path):
         found = json.loads(path.read_text(encoding="utf-8"))
-        record, counts = found["record"], found["counts"]
-    config = {"study": study.name, "settings": study.raw, "record": record, "files": digests}
-    name, summary = f"{JOB_TYPE}-{study.name}", {**counts, **verdicts(files.tables / "claims.csv")}
+        now = json.loads(json.dumps(finite(resolved(study, found["record"]))))
+        if any(found[key] != now[key] for key in now if key != "config_file"):  # the file may be called otherwise
+            return None
+    digests = {name: hashlib.sha256(path.read_bytes()).hexdigest()[:16] for name, path in files.found()}
+    config = {"study": study.name, "settings": study.raw, "record": found["record"], "files": digests}
+    name, summary = f"{JOB_TYPE}-{study.name}", {**found["counts"], **verdicts(files.tables / "claims.csv")}
     return TrackedRun(name, JOB_TYPE, name, (study.name,), config, [], summary)
 
 

@@ -113,9 +113,9 @@ class Tracker:
             record = _read(partial(self.store.read_ensemble, ensemble.spec))
             if record is not None:
                 yield path.stat().st_mtime_ns, of_ensemble(self.study, ensemble, record), Derived, _nothing
-        if self.files.complete(self.study):
-            logged = partial(log, study=self.study, files=self.files)
-            yield None, of_study(self.study, self.files), Derived, logged
+        whole = of_study(self.study, self.files) if self.files.complete() else None
+        if whole is not None:
+            yield None, whole, Derived, partial(log, study=self.study, files=self.files)
 
     def _children(self, parent_id: str) -> dict[str, Place]:
         """Where the record of each finished child of one parent lies now."""

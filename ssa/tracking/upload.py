@@ -78,9 +78,8 @@ class Uploads:
         for path in sorted(self.folder.parent.parent.glob("*/wandb/uploaded.jsonl")):
             if path == self.ledger.path:
                 continue
-            for entry in Ledger(path).read().values():
-                place = tuple(entry.get(key) for key in ("run", "entity", "project"))
-                if entry.get("server") == base_url() and place in wanted:
+            for entry in Uploads(path.parent, self.rest).uploaded().values():
+                if tuple(entry.get(key) for key in ("run", "entity", "project")) in wanted:
                     raise UserError(
                         f"{path.parent.parent} has the run {entry['run']} at W&B in the project {entry['project']}, "
                         "and would lose it to this study; give this study a project of its own (wandb.project)"

@@ -291,7 +291,7 @@ def test_two_writers_at_once_write_each_run_once(folder: Path) -> None:
 def test_where_it_is_disabled_nothing_is_written(folder: Path) -> None:
     done = ssa(folder, "track", "tiny.yaml", WANDB_MODE="disabled")
     assert done.returncode == 2
-    assert done.stderr == ("ssa: WANDB_MODE is disabled, so nothing is logged; set it to offline or online\n")
+    assert done.stderr == "ssa: WANDB_MODE is disabled, so nothing is logged; set it to offline or online\n"
     assert not (folder / "results/tiny/wandb").exists()
 
 
